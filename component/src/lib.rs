@@ -1,1 +1,14 @@
-//! Placeholder, replaced in the next commits.
+//! What every small program of the harness and of the reference fleet needs: flags, a client with a
+//! measured rate limit, metrics on loopback, a ready file, orderly shutdown, polling and watching.
+
+pub mod args;
+pub mod client;
+pub mod log;
+pub mod metrics;
+pub mod poll;
+pub mod ready;
+pub mod shutdown;
+pub mod slim;
+pub mod watch;
+
+pub use crate::args::ComponentArgs;

@@ -1,1 +1,4 @@
-//! Placeholder, replaced in the next commits.
+//! The harness: provisioning of real control planes, the harness's own components, scenarios, measuring,
+//! judging.
+
+pub mod codegen;
