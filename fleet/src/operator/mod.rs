@@ -1,0 +1,1 @@
+//! The operator: one cluster's side of the session with a shard.
