@@ -2,3 +2,5 @@
 //! judging.
 
 pub mod codegen;
+pub mod plan;
+pub mod profile;

@@ -1,0 +1,79 @@
+//! A plan for people.
+
+use std::fmt::Write as _;
+
+use super::Plan;
+
+impl Plan {
+    /// A screen of text: what will be made, needed and how long it takes on that many cores.
+    pub fn render(&self, cores: usize) -> String {
+        let mut out = String::new();
+        // Writing to a String cannot fail.
+        let _ = self.write(&mut out, cores);
+        out
+    }
+
+    fn write(&self, out: &mut String, cores: usize) -> std::fmt::Result {
+        let (p, t) = (&self.profile, &self.totals);
+        writeln!(out, "{}: {}", p.name, p.description)?;
+        writeln!(
+            out,
+            "  {} clusters x {} Pods = {} Pods in {} objects; density {}, catalog {}, seed {}",
+            p.clusters, p.pods_per_cluster, t.pods, t.objects, p.density, p.catalog, p.seed
+        )?;
+        for given in &self.overrides {
+            writeln!(out, "  --set {given}")?;
+        }
+        writeln!(
+            out,
+            "  {} machines ({} at the peak of the wave, never fewer than {}), {} seeded\n",
+            t.machines, t.machines_max, t.machines_lower_bound, t.seeded
+        )?;
+        if let Some(cluster) = self.clusters.first() {
+            writeln!(out, "Needs of {} (other clusters: {} Pods each)", cluster.name, p.pods_per_cluster)?;
+            writeln!(out, "  {:<44} {:>7} {:>9} {:>8}  {:>7}", "need", "Pods", "machines", "exact", "wave")?;
+            for n in &cluster.needs {
+                let wave = if n.machines_min == n.machines_max {
+                    "-".to_owned()
+                } else {
+                    format!("{}..{}", n.machines_min, n.machines_max)
+                };
+                writeln!(
+                    out,
+                    "  {:<44} {:>7} {:>9} {:>8.2}  {:>7}",
+                    n.name, n.pods, n.machines, n.machines_exact, wave
+                )?;
+            }
+            writeln!(out, "  {:<44} {:>7} {:>9}\n", "sum", cluster.pods, cluster.machines)?;
+        }
+        writeln!(out, "Machines by shape")?;
+        writeln!(
+            out,
+            "  {:<22} {:<22} {:>9} {:>7} {:>6} {:>11} {:>12}",
+            "shape", "instance types", "Pods each", "needed", "idle", "configured", "speculative"
+        )?;
+        for (name, s) in &self.shapes {
+            let types = s.instance_types.join(",");
+            writeln!(
+                out,
+                "  {name:<22} {types:<22} {:>9} {:>7} {:>6} {:>11} {:>12}",
+                s.pods_per_machine, s.needed, s.idle, s.configured, s.speculative
+            )?;
+        }
+        let e = &self.estimate;
+        writeln!(
+            out,
+            "\nEstimate: {:.1} GiB of memory ({}); on {cores} cores the fill takes {}, the run {}",
+            e.memory_mib as f64 / 1024.0,
+            e.memory_formula,
+            minutes(e.ramp_seconds(cores)),
+            minutes(e.total_seconds(cores))
+        )?;
+        writeln!(out, "Digest: {}", self.digest())
+    }
+}
+
+fn minutes(seconds: f64) -> String {
+    let whole = seconds.round() as u64;
+    if whole < 90 { format!("{whole} s") } else { format!("{} min {:02} s", whole / 60, whole % 60) }
+}

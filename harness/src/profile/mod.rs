@@ -1,0 +1,27 @@
+//! Profiles and catalogs: what to run, from YAML and overrides to checked types.
+
+mod catalog;
+mod error;
+mod keys;
+mod load;
+mod ranges;
+mod span;
+mod types;
+mod validate;
+
+use std::path::{Path, PathBuf};
+
+pub use self::catalog::{
+    Archetype, Catalog, Gang, GangScope, Kind, Size, Spread, WhenUnsatisfiable, is_core,
+};
+pub use self::error::{Problem, ProfileError};
+pub use self::load::{Loaded, load, profile_names};
+pub use self::ranges::{Range, Ranges};
+pub use self::span::Span;
+pub use self::types::*;
+
+/// The repository's `fixtures` directory.
+pub fn fixtures_dir() -> PathBuf {
+    let crate_dir = Path::new(env!("CARGO_MANIFEST_DIR"));
+    crate_dir.parent().expect("the crate must lie in the workspace").join("fixtures")
+}

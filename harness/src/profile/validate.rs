@@ -1,0 +1,281 @@
+//! Values that parse but make no sense.
+
+use super::catalog::{Archetype, Catalog};
+use super::error::Problem;
+use super::keys;
+use super::ranges::Ranges;
+use super::types::Profile;
+use crate::plan::quantity::Amount;
+
+/// Problems of a profile on its catalog.
+pub fn profile(p: &Profile, catalog: &Catalog) -> Vec<Problem> {
+    let mut problems = Vec::new();
+    numbers(p, &mut problems);
+    fractions(p, &mut problems);
+    archetypes(p, catalog, &mut problems);
+    wave(p, catalog, &mut problems);
+    let file = &p.harness.scheduler_config;
+    if file.is_empty() || file.contains('/') {
+        problems.push(Problem::new(
+            "harness.schedulerConfig",
+            format!("is `{file}`, but must be the name of a file in fixtures/scheduler"),
+        ));
+    }
+    let prefix = &p.node_creator.node_name_prefix;
+    if !prefix.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-')
+        || prefix.starts_with('-')
+    {
+        problems.push(Problem::new(
+            "nodeCreator.nodeNamePrefix",
+            format!("is `{prefix}`; a Node's name begins with a letter or digit and has a-z, 0-9 and -"),
+        ));
+    }
+    problems
+}
+
+fn numbers(p: &Profile, problems: &mut Vec<Problem>) {
+    let at_least_one = [
+        ("clusters", p.clusters),
+        ("podsPerCluster", p.pods_per_cluster),
+        ("density", p.density),
+        ("fill.windowPods", p.fill.window_pods),
+        ("fill.stepReplicas", p.fill.step_replicas),
+        ("operator.qps", p.operator.qps),
+        ("operator.burst", p.operator.burst),
+        ("operator.ackConcurrency", p.operator.ack_concurrency),
+        ("shard.executeConcurrency", p.shard.execute_concurrency),
+        ("unschedulablePodController.qps", p.unschedulable_pod_controller.qps),
+        ("unschedulablePodController.burst", p.unschedulable_pod_controller.burst),
+        ("unschedulablePodController.concurrency", p.unschedulable_pod_controller.concurrency),
+        ("nodeCreator.qps", p.node_creator.qps),
+        ("nodeCreator.burst", p.node_creator.burst),
+        ("nodeCreator.concurrency", p.node_creator.concurrency),
+        ("loadDriver.qps", p.load_driver.qps),
+        ("loadDriver.burst", p.load_driver.burst),
+        ("loadDriver.concurrency", p.load_driver.concurrency),
+        ("controlPlane.apiserverGogc", p.control_plane.apiserver_gogc),
+        ("controlPlane.apiserverGomemlimitMib", p.control_plane.apiserver_gomemlimit_mib),
+        ("controlPlane.kcmQps", p.control_plane.kcm_qps),
+        ("controlPlane.kcmBurst", p.control_plane.kcm_burst),
+        ("controlPlane.kcmConcurrentSyncs", p.control_plane.kcm_concurrent_syncs),
+    ];
+    for (key, value) in at_least_one {
+        if value == 0 {
+            problems.push(Problem::new(key, "is 0, but must be at least 1"));
+        }
+    }
+    let ceilings = [
+        ("clusters", p.clusters, 1000, "clusters of one run"),
+        ("podsPerCluster", p.pods_per_cluster, 150_000, "the Pods Kubernetes supports in one cluster"),
+        ("density", p.density, 1100, "the Pods that node-creator lets a Node hold"),
+    ];
+    for (key, value, max, what) in ceilings {
+        if value > max {
+            problems.push(Problem::new(key, format!("is {value}, beyond {max} ({what})")));
+        }
+    }
+    let not_instant = [
+        ("phases.rampBudget", p.phases.ramp_budget),
+        ("operator.rollupInterval", p.operator.rollup_interval),
+        ("shard.cycleInterval", p.shard.cycle_interval),
+    ];
+    for (key, span) in not_instant {
+        if span.0.is_zero() {
+            problems.push(Problem::new(key, "is 0s, but must be longer"));
+        }
+    }
+    let rate = p.shard.failure_rate_per_second;
+    if !(rate.is_finite() && rate >= 0.0) {
+        problems
+            .push(Problem::new("shard.failureRatePerSecond", format!("is {rate}, but must be 0 or more")));
+    }
+    if p.workloads == super::Workloads::Bare && p.demand_wave.is_some() {
+        problems.push(Problem::new(
+            "demandWave",
+            "needs `workloads: controller-managed`; bare Pods have no replicas to scale",
+        ));
+    }
+}
+
+fn fractions(p: &Profile, problems: &mut Vec<Problem>) {
+    let unit = [
+        (
+            "churnPerMinute",
+            Some(p.churn_per_minute),
+            " (a share of the target per minute, not a number of Pods)",
+        ),
+        ("inventory.configuredFraction", Some(p.inventory.configured_fraction), ""),
+        ("shard.reclaimCapFraction", p.shard.reclaim_cap_fraction, ""),
+        ("slo.boundRatioMin", p.slo.bound_ratio_min, ""),
+    ];
+    for (key, value, note) in unit {
+        if let Some(v) = value.filter(|v| !(0.0..=1.0).contains(v)) {
+            problems.push(Problem::new(key, format!("is {v}, but must be within 0 and 1{note}")));
+        }
+    }
+    let multiples = [
+        ("inventory.headroomFraction", p.inventory.headroom_fraction),
+        ("inventory.speculativeFraction", p.inventory.speculative_fraction),
+    ];
+    for (key, v) in multiples {
+        if !(0.0..=100.0).contains(&v) {
+            problems
+                .push(Problem::new(key, format!("is {v}, but must be within 0 and 100 (0.1 = 10 % more)")));
+        }
+    }
+    let seconds = [
+        ("slo.unboundSecondsMax", p.slo.unbound_seconds_max),
+        ("slo.bindingLatencySecondsP99", p.slo.binding_latency_seconds_p99),
+        ("slo.shardCycleSecondsP99", p.slo.shard_cycle_seconds_p99),
+        ("slo.operatorRollupSecondsP99", p.slo.operator_rollup_seconds_p99),
+        ("slo.operatorAckSecondsP99", p.slo.operator_ack_seconds_p99),
+    ];
+    for (key, value) in seconds {
+        if let Some(v) = value.filter(|v| !(v.is_finite() && *v > 0.0)) {
+            problems.push(Problem::new(key, format!("is {v}, but must be above 0 seconds")));
+        }
+    }
+}
+
+fn archetypes(p: &Profile, catalog: &Catalog, problems: &mut Vec<Problem>) {
+    let known = || catalog.archetypes.keys().map(String::as_str);
+    for (section, names) in [
+        ("podsPerArchetype", p.pods_per_archetype.keys().collect::<Vec<_>>()),
+        ("inventory.idlePerShape", p.inventory.idle_per_shape.keys().collect()),
+    ] {
+        for name in names.into_iter().filter(|n| !catalog.archetypes.contains_key(*n)) {
+            let what = format!("archetype of catalog {}", catalog.name);
+            problems.push(Problem::new(&format!("{section}.{name}"), keys::unknown(&what, known(), name)));
+        }
+    }
+    if p.pods_per_archetype.is_empty() {
+        if !catalog.archetypes.values().any(|a| a.weight > 0.0) {
+            problems.push(Problem::new(
+                "podsPerArchetype",
+                format!("is missing, and catalog {} has no weights to derive it from", catalog.name),
+            ));
+        }
+        return;
+    }
+    let sum: u64 = p.pods_per_archetype.values().map(|n| u64::from(*n)).sum();
+    if sum != u64::from(p.pods_per_cluster) {
+        problems.push(Problem::new(
+            "podsPerArchetype",
+            format!("adds up to {sum}, but podsPerCluster is {}; change one of them", p.pods_per_cluster),
+        ));
+    }
+}
+
+fn wave(p: &Profile, catalog: &Catalog, problems: &mut Vec<Problem>) {
+    let Some(wave) = &p.demand_wave else { return };
+    let Some(archetype) = catalog.archetypes.get(&wave.archetype) else {
+        let known = catalog.archetypes.keys().map(String::as_str);
+        let message =
+            keys::unknown(&format!("archetype of catalog {}", catalog.name), known, &wave.archetype);
+        return problems.push(Problem::new("demandWave.archetype", message));
+    };
+    if archetype.gang.is_some() {
+        problems.push(Problem::new("demandWave.archetype", "is a gang, whose size is fixed"));
+    }
+    if wave.replicas == 0 {
+        problems.push(Problem::new("demandWave.replicas", "is 0; leave demandWave out instead"));
+    }
+    if wave.period.0.is_zero() {
+        problems.push(Problem::new("demandWave.period", "is 0s, but must be longer"));
+    }
+    if let Some(base) = p.pods_per_archetype.get(&wave.archetype)
+        && wave.replicas >= *base
+    {
+        let message = format!("is {}, but {} has only {base} Pods to swing", wave.replicas, wave.archetype);
+        problems.push(Problem::new("demandWave.replicas", message));
+    }
+}
+
+/// Problems of a catalog.
+pub fn catalog(c: &Catalog) -> Vec<Problem> {
+    let mut problems = Vec::new();
+    if c.zones.is_empty() {
+        problems.push(Problem::new("zones", "is empty, but a fleet has at least one zone"));
+    }
+    if c.racks_per_zone == 0 {
+        problems.push(Problem::new("racksPerZone", "is 0, but must be at least 1"));
+    }
+    if !(0.0..0.5).contains(&c.ceiling_margin) {
+        problems.push(Problem::new(
+            "ceilingMargin",
+            format!("is {}, but must be within 0 and 0.5", c.ceiling_margin),
+        ));
+    }
+    if c.archetypes.is_empty() {
+        problems.push(Problem::new("archetypes", "is empty"));
+    }
+    for (name, a) in &c.archetypes {
+        archetype(&format!("archetypes.{name}"), a, &mut problems);
+    }
+    problems
+}
+
+fn archetype(path: &str, a: &Archetype, problems: &mut Vec<Problem>) {
+    let mut refuse =
+        |key: &str, message: String| problems.push(Problem::new(&format!("{path}.{key}"), message));
+    if a.instance_types.is_empty() {
+        refuse("instanceTypes", "is empty".into());
+    }
+    if a.sizes.is_empty() || a.sizes.iter().all(|s| s.weight == 0) {
+        refuse("sizes", "needs at least one size with a weight".into());
+    }
+    for (i, size) in a.sizes.iter().enumerate() {
+        if size.requests.is_empty() {
+            refuse(&format!("sizes[{i}].requests"), "is empty".into());
+        }
+        for (resource, quantity) in &size.requests {
+            if let Err(message) = quantity.parse::<Amount>() {
+                refuse(&format!("sizes[{i}].requests.{resource}"), message);
+            }
+        }
+    }
+    if a.pods_per_node == Some(0) {
+        refuse("podsPerNode", "is 0, but must be at least 1".into());
+    }
+    if !(a.weight.is_finite() && a.weight >= 0.0) {
+        refuse("weight", format!("is {}, but must be 0 or more", a.weight));
+    }
+    if let Some(gang) = &a.gang
+        && (gang.min == 0 || gang.max < gang.min)
+    {
+        refuse(
+            "gang",
+            format!("goes from {} to {} Pods; min must be at least 1 and at most max", gang.min, gang.max),
+        );
+    }
+    if let Some(spread) = &a.spread {
+        if !(0.0..=1.0).contains(&spread.probability) {
+            refuse("spread.probability", format!("is {}, but must be within 0 and 1", spread.probability));
+        }
+        if spread.max_skew < 1 {
+            refuse("spread.maxSkew", format!("is {}, but must be at least 1", spread.max_skew));
+        }
+    }
+}
+
+/// Problems of a ranges file.
+pub fn ranges(r: &Ranges) -> Vec<Problem> {
+    let mut problems = Vec::new();
+    for (name, range) in &r.metrics {
+        let key = format!("metrics.{name}");
+        match (range.min, range.max) {
+            (None, None) => problems.push(Problem::new(&key, "has neither min nor max")),
+            (Some(min), Some(max)) if min > max => {
+                problems.push(Problem::new(&key, format!("has min {min} above max {max}")));
+            }
+            _ => {}
+        }
+        if range.calibrated.trim().is_empty() {
+            problems.push(Problem::new(
+                &key,
+                "does not say how it was calibrated; write `placeholder` if it was not",
+            ));
+        }
+    }
+    problems
+}
