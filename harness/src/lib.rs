@@ -1,6 +1,8 @@
 //! The harness: provisioning of real control planes, the harness's own components, scenarios, measuring,
 //! judging.
 
+pub mod cluster;
 pub mod codegen;
 pub mod plan;
 pub mod profile;
+pub mod supervisor;

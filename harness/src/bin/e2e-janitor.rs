@@ -1,0 +1,63 @@
+//! `e2e-janitor SUPERVISOR-PID SCRATCH`: removes SCRATCH once the supervisor is gone, however it went.
+//!
+//! Processes die with the supervisor by their parent-death signal; directories cannot. In a session of its
+//! own, so that nothing sent to the supervisor's group ends it as well.
+
+use std::path::Path;
+use std::process::ExitCode;
+use std::time::{Duration, Instant};
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::process::{Pid, PidfdFlags, pidfd_open, setsid};
+
+/// How long to keep trying: processes that die in the same moment may still write to the directory.
+const PATIENCE: Duration = Duration::from_secs(4);
+
+fn main() -> ExitCode {
+    let mut args = std::env::args_os().skip(1);
+    let pid = args.next().and_then(|text| text.to_str()?.parse::<i32>().ok()).and_then(Pid::from_raw);
+    let (Some(pid), Some(scratch)) = (pid, args.next()) else {
+        eprintln!("Error: usage: e2e-janitor SUPERVISOR-PID SCRATCH");
+        return ExitCode::from(2);
+    };
+    let scratch = Path::new(&scratch);
+    if !is_ours(scratch) {
+        eprintln!(
+            "Error: {} is no scratch directory (expected /tmp/e2e-...); not touching it",
+            scratch.display()
+        );
+        return ExitCode::from(2);
+    }
+    // Fails only for a group leader, which is separate enough.
+    let _ = setsid();
+    // ESRCH: the supervisor died before we looked, which is what we wait for.
+    if let Ok(pidfd) = pidfd_open(pid, PidfdFlags::empty()) {
+        let mut fds = [PollFd::new(&pidfd, PollFlags::IN)];
+        while let Err(rustix::io::Errno::INTR) = poll(&mut fds, None) {}
+    }
+    remove(scratch)
+}
+
+/// Whether the path is one that a supervisor makes; anything else is never removed.
+fn is_ours(path: &Path) -> bool {
+    path.is_absolute()
+        && path.file_name().and_then(|name| name.to_str()).is_some_and(|name| name.starts_with("e2e-"))
+}
+
+fn remove(scratch: &Path) -> ExitCode {
+    let start = Instant::now();
+    loop {
+        match std::fs::remove_dir_all(scratch) {
+            Ok(()) => return ExitCode::SUCCESS,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return ExitCode::SUCCESS,
+            Err(error) if start.elapsed() > PATIENCE => {
+                eprintln!("Error: cannot remove {}: {error}; remove it by hand", scratch.display());
+                return ExitCode::from(3);
+            }
+            Err(_) => {
+                // No event tells when the last dying writer is gone; poll with a ceiling.
+                let _ = poll(&mut [], Some(&Timespec { tv_sec: 0, tv_nsec: 20_000_000 }));
+            }
+        }
+    }
+}

@@ -1,0 +1,237 @@
+//! Command lines of the control-plane components. Pure: paths, ports and settings in, plans out.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use super::certs::Pair;
+use super::spec::ClusterSpec;
+use crate::supervisor::process::Plan;
+
+/// Component names, as in log files, verbs and metrics.
+pub const ETCD: &str = "etcd";
+/// See [`ETCD`].
+pub const APISERVER: &str = "kube-apiserver";
+/// See [`ETCD`].
+pub const KCM: &str = "kube-controller-manager";
+/// See [`ETCD`].
+pub const SCHEDULER: &str = "kube-scheduler";
+/// See [`ETCD`].
+pub const KWOK: &str = "kwok";
+
+/// The ports of one control plane, on 127.0.0.1.
+#[derive(Clone, Copy, Debug)]
+pub struct PlanePorts {
+    /// kube-apiserver.
+    pub apiserver: u16,
+    /// kube-controller-manager.
+    pub kcm: u16,
+    /// kube-scheduler.
+    pub scheduler: u16,
+}
+
+/// Everything that the command lines of one control plane refer to.
+#[derive(Clone, Debug)]
+pub struct Layout {
+    /// Directory of the binaries.
+    pub tools: PathBuf,
+    /// Scratch directory of this control plane.
+    pub dir: PathBuf,
+    /// Directory of the log files.
+    pub logs: PathBuf,
+    /// Ports.
+    pub ports: PlanePorts,
+    /// The authority that all client certificates are checked against.
+    pub ca_cert: PathBuf,
+    /// Serving certificate of all components.
+    pub serving: Pair,
+    /// Key pair for service account tokens.
+    pub service_account: Pair,
+    /// Kubeconfigs of the components, by component name.
+    pub kubeconfigs: BTreeMap<String, PathBuf>,
+}
+
+impl Layout {
+    /// etcd's data directory.
+    pub fn etcd_data(&self) -> PathBuf {
+        self.dir.join("etcd")
+    }
+
+    /// etcd's client socket.
+    pub fn etcd_socket(&self) -> PathBuf {
+        self.dir.join("etcd.sock")
+    }
+
+    fn plan(&self, name: &str, args: Vec<String>, env: &[(&str, String)], spec: &ClusterSpec) -> Plan {
+        let mut argv = vec![text(&self.tools.join(name))];
+        argv.extend(args);
+        argv.extend(spec.extra_flags.get(name).into_iter().flatten().cloned());
+        Plan {
+            argv,
+            env: env.iter().map(|(k, v)| ((*k).to_owned(), v.clone())).collect(),
+            log_file: self.logs.join(format!("{name}.log")),
+            may_finish: false,
+            ready_file: None,
+        }
+    }
+
+    /// etcd: one member, no fsync (its data are thrown away), on unix sockets that other users cannot reach.
+    pub fn etcd(&self, spec: &ClusterSpec) -> Plan {
+        let client = format!("unix://{}", self.etcd_socket().display());
+        let peer = format!("unix://{}", self.dir.join("peer.sock").display());
+        let args = flags(&[
+            ("name", "e2e"),
+            ("data-dir", &text(&self.etcd_data())),
+            ("unsafe-no-fsync", "true"),
+            ("listen-client-urls", &client),
+            ("advertise-client-urls", &client),
+            ("listen-peer-urls", &peer),
+            ("initial-advertise-peer-urls", &peer),
+            ("initial-cluster", &format!("e2e={peer}")),
+            ("quota-backend-bytes", &(8_u64 << 30).to_string()),
+            ("log-level", "warn"),
+        ]);
+        self.plan(ETCD, args, &[gogc(spec.control_plane_tuning.others_gogc)], spec)
+    }
+
+    /// kube-apiserver: TLS on loopback, RBAC, and the admission that fits a cluster without kubelets.
+    pub fn apiserver(&self, spec: &ClusterSpec) -> Plan {
+        let tuning = &spec.control_plane_tuning;
+        let args = flags(&[
+            ("etcd-servers", &format!("unix://{}", self.etcd_socket().display())),
+            ("bind-address", "127.0.0.1"),
+            ("advertise-address", "127.0.0.1"),
+            ("secure-port", &self.ports.apiserver.to_string()),
+            ("permit-port-sharing", "true"),
+            ("tls-cert-file", &text(&self.serving.cert)),
+            ("tls-private-key-file", &text(&self.serving.key)),
+            ("client-ca-file", &text(&self.ca_cert)),
+            ("authorization-mode", "RBAC"),
+            ("anonymous-auth", "false"),
+            ("service-account-issuer", "https://kubernetes.default.svc"),
+            ("service-account-key-file", &text(&self.service_account.cert)),
+            ("service-account-signing-key-file", &text(&self.service_account.key)),
+            ("service-cluster-ip-range", "10.0.0.0/24"),
+            // Its check refuses loopback addresses, and nothing uses the `kubernetes` Service.
+            ("endpoint-reconciler-type", "none"),
+            // ServiceAccount: no controller makes the `default` accounts. TaintNodesByCondition: no
+            // node-lifecycle controller takes the taint off again. Priority stays: classes are pre-seeded.
+            ("disable-admission-plugins", "ServiceAccount,TaintNodesByCondition"),
+            ("max-requests-inflight", &tuning.apiserver_max_requests_inflight.to_string()),
+            ("max-mutating-requests-inflight", &tuning.apiserver_max_mutating_requests_inflight.to_string()),
+            // At the default of 100 one HTTP/2 connection with many watches hangs without an error.
+            ("http2-max-streams-per-connection", "1000"),
+            ("enable-logs-handler", "false"),
+        ]);
+        let memory = ("GOMEMLIMIT", format!("{}MiB", tuning.apiserver_gomemlimit_mib));
+        self.plan(APISERVER, args, &[gogc(tuning.apiserver_gogc), memory], spec)
+    }
+
+    /// kube-controller-manager with the listed controllers only.
+    pub fn kcm(&self, spec: &ClusterSpec) -> Plan {
+        let tuning = &spec.control_plane_tuning;
+        let syncs = tuning.kcm_concurrent_syncs.to_string();
+        let mut args = self.delegated(KCM, self.ports.kcm);
+        args.extend(flags(&[
+            ("controllers", &spec.controllers.join(",")),
+            // With RBAC its own role may not create Pods; those of its controllers may.
+            ("use-service-account-credentials", "true"),
+            ("service-account-private-key-file", &text(&self.service_account.key)),
+            ("root-ca-file", &text(&self.ca_cert)),
+            // Leases get lost under load, and the component then ends itself.
+            ("leader-elect", "false"),
+            ("kubeconfig", &text(&self.kubeconfigs[KCM])),
+            ("kube-api-qps", &tuning.kcm_qps.to_string()),
+            ("kube-api-burst", &tuning.kcm_burst.to_string()),
+            ("concurrent-deployment-syncs", &syncs),
+            ("concurrent-replicaset-syncs", &syncs),
+            ("concurrent-statefulset-syncs", &syncs),
+            ("concurrent-gc-syncs", &syncs),
+            ("concurrent-namespace-syncs", &syncs),
+        ]));
+        self.plan(KCM, args, &[gogc(tuning.others_gogc)], spec)
+    }
+
+    /// kube-scheduler with a rendered configuration.
+    pub fn scheduler(&self, spec: &ClusterSpec, config: &Path) -> Plan {
+        let mut args = self.delegated(SCHEDULER, self.ports.scheduler);
+        args.extend(flags(&[("config", &text(config))]));
+        self.plan(SCHEDULER, args, &[gogc(spec.control_plane_tuning.others_gogc)], spec)
+    }
+
+    /// kwok without a server: no port.
+    pub fn kwok(&self, spec: &ClusterSpec, config: &Path) -> Plan {
+        let kubeconfig = text(&self.kubeconfigs[KWOK]);
+        let args = flags(&[("config", &text(config)), ("kubeconfig", &kubeconfig)]);
+        self.plan(KWOK, args, &[gogc(spec.control_plane_tuning.others_gogc)], spec)
+    }
+
+    /// Serving flags of KCM and scheduler: who may ask is decided by the apiserver.
+    fn delegated(&self, name: &str, port: u16) -> Vec<String> {
+        let kubeconfig = text(&self.kubeconfigs[name]);
+        flags(&[
+            ("bind-address", "127.0.0.1"),
+            ("secure-port", &port.to_string()),
+            ("permit-port-sharing", "true"),
+            ("tls-cert-file", &text(&self.serving.cert)),
+            ("tls-private-key-file", &text(&self.serving.key)),
+            ("client-ca-file", &text(&self.ca_cert)),
+            ("authentication-kubeconfig", &kubeconfig),
+            ("authorization-kubeconfig", &kubeconfig),
+            ("authentication-skip-lookup", "true"),
+            ("authorization-always-allow-paths", "/healthz,/readyz,/livez,/metrics"),
+        ])
+    }
+}
+
+fn flags(pairs: &[(&str, &str)]) -> Vec<String> {
+    pairs.iter().map(|(name, value)| format!("--{name}={value}")).collect()
+}
+
+fn gogc(percent: u32) -> (&'static str, String) {
+    ("GOGC", percent.to_string())
+}
+
+fn text(path: &Path) -> String {
+    path.display().to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn layout() -> Layout {
+        let pair = Pair { cert: "/s/c.crt".into(), key: "/s/c.key".into() };
+        let kubeconfigs =
+            [KCM, SCHEDULER, KWOK].map(|name| (name.to_owned(), PathBuf::from(format!("/s/{name}")))).into();
+        Layout {
+            tools: "/t".into(),
+            dir: "/s".into(),
+            logs: "/l".into(),
+            ports: PlanePorts { apiserver: 1, kcm: 2, scheduler: 3 },
+            ca_cert: "/s/ca.crt".into(),
+            serving: pair.clone(),
+            service_account: pair,
+            kubeconfigs,
+        }
+    }
+
+    #[test]
+    fn everything_listens_on_loopback_or_on_a_unix_socket() {
+        let (layout, spec) = (layout(), ClusterSpec::named("c"));
+        for plan in
+            [layout.apiserver(&spec), layout.kcm(&spec), layout.scheduler(&spec, Path::new("/s/k.json"))]
+        {
+            assert!(plan.argv.contains(&"--bind-address=127.0.0.1".to_owned()), "{:?}", plan.argv);
+        }
+        let etcd = layout.etcd(&spec).argv;
+        assert!(etcd.iter().filter(|a| a.contains("listen-")).all(|a| a.contains("=unix://")), "{etcd:?}");
+    }
+
+    #[test]
+    fn extra_flags_come_last_and_only_to_their_component() {
+        let mut spec = ClusterSpec::named("c");
+        spec.extra_flags.insert(APISERVER.to_owned(), vec!["--no-such-flag".to_owned()]);
+        assert_eq!(layout().apiserver(&spec).argv.last().unwrap(), "--no-such-flag");
+        assert!(!layout().kcm(&spec).argv.iter().any(|a| a == "--no-such-flag"));
+    }
+}

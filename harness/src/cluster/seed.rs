@@ -1,0 +1,241 @@
+//! The pre-seeded etcd directory: RBAC bootstrap, namespaces, CRDs, our rights, flows and priority classes.
+//!
+//! Built once per set of tools and fixtures, then copied for each control plane: bootstrapping five
+//! apiservers at once takes longer than everything else, and KCM must know our kinds from its start.
+
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use component::poll::{self, Look};
+use k8s_openapi::api::core::v1::Namespace;
+use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
+use kube::api::{DynamicObject, Patch, PatchParams};
+use kube::core::GroupVersionKind;
+use kube::{Api, Client, ResourceExt, discovery};
+use sha2::{Digest, Sha256};
+
+use super::commands::{APISERVER, ETCD, Layout};
+use super::spec::ClusterSpec;
+use super::{Error, Provider, io, verify};
+use crate::supervisor::process::Key;
+
+/// To be raised with every change of what this file does to the data.
+const VERSION: &str = "1";
+/// Lease id and cluster name of the processes that build a seed.
+const NAME: &str = "seed";
+/// Namespaces that the apiserver makes after it is ready.
+const NAMESPACES: [&str; 4] = ["default", "kube-system", "kube-public", "kube-node-lease"];
+
+impl Provider {
+    /// The seed's directory; builds it first if this set of tools and fixtures has none yet.
+    pub(super) async fn ensure_seed(&self) -> Result<PathBuf, Error> {
+        let seeds = &self.places.seeds;
+        std::fs::create_dir_all(seeds).map_err(io("making", seeds))?;
+        let manifests = manifests(&self.places.fixtures)?;
+        let digest = digest(&self.places.tools, &manifests)?;
+        let seed = seeds.join(&digest);
+        if seed.is_dir() {
+            return Ok(seed);
+        }
+        let _lock = lock(seeds.join(format!("{digest}.lock"))).await?;
+        if seed.is_dir() {
+            return Ok(seed);
+        }
+        tracing::info!(seed = %seed.display(), "building the pre-seeded etcd directory (once)");
+        let built = self.build(&seed, &manifests).await;
+        for key in self.table.running(Some(NAME)) {
+            self.table.kill(&key).await?;
+        }
+        built.map(|()| seed)
+    }
+
+    async fn build(&self, seed: &Path, manifests: &[PathBuf]) -> Result<(), Error> {
+        let spec = ClusterSpec::named(NAME);
+        let dir = self.places.scratch.join(NAME);
+        let layout = self.prepare(&dir, dir.join("logs"), None).await?;
+        self.start_etcd(NAME, &spec, &layout).await?;
+        let client = component::client::connect_unlimited(&dir.join("admin.kubeconfig"))
+            .await
+            .map_err(|e| Error::Internal(format!("{e:#}")))?;
+        self.start_apiserver(NAME, &spec, &layout, &client).await?;
+        for manifest in manifests {
+            apply(&client, manifest).await?;
+        }
+        established(&client).await?;
+        namespaces_exist(&client).await?;
+        self.stop_and_keep(&layout, seed).await
+    }
+
+    /// The apiserver ends before its etcd: on SIGTERM without etcd it would hang for minutes. etcd ends by
+    /// SIGTERM, so that its files are complete.
+    async fn stop_and_keep(&self, layout: &Layout, seed: &Path) -> Result<(), Error> {
+        for name in [APISERVER, ETCD] {
+            self.table.end(&Key::of_cluster(NAME, NAME, name), Duration::from_secs(20)).await?;
+        }
+        let half = seed.with_extension(format!("{}.tmp", std::process::id()));
+        copy(&layout.etcd_data(), &half)?;
+        std::fs::rename(&half, seed).map_err(io("renaming to", seed))?;
+        std::fs::remove_dir_all(&layout.dir).map_err(io("removing", &layout.dir))
+    }
+}
+
+/// Copies an etcd data directory, without the spare WAL segments that etcd makes anew.
+pub(super) fn copy(from: &Path, to: &Path) -> Result<(), Error> {
+    std::fs::create_dir_all(to).map_err(io("making", to))?;
+    restrict(to)?;
+    for entry in std::fs::read_dir(from).map_err(io("listing", from))? {
+        let entry = entry.map_err(io("listing", from))?;
+        let (source, target) = (entry.path(), to.join(entry.file_name()));
+        if source.is_dir() {
+            copy(&source, &target)?;
+        } else if source.extension().is_none_or(|extension| extension != "tmp") {
+            std::fs::copy(&source, &target).map_err(io("copying to", &target))?;
+        }
+    }
+    Ok(())
+}
+
+/// etcd warns about directories that others can read.
+fn restrict(dir: &Path) -> Result<(), Error> {
+    use std::os::unix::fs::PermissionsExt;
+    std::fs::set_permissions(dir, std::fs::Permissions::from_mode(0o700)).map_err(io("restricting", dir))
+}
+
+/// What goes into a seed: CRDs first, then everything else, files in order of their names.
+fn manifests(fixtures: &Path) -> Result<Vec<PathBuf>, Error> {
+    let mut all = Vec::new();
+    for dir in ["crds", "rbac", "seed"].map(|name| fixtures.join(name)) {
+        if !dir.is_dir() {
+            continue;
+        }
+        let mut files: Vec<PathBuf> = std::fs::read_dir(&dir)
+            .map_err(io("listing", &dir))?
+            .filter_map(|entry| Some(entry.ok()?.path()))
+            .filter(|path| path.extension().is_some_and(|e| e == "yaml"))
+            .collect();
+        files.sort();
+        all.extend(files);
+    }
+    all.push(fixtures.join("kwok/rbac.yaml"));
+    Ok(all)
+}
+
+/// Identifies a seed. The binaries count by size and time: reading 170 MB at every start would cost more
+/// than it proves.
+fn digest(tools: &Path, manifests: &[PathBuf]) -> Result<String, Error> {
+    let mut hash = Sha256::new_with_prefix(VERSION);
+    for name in [ETCD, APISERVER] {
+        let path = tools.join(name);
+        let metadata = std::fs::metadata(&path).map_err(io("reading", &path))?;
+        let modified = metadata.modified().map_err(io("reading", &path))?;
+        hash.update(format!("{name} {} {modified:?}\n", metadata.len()));
+    }
+    for path in manifests {
+        let content = std::fs::read(path).map_err(io("reading", path))?;
+        hash.update(format!("{:?} {}\n", path.file_name(), content.len()));
+        hash.update(content);
+    }
+    Ok(hash.finalize().iter().take(8).map(|byte| format!("{byte:02x}")).collect())
+}
+
+async fn lock(path: PathBuf) -> Result<File, Error> {
+    let work = move || {
+        let file = File::create(&path).map_err(io("making", &path))?;
+        file.lock().map_err(io("locking", &path))?;
+        Ok(file)
+    };
+    tokio::task::spawn_blocking(work).await.map_err(|e| Error::Internal(format!("locking: {e}")))?
+}
+
+async fn apply(client: &Client, manifest: &Path) -> Result<(), Error> {
+    let text = std::fs::read_to_string(manifest).map_err(io("reading", manifest))?;
+    let objects: Vec<DynamicObject> = serde_saphyr::from_multiple(&text)
+        .map_err(|e| Error::Usage(format!("{}: {e}", manifest.display())))?;
+    for object in objects {
+        let name = object.name_any();
+        let failed =
+            |why: String| Error::Environment(format!("applying {name:?} of {}: {why}", manifest.display()));
+        let types = object.types.as_ref().ok_or_else(|| failed("no apiVersion and kind".to_owned()))?;
+        let gvk = GroupVersionKind::try_from(types).map_err(|e| failed(e.to_string()))?;
+        let (resource, _) = discovery::pinned_kind(client, &gvk).await.map_err(|e| failed(e.to_string()))?;
+        let api: Api<DynamicObject> = match &object.metadata.namespace {
+            Some(namespace) => Api::namespaced_with(client.clone(), namespace, &resource),
+            None => Api::all_with(client.clone(), &resource),
+        };
+        api.patch(&name, &PatchParams::apply("e2e-seed").force(), &Patch::Apply(&object))
+            .await
+            .map_err(|e| failed(e.to_string()))?;
+    }
+    Ok(())
+}
+
+async fn established(client: &Client) -> Result<(), Error> {
+    let crds: Api<CustomResourceDefinition> = Api::all(client.clone());
+    let crds = &crds;
+    let tick = Duration::from_millis(50);
+    poll::until("all CRDs to be established", tick, verify::CEILING, || async move {
+        match crds.list(&kube::api::ListParams::default()).await {
+            Err(error) => Look::NotYet(vec![error.to_string()]),
+            Ok(list) => {
+                let lacking: Vec<String> =
+                    list.iter().filter(|crd| !is_established(crd)).map(ResourceExt::name_any).collect();
+                if lacking.is_empty() { Look::Ready(()) } else { Look::NotYet(lacking) }
+            }
+        }
+    })
+    .await
+    .map_err(|e| Error::Environment(e.to_string()))
+}
+
+fn is_established(crd: &CustomResourceDefinition) -> bool {
+    let conditions = crd.status.as_ref().and_then(|status| status.conditions.as_ref());
+    conditions.into_iter().flatten().any(|c| c.type_ == "Established" && c.status == "True")
+}
+
+async fn namespaces_exist(client: &Client) -> Result<(), Error> {
+    let namespaces: Api<Namespace> = Api::all(client.clone());
+    let namespaces = &namespaces;
+    for name in NAMESPACES {
+        let tick = Duration::from_millis(50);
+        poll::until(&format!("the namespace {name}"), tick, verify::CEILING, || async move {
+            match namespaces.get(name).await {
+                Ok(_) => Look::Ready(()),
+                Err(error) => Look::NotYet(error.to_string()),
+            }
+        })
+        .await
+        .map_err(|e| Error::Environment(e.to_string()))?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_copy_lacks_spare_segments() {
+        let dir = tempfile::tempdir().unwrap();
+        let from = dir.path().join("from");
+        std::fs::create_dir_all(from.join("member/wal")).unwrap();
+        std::fs::write(from.join("member/wal/0.wal"), "x").unwrap();
+        std::fs::write(from.join("member/wal/0.tmp"), "x").unwrap();
+        let to = dir.path().join("to");
+        copy(&from, &to).unwrap();
+        assert!(to.join("member/wal/0.wal").is_file() && !to.join("member/wal/0.tmp").exists());
+    }
+
+    #[test]
+    fn the_digest_follows_the_fixtures() {
+        let dir = tempfile::tempdir().unwrap();
+        for name in [ETCD, APISERVER, "crd.yaml"] {
+            std::fs::write(dir.path().join(name), name).unwrap();
+        }
+        let manifests = [dir.path().join("crd.yaml")];
+        let before = digest(dir.path(), &manifests).unwrap();
+        assert_eq!(before, digest(dir.path(), &manifests).unwrap());
+        std::fs::write(&manifests[0], "changed").unwrap();
+        assert_ne!(before, digest(dir.path(), &manifests).unwrap());
+    }
+}

@@ -1,0 +1,210 @@
+//! What a caller asks of a control plane, and what it gets.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+/// The identities that every control plane has client certificates for. `admin` is in `system:masters`;
+/// the others are users `e2e:<identity>` whose rights `fixtures/rbac` grants.
+pub const IDENTITIES: [&str; 7] = [
+    "admin",
+    "observer",
+    "load-driver",
+    "node-creator",
+    "pod-shim",
+    "unschedulable-pod-controller",
+    "operator",
+];
+
+/// The controllers that a workload of Deployments and StatefulSets needs (ADR-0038), and no other.
+pub const CONTROLLERS: [&str; 5] = [
+    "garbage-collector-controller",
+    "namespace-controller",
+    "deployment-controller",
+    "replicaset-controller",
+    "statefulset-controller",
+];
+
+/// What a lease asks for.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct LeaseSpec {
+    /// The control planes, started in parallel.
+    pub clusters: Vec<ClusterSpec>,
+}
+
+impl LeaseSpec {
+    /// `count` control planes with defaults, named `kwok-cluster-0` and so on.
+    pub fn of(count: usize) -> Self {
+        Self { clusters: (0..count).map(|n| ClusterSpec::named(&format!("kwok-cluster-{n}"))).collect() }
+    }
+}
+
+/// One control plane.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct ClusterSpec {
+    /// Its name, unique within the lease: letters, digits and `-`.
+    pub name: String,
+    /// Scheduler configuration: a path, or the name of a file in `fixtures/scheduler`.
+    #[serde(default = "default_scheduler_config")]
+    pub scheduler_config: PathBuf,
+    /// kube-controller-manager's `--controllers`.
+    #[serde(default = "default_controllers")]
+    pub controllers: Vec<String>,
+    /// Limits and garbage collector settings.
+    #[serde(default)]
+    pub control_plane_tuning: Tuning,
+    /// Whether to run kube-scheduler; false when the pod-shim binds.
+    #[serde(default = "yes")]
+    pub run_scheduler: bool,
+    /// Flags added at the end of a component's command line, by component name.
+    #[serde(default)]
+    pub extra_flags: BTreeMap<String, Vec<String>>,
+}
+
+impl ClusterSpec {
+    /// A control plane with defaults.
+    pub fn named(name: &str) -> Self {
+        Self {
+            name: name.to_owned(),
+            scheduler_config: default_scheduler_config(),
+            controllers: default_controllers(),
+            control_plane_tuning: Tuning::default(),
+            run_scheduler: true,
+            extra_flags: BTreeMap::new(),
+        }
+    }
+}
+
+fn default_scheduler_config() -> PathBuf {
+    PathBuf::from("most-allocated.yaml")
+}
+
+fn default_controllers() -> Vec<String> {
+    CONTROLLERS.map(str::to_owned).to_vec()
+}
+
+fn yes() -> bool {
+    true
+}
+
+/// Limits of a control plane. Every one is explicit, because hidden defaults (KCM: 20 requests/s) pass for
+/// the speed of the system.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct Tuning {
+    /// `GOGC` of kube-apiserver, percent. 400 saves about 30 % of its CPU on custom resources.
+    pub apiserver_gogc: u32,
+    /// `GOMEMLIMIT` of kube-apiserver, MiB: what keeps a high `GOGC` from taking the machine's memory.
+    pub apiserver_gomemlimit_mib: u64,
+    /// `GOGC` of the other components, percent.
+    pub others_gogc: u32,
+    /// `--max-requests-inflight` of kube-apiserver.
+    pub apiserver_max_requests_inflight: u32,
+    /// `--max-mutating-requests-inflight` of kube-apiserver.
+    pub apiserver_max_mutating_requests_inflight: u32,
+    /// `--kube-api-qps` of kube-controller-manager.
+    pub kcm_qps: u32,
+    /// `--kube-api-burst` of kube-controller-manager.
+    pub kcm_burst: u32,
+    /// `--concurrent-{deployment,replicaset,statefulset,gc,namespace}-syncs`.
+    pub kcm_concurrent_syncs: u32,
+    /// MiB that etcd, KCM, scheduler and kwok take together under load, for the memory budget.
+    pub others_memory_mib: u64,
+}
+
+impl Default for Tuning {
+    fn default() -> Self {
+        Self {
+            apiserver_gogc: 400,
+            apiserver_gomemlimit_mib: 1_600,
+            others_gogc: 200,
+            apiserver_max_requests_inflight: 2_000,
+            apiserver_max_mutating_requests_inflight: 1_000,
+            kcm_qps: 1_000,
+            kcm_burst: 2_000,
+            kcm_concurrent_syncs: 20,
+            others_memory_mib: 900,
+        }
+    }
+}
+
+impl Tuning {
+    /// What one control plane may take, MiB.
+    pub fn memory_mib(&self) -> u64 {
+        self.apiserver_gomemlimit_mib + self.others_memory_mib
+    }
+}
+
+/// Control planes on loan.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Lease {
+    /// Names the lease in later requests.
+    pub id: String,
+    /// In the order of the spec.
+    pub clusters: Vec<Cluster>,
+}
+
+impl Lease {
+    /// The cluster of that name.
+    pub fn cluster(&self, name: &str) -> Option<&Cluster> {
+        self.clusters.iter().find(|c| c.name == name)
+    }
+}
+
+/// One control plane, verified ready.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Cluster {
+    /// Name from the spec.
+    pub name: String,
+    /// `https://127.0.0.1:PORT` of kube-apiserver.
+    pub server: String,
+    /// Kubeconfig by identity ([`IDENTITIES`]).
+    pub kubeconfigs: BTreeMap<String, PathBuf>,
+    /// Directory of the components' log files (`<component>.log`).
+    pub logs_dir: PathBuf,
+    /// `/metrics` by component. All are TLS with the cluster's CA; see `metrics_kubeconfigs`.
+    pub metrics: BTreeMap<String, String>,
+    /// Kubeconfig whose server is that component, for scraping it with the `admin` identity.
+    pub metrics_kubeconfigs: BTreeMap<String, PathBuf>,
+    /// Settings read back from `/configz` of the running components.
+    pub read_back: BTreeMap<String, Value>,
+    /// What the start consisted of.
+    pub steps: Vec<Step>,
+}
+
+/// One step of a start.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Step {
+    /// What was done.
+    pub name: String,
+    /// Milliseconds from the beginning of the start to the beginning of the step.
+    pub start_ms: u64,
+    /// Its duration in milliseconds.
+    pub duration_ms: u64,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_is_enough() {
+        let spec: LeaseSpec = serde_json::from_str(r#"{"clusters":[{"name":"kwok-cluster-0"}]}"#).unwrap();
+        assert_eq!(spec, LeaseSpec::of(1));
+    }
+
+    #[test]
+    fn unknown_keys_are_refused() {
+        let error = serde_json::from_str::<LeaseSpec>(r#"{"clusters":[{"name":"a","contrllers":[]}]}"#)
+            .unwrap_err()
+            .to_string();
+        assert!(error.contains("contrllers"), "{error}");
+    }
+}

@@ -1,0 +1,247 @@
+//! Proof that a control plane works, by using it: health, rights, settings read back, and one probe each
+//! for kwok and for KCM's garbage collector.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use component::poll::{self, Look};
+use k8s_openapi::api::authorization::v1::{
+    ResourceAttributes, SelfSubjectAccessReview, SelfSubjectAccessReviewSpec,
+};
+use k8s_openapi::api::core::v1::Node;
+use kube::api::{DeleteParams, PostParams};
+use kube::{Api, Client};
+use serde_json::{Value, json};
+
+use super::http::get_text;
+use super::{Error, scheduler};
+
+const PROBE: &str = "e2e-probe";
+const TICK: Duration = Duration::from_millis(50);
+
+/// What one step may take, however loaded the machine is; only a fault reaches it.
+pub const CEILING: Duration = Duration::from_secs(90);
+
+/// Waits until `path` answers 2xx. `ended` says how the component ended, if it did.
+///
+/// # Errors
+/// When the component ended or the ceiling passed.
+pub async fn healthy(
+    what: &str,
+    client: &Client,
+    path: &str,
+    ended: impl Fn() -> Option<String>,
+) -> Result<(), Error> {
+    let ended = &ended;
+    let goal = format!("{what} to answer {path}");
+    let waited = poll::until(&goal, TICK, CEILING, || async move {
+        if let Some(how) = ended() {
+            return Look::Never(how);
+        }
+        match get_text(client, path).await {
+            Ok(_) => Look::Ready(()),
+            Err(error) => Look::NotYet(error.to_string()),
+        }
+    });
+    waited.await.map_err(environment)
+}
+
+/// Whether the client's identity may `verb` the resource (`group` is empty for core), cluster-wide.
+///
+/// # Errors
+/// When the review cannot be made.
+pub async fn may(client: &Client, verb: &str, group: &str, resource: &str) -> Result<bool, Error> {
+    let attributes = ResourceAttributes {
+        verb: Some(verb.to_owned()),
+        group: Some(group.to_owned()),
+        resource: Some(resource.to_owned()),
+        ..ResourceAttributes::default()
+    };
+    let review = SelfSubjectAccessReview {
+        spec: SelfSubjectAccessReviewSpec { resource_attributes: Some(attributes), ..Default::default() },
+        ..SelfSubjectAccessReview::default()
+    };
+    let answer = Api::all(client.clone())
+        .create(&PostParams::default(), &review)
+        .await
+        .map_err(|e| Error::Environment(format!("asking whether {verb} {resource} is allowed: {e}")))?;
+    Ok(answer.status.is_some_and(|status| status.allowed))
+}
+
+/// Waits until the identity has the right: RBAC objects take a moment to reach the authorizer's cache.
+///
+/// # Errors
+/// When it does not get it in time.
+pub async fn has_right(
+    who: &str,
+    client: &Client,
+    verb: &str,
+    group: &str,
+    resource: &str,
+) -> Result<(), Error> {
+    let goal = format!("{who} to be allowed to {verb} {resource}");
+    let waited = poll::until(&goal, TICK, CEILING, || async {
+        match may(client, verb, group, resource).await {
+            Ok(true) => Look::Ready(()),
+            Ok(false) => Look::NotYet("denied".to_owned()),
+            Err(error) => Look::NotYet(error.to_string()),
+        }
+    });
+    waited.await.map_err(environment)
+}
+
+/// kube-scheduler's running configuration, after comparing it with what was asked.
+///
+/// # Errors
+/// When it cannot be read or differs.
+pub async fn scheduler_configuration(client: &Client, asked: &Value) -> Result<Value, Error> {
+    let running = configz(client, "kube-scheduler", "componentconfig").await?;
+    match scheduler::differences(asked, &running, "").as_slice() {
+        [] => Ok(json!({
+            "clientConnection": running["clientConnection"],
+            "leaderElection": running["leaderElection"]["leaderElect"],
+            "parallelism": running["parallelism"],
+            "percentageOfNodesToScore": running["percentageOfNodesToScore"],
+            "podInitialBackoffSeconds": running["podInitialBackoffSeconds"],
+            "podMaxBackoffSeconds": running["podMaxBackoffSeconds"],
+            "pluginConfig": running["profiles"][0]["pluginConfig"],
+        })),
+        found => {
+            Err(Error::Environment(format!("kube-scheduler runs with other settings: {}", found.join("; "))))
+        }
+    }
+}
+
+/// kube-controller-manager's running settings, after comparing them with what was asked (`/configz` path
+/// to value).
+///
+/// # Errors
+/// When they cannot be read or differ.
+pub async fn kcm_configuration(client: &Client, asked: &BTreeMap<&str, Value>) -> Result<Value, Error> {
+    let running = configz(client, "kube-controller-manager", "kubecontrollermanager.config.k8s.io").await?;
+    let mut wrong = Vec::new();
+    let mut recorded = serde_json::Map::new();
+    for (path, value) in asked {
+        let found = running.pointer(path).unwrap_or(&Value::Null);
+        wrong.extend(scheduler::differences(value, found, path));
+        recorded.insert((*path).to_owned(), found.clone());
+    }
+    if wrong.is_empty() {
+        Ok(Value::Object(recorded))
+    } else {
+        Err(Error::Environment(format!(
+            "kube-controller-manager runs with other settings: {}",
+            wrong.join("; ")
+        )))
+    }
+}
+
+async fn configz(client: &Client, what: &str, key: &str) -> Result<Value, Error> {
+    let text = get_text(client, "/configz")
+        .await
+        .map_err(|e| Error::Environment(format!("reading /configz of {what}: {e}")))?;
+    let mut all: Value = serde_json::from_str(&text)
+        .map_err(|e| Error::Environment(format!("/configz of {what} is no JSON: {e}")))?;
+    match all.get_mut(key) {
+        Some(config) => Ok(config.take()),
+        None => Err(Error::Environment(format!("/configz of {what} has no {key:?}: {}", shortened(&text)))),
+    }
+}
+
+fn shortened(text: &str) -> String {
+    text.chars().take(200).collect()
+}
+
+/// Shows that kwok plays kubelets: a probe Node becomes Ready; it is removed again.
+///
+/// # Errors
+/// When it does not, in time.
+pub async fn kwok_plays_nodes(client: &Client, ended: impl Fn() -> Option<String>) -> Result<(), Error> {
+    let nodes: Api<Node> = Api::all(client.clone());
+    let node: Node = serde_json::from_value(json!({
+        "metadata": {"name": PROBE, "annotations": {api::names::KWOK_NODE: api::names::KWOK_FAKE}},
+        // Nothing must be scheduled here.
+        "spec": {"unschedulable": true, "taints": [{"key": PROBE, "effect": "NoSchedule"}]},
+        "status": {"allocatable": {"pods": "0"}, "capacity": {"pods": "0"}},
+    }))
+    .map_err(|e| Error::Internal(format!("the probe Node: {e}")))?;
+    nodes
+        .create(&PostParams::default(), &node)
+        .await
+        .map_err(|e| Error::Environment(format!("creating the probe Node {PROBE}: {e}")))?;
+    let (nodes, ended) = (&nodes, &ended);
+    let waited = poll::until("kwok to make the probe Node Ready", TICK, CEILING, || async move {
+        if let Some(how) = ended() {
+            return Look::Never(how);
+        }
+        match nodes.get(PROBE).await {
+            Ok(node) if is_ready(&node) => Look::Ready(()),
+            Ok(node) => Look::NotYet(format!("{:?}", node.status.and_then(|s| s.conditions))),
+            Err(error) => Look::NotYet(error.to_string()),
+        }
+    });
+    waited.await.map_err(environment)?;
+    delete(nodes, PROBE).await
+}
+
+fn is_ready(node: &Node) -> bool {
+    let conditions = node.status.as_ref().and_then(|s| s.conditions.as_ref());
+    conditions.into_iter().flatten().any(|c| c.type_ == "Ready" && c.status == "True")
+}
+
+/// Shows that KCM collects CapacityRequests whose owner is gone. It re-discovers kinds only every 30 s, so
+/// a custom resource that it does not know yet would leave the first orphans lying. False if there is no
+/// such kind.
+///
+/// # Errors
+/// When the probe is still there at the end.
+pub async fn orphans_are_collected(
+    client: &Client,
+    ended: impl Fn() -> Option<String>,
+) -> Result<bool, Error> {
+    let requests: Api<api::CapacityRequest> = Api::namespaced(client.clone(), "default");
+    let probe: api::CapacityRequest = serde_json::from_value(json!({
+        "apiVersion": "bigfleet.lucy.sh/v1alpha1", "kind": "CapacityRequest",
+        "metadata": {"name": PROBE, "ownerReferences": [{
+            "apiVersion": "v1", "kind": "Pod", "name": "e2e-never-was", "uid": "00000000-0000-0000-0000-000000000000"}]},
+        "spec": {"resources": {"cpu": "1"}, "priority": 0},
+    }))
+    .map_err(|e| Error::Internal(format!("the probe CapacityRequest: {e}")))?;
+    match requests.create(&PostParams::default(), &probe).await {
+        Ok(_) => {}
+        Err(error) if is_not_found(&error) => return Ok(false),
+        Err(error) => {
+            return Err(Error::Environment(format!("creating the probe CapacityRequest {PROBE}: {error}")));
+        }
+    }
+    let (requests, ended) = (&requests, &ended);
+    let waited = poll::until("KCM to collect the probe CapacityRequest", TICK, CEILING, || async move {
+        if let Some(how) = ended() {
+            return Look::Never(how);
+        }
+        match requests.get_metadata(PROBE).await {
+            Err(error) if is_not_found(&error) => Look::Ready(()),
+            Err(error) => Look::NotYet(error.to_string()),
+            Ok(_) => Look::NotYet("still there".to_owned()),
+        }
+    });
+    waited.await.map_err(environment)?;
+    Ok(true)
+}
+
+async fn delete(nodes: &Api<Node>, name: &str) -> Result<(), Error> {
+    match nodes.delete(name, &DeleteParams::default()).await {
+        Err(error) if !is_not_found(&error) => {
+            Err(Error::Environment(format!("deleting the probe Node {name}: {error}")))
+        }
+        _ => Ok(()),
+    }
+}
+
+pub(super) fn is_not_found(error: &kube::Error) -> bool {
+    matches!(error, kube::Error::Api(status) if status.code == 404)
+}
+
+fn environment(error: poll::Error) -> Error {
+    Error::Environment(error.to_string())
+}
