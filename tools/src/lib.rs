@@ -1,1 +1,57 @@
-//! Placeholder, replaced in the next commits.
+//! Finds, downloads or builds the pinned programs that the framework runs: the six of a control plane, and cargo-nextest.
+//!
+//! Pins live in `fixtures/controlplane/` and are compiled in, so that a binary and its pins cannot disagree.
+//! Look-up order: an explicit directory, the cache, official release artefacts with a pinned digest, then a build from
+//! source. Whatever ends up in the cache is recorded with its sha256 and checked again each time it is used.
+//! This crate knows neither Kubernetes clients nor an async runtime, so that `xtask` stays quick to build.
+
+pub mod nextest;
+pub mod pins;
+
+mod cache;
+mod download;
+mod error;
+mod gobuild;
+mod progress;
+mod provision;
+mod releases;
+mod toolset;
+
+pub use crate::{
+    cache::cache_root,
+    error::Error,
+    progress::ProgressMode,
+    provision::{cached_dir, ensure_pins},
+    toolset::{Source, Tool, Toolset},
+};
+
+use std::path::PathBuf;
+
+/// How and where tools are looked for.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// A directory that holds all six programs; nothing else is looked at (`--tools-dir`, `E2E_TOOLS_DIR`).
+    pub tools_dir: Option<PathBuf>,
+    /// Root of the cache; `None` means `~/.cache/fleet-e2e` (`E2E_CACHE_DIR`).
+    pub cache_dir: Option<PathBuf>,
+    /// Open no socket beyond loopback, neither here nor in the programs started from here.
+    pub offline: bool,
+    /// Serves the release artefacts in place of their own hosts, under `<mirror>/<host>/<path>` (`E2E_MIRROR`).
+    pub mirror: Option<String>,
+    /// Where progress is shown.
+    pub progress: ProgressMode,
+}
+
+impl Options {
+    /// Options from `E2E_TOOLS_DIR`, `E2E_CACHE_DIR` and `E2E_MIRROR`; an empty value counts as unset.
+    pub fn from_env() -> Options {
+        let var = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty());
+        Options {
+            tools_dir: var("E2E_TOOLS_DIR").map(PathBuf::from),
+            cache_dir: var("E2E_CACHE_DIR").map(PathBuf::from),
+            offline: false,
+            mirror: var("E2E_MIRROR").and_then(|value| value.into_string().ok()),
+            progress: ProgressMode::Auto,
+        }
+    }
+}

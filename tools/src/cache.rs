@@ -1,0 +1,141 @@
+//! The cache directory: locks, digests, atomic installation.
+
+use std::{
+    fs::{self, File, TryLockError},
+    io::{self, Read},
+    path::{Path, PathBuf},
+};
+
+use sha2::{Digest, Sha256};
+
+use crate::{Options, error::Error, progress::ProgressMode};
+
+/// Root of the cache for these options: `cache_dir`, else `~/.cache/fleet-e2e` (`$XDG_CACHE_HOME` is honoured).
+///
+/// # Errors
+/// [`Error::NoHome`] when nothing says where it is.
+pub fn cache_root(options: &Options) -> Result<PathBuf, Error> {
+    if let Some(dir) = &options.cache_dir {
+        return std::path::absolute(dir).map_err(Error::io("resolve", dir));
+    }
+    let var = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+    var("XDG_CACHE_HOME")
+        .filter(|dir| dir.is_absolute())
+        .or_else(|| var("HOME").map(|home| home.join(".cache")))
+        .map(|cache| cache.join("fleet-e2e"))
+        .ok_or(Error::NoHome)
+}
+
+/// Takes the lock `<dir>/<name>.lock`, waiting for as long as another process holds it.
+///
+/// The kernel frees it when its holder dies, however that happens.
+pub(crate) fn lock(dir: &Path, name: &str, progress: ProgressMode) -> Result<File, Error> {
+    fs::create_dir_all(dir).map_err(Error::io("create", dir))?;
+    let path = dir.join(format!("{name}.lock"));
+    let file = File::create(&path).map_err(Error::io("create", &path))?;
+    match file.try_lock() {
+        Ok(()) => return Ok(file),
+        Err(TryLockError::WouldBlock) => {}
+        Err(TryLockError::Error(source)) => return Err(Error::io("lock", &path)(source)),
+    }
+    progress.note(&format!("another process is making {name} ready; waiting for it"));
+    file.lock().map_err(Error::io("lock", &path))?;
+    Ok(file)
+}
+
+/// A directory to prepare something in; what an interrupted predecessor left under the same name goes first.
+///
+/// Call it with the lock held: only then is a directory with this prefix known to be abandoned.
+pub(crate) fn staging(dir: &Path, name: &str) -> Result<tempfile::TempDir, Error> {
+    let prefix = format!(".staging-{name}-");
+    for entry in fs::read_dir(dir).map_err(Error::io("list", dir))?.flatten() {
+        if entry.file_name().to_string_lossy().starts_with(&prefix) {
+            fs::remove_dir_all(entry.path()).map_err(Error::io("remove", entry.path()))?;
+        }
+    }
+    tempfile::Builder::new().prefix(&prefix).tempdir_in(dir).map_err(Error::io("create a directory in", dir))
+}
+
+/// Puts a prepared directory in its place, whole or not at all; a predecessor is replaced.
+pub(crate) fn install(staging: tempfile::TempDir, target: &Path) -> Result<(), Error> {
+    if target.exists() {
+        // Programs still running from there keep their files; only the names go.
+        let old = staging.path().with_extension("old");
+        fs::rename(target, &old).map_err(Error::io("move away", target))?;
+        fs::rename(staging.path(), target).map_err(Error::io("install", target))?;
+        let _ = staging.keep();
+        return fs::remove_dir_all(&old).map_err(Error::io("remove", old));
+    }
+    fs::rename(staging.path(), target).map_err(Error::io("install", target))?;
+    let _ = staging.keep();
+    Ok(())
+}
+
+/// The sha256 of a file, lower-case hex.
+pub(crate) fn sha256_file(path: &Path) -> Result<String, Error> {
+    let mut file = File::open(path).map_err(Error::io("read", path))?;
+    let mut hasher = Sha256::new();
+    let mut buffer = vec![0; 1 << 18];
+    loop {
+        match file.read(&mut buffer) {
+            Ok(0) => return Ok(hex(&hasher.finalize())),
+            Ok(n) => hasher.update(&buffer[..n]),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(Error::io("read", path)(error)),
+        }
+    }
+}
+
+/// Lower-case hex.
+pub(crate) fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// Whether the file can be executed by someone.
+pub(crate) fn is_executable(path: &Path) -> bool {
+    use std::os::unix::fs::PermissionsExt;
+    fs::metadata(path).is_ok_and(|meta| meta.is_file() && meta.permissions().mode() & 0o111 != 0)
+}
+
+/// Makes the file executable by everyone and writable by its owner.
+pub(crate) fn make_executable(path: &Path) -> Result<(), Error> {
+    use std::os::unix::fs::PermissionsExt;
+    fs::set_permissions(path, fs::Permissions::from_mode(0o755)).map_err(Error::io("make executable", path))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_installation_replaces_its_predecessor_and_leaves_nothing_else() {
+        let root = tempfile::tempdir().unwrap();
+        let target = root.path().join("set");
+        for content in ["one", "two"] {
+            let staging = staging(root.path(), "set").unwrap();
+            fs::write(staging.path().join("file"), content).unwrap();
+            install(staging, &target).unwrap();
+            assert_eq!(fs::read_to_string(target.join("file")).unwrap(), content);
+        }
+        assert_eq!(fs::read_dir(root.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn what_a_killed_process_left_is_removed_but_another_sets_staging_is_not() {
+        let root = tempfile::tempdir().unwrap();
+        for name in [".staging-a-dead", ".staging-b-alive"] {
+            fs::create_dir(root.path().join(name)).unwrap();
+        }
+        let _staging = staging(root.path(), "a").unwrap();
+        assert!(!root.path().join(".staging-a-dead").exists());
+        assert!(root.path().join(".staging-b-alive").exists());
+    }
+
+    #[test]
+    fn the_sha256_is_that_of_the_content() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        fs::write(file.path(), "abc").unwrap();
+        let expected = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";
+        assert_eq!(sha256_file(file.path()).unwrap(), expected);
+    }
+}

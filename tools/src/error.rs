@@ -1,0 +1,138 @@
+//! What can go wrong while tools are made ready; every message ends with what to do next.
+
+use std::{io, path::PathBuf};
+
+/// A failure to provide the tools.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// Neither `E2E_CACHE_DIR` nor a home directory says where the cache is.
+    #[error(
+        "no place for the tool cache: neither HOME nor E2E_CACHE_DIR is set; set E2E_CACHE_DIR to a writable directory"
+    )]
+    NoHome,
+
+    /// A file operation failed.
+    #[error("cannot {action} {}: {source}", path.display())]
+    Io {
+        /// The attempted operation, e.g. `write`.
+        action: &'static str,
+        /// What it was applied to.
+        path: PathBuf,
+        /// The system's answer.
+        source: io::Error,
+    },
+
+    /// An explicit tools directory is incomplete.
+    #[error("{} lacks {}; put all six programs there, or leave --tools-dir and E2E_TOOLS_DIR unset to use the cache", dir.display(), missing.join(", "))]
+    DirIncomplete {
+        /// The given directory.
+        dir: PathBuf,
+        /// Names of the programs that are absent or not executable.
+        missing: Vec<String>,
+    },
+
+    /// A program did not say which version it is.
+    #[error("{} does not tell its version: {detail}; replace it, or remove it so that it is made anew", path.display())]
+    NoVersion {
+        /// The program.
+        path: PathBuf,
+        /// Its output or the failure to start it.
+        detail: String,
+    },
+
+    /// A program made from the pins reports another version than pinned.
+    #[error(
+        "{name} was made from the pin {expected} but reports {reported}: the linker flags in tools/src/pins.rs do not fit this version"
+    )]
+    VersionMismatch {
+        /// The program.
+        name: String,
+        /// The pinned version.
+        expected: String,
+        /// What `--version` printed.
+        reported: String,
+    },
+
+    /// A cached program is not what was installed.
+    #[error("{} is not the file that was installed (sha256 {actual}, recorded {expected}); run `cargo xtask tools` to replace it", path.display())]
+    Corrupt {
+        /// The program.
+        path: PathBuf,
+        /// The recorded digest, hex.
+        expected: String,
+        /// The digest of the file now, hex.
+        actual: String,
+    },
+
+    /// A release artefact has another digest than pinned.
+    #[error(
+        "{url} has sha256 {actual}, but {expected} is pinned in fixtures/controlplane/releases.yaml; nothing was installed. Either the pin is wrong or the download was tampered with: compare with {published}"
+    )]
+    WrongDigest {
+        /// What was downloaded.
+        url: String,
+        /// The pinned digest, hex.
+        expected: String,
+        /// The digest of what came, hex.
+        actual: String,
+        /// Where the project publishes its digests.
+        published: String,
+    },
+
+    /// The archive does not hold the expected file.
+    #[error("{url} has no member {member}; correct `member` in fixtures/controlplane/releases.yaml")]
+    NoMember {
+        /// The archive.
+        url: String,
+        /// The path looked for inside it.
+        member: String,
+    },
+
+    /// Go is needed and not there.
+    #[error("{} must be built from source, and Go is not installed; install Go {go} or newer (https://go.dev/dl), or give a directory with the programs by --tools-dir", missing.join(", "))]
+    NoGo {
+        /// Programs to build.
+        missing: Vec<String>,
+        /// The Go version that the pinned modules ask for.
+        go: String,
+    },
+
+    /// `cargo` is needed and not there.
+    #[error("cargo-nextest {version} must be built from source, and cargo cannot be started: {source}")]
+    NoCargo {
+        /// The pinned version.
+        version: String,
+        /// The system's answer.
+        source: io::Error,
+    },
+
+    /// A build from source failed.
+    #[error("building {what} failed{}: `{command}`\n{output}", if *offline { " (offline: only what the module and crate caches hold can be built; run `cargo xtask tools` once with network)" } else { "" })]
+    BuildFailed {
+        /// What was to be built.
+        what: String,
+        /// The command line.
+        command: String,
+        /// The last lines of its output.
+        output: String,
+        /// Whether the build was kept off the network.
+        offline: bool,
+    },
+
+    /// The files under `fixtures/controlplane/` are not understood.
+    #[error("fixtures/controlplane/{file}: {detail}")]
+    Pins {
+        /// The file, relative to `fixtures/controlplane/`.
+        file: String,
+        /// What is wrong in it.
+        detail: String,
+    },
+}
+
+impl Error {
+    /// Wraps the error of a file operation; for `map_err`.
+    pub(crate) fn io(action: &'static str, path: impl Into<PathBuf>) -> impl FnOnce(io::Error) -> Error {
+        let path = path.into();
+        move |source| Error::Io { action, path, source }
+    }
+}

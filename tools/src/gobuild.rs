@@ -1,0 +1,101 @@
+//! Builds pinned programs from source: `go build` in a copy of the pinning module.
+
+use std::{
+    collections::VecDeque,
+    fs,
+    io::{self, BufRead, BufReader},
+    path::Path,
+    process::{Command, Stdio},
+};
+
+use crate::{
+    error::Error,
+    pins::{ModulePin, ToolPin},
+    progress::{Progress, ProgressMode, Unit},
+};
+
+/// How many lines of a failed build are shown.
+const TAIL: usize = 20;
+
+/// Builds `tools` of the module into `target`.
+///
+/// The module is written to `workdir` first, so that the source tree stays untouched and its `go.sum` decides.
+pub(crate) fn build(
+    module: &ModulePin,
+    tools: &[&ToolPin],
+    workdir: &Path,
+    target: &Path,
+    offline: bool,
+    progress: ProgressMode,
+) -> Result<(), Error> {
+    let dir = workdir.join(format!("module-{}", module.name));
+    fs::create_dir_all(&dir).map_err(Error::io("create", &dir))?;
+    for (name, content) in [("go.mod", &module.go_mod), ("go.sum", &module.go_sum)] {
+        fs::write(dir.join(name), content).map_err(Error::io("write", dir.join(name)))?;
+    }
+    for tool in tools {
+        let mut command = go(&dir, offline);
+        // -v names each package as it is compiled: that is the progress.
+        command.args(["build", "-v", "-trimpath", "-ldflags", &module.ldflags, "-o"]);
+        command.arg(target.join(&tool.name)).arg(&tool.package);
+        let label = format!("build {} {} from source", tool.name, module.version);
+        match watch(&mut command, &label, progress) {
+            Ok(None) => {}
+            Ok(Some(output)) => {
+                return Err(Error::BuildFailed {
+                    what: format!("{} {}", tool.name, module.version),
+                    command: format!("go build {} (module {})", tool.package, module.name),
+                    output,
+                    offline,
+                });
+            }
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                return Err(Error::NoGo {
+                    missing: tools.iter().map(|tool| tool.name.clone()).collect(),
+                    go: module.go_version().to_owned(),
+                });
+            }
+            Err(error) => return Err(Error::io("run", "go")(error)),
+        }
+    }
+    Ok(())
+}
+
+fn go(dir: &Path, offline: bool) -> Command {
+    let mut command = Command::new("go");
+    command.current_dir(dir).stdin(Stdio::null());
+    // The surroundings must not change what is built.
+    command
+        .env("CGO_ENABLED", "0")
+        .env("GO111MODULE", "on")
+        .env("GOWORK", "off")
+        .env("GOFLAGS", "-mod=readonly");
+    command.env_remove("GOOS").env_remove("GOARCH");
+    if offline {
+        command.env("GOPROXY", "off").env("GOSUMDB", "off").env("GOTOOLCHAIN", "local").env("GOVCS", "*:off");
+        command.env("GOFLAGS", "-mod=mod").env("GOTELEMETRY", "off");
+    }
+    command
+}
+
+/// Runs a command whose stderr names one unit of work per line; gives the last lines when it fails.
+pub(crate) fn watch(
+    command: &mut Command,
+    label: &str,
+    progress: ProgressMode,
+) -> io::Result<Option<String>> {
+    let mut child = command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn()?;
+    let progress = Progress::start(progress, label, Unit::Packages);
+    let mut tail = VecDeque::with_capacity(TAIL);
+    let stderr = child.stderr.take().expect("must be there: it was piped");
+    for line in BufReader::new(stderr).lines() {
+        let line = line.unwrap_or_default();
+        progress.advance(1);
+        if tail.len() == TAIL {
+            tail.pop_front();
+        }
+        tail.push_back(line);
+    }
+    let status = child.wait()?;
+    Ok((!status.success()).then(|| Vec::from(tail).join("\n")))
+}

@@ -1,0 +1,164 @@
+//! Finds or makes cargo-nextest, the test runner that the suites need.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::{Command, Stdio},
+};
+
+use crate::{
+    Options,
+    cache::{self, cache_root},
+    download::{self, Outcome},
+    error::Error,
+    gobuild,
+    releases::Releases,
+    toolset::version_in,
+};
+
+/// A usable cargo-nextest. Run it as `<path> nextest run …`; `cargo nextest` works only when it is on `PATH`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Nextest {
+    /// Absolute path of `cargo-nextest`.
+    pub path: PathBuf,
+    /// Its version, without a `v`.
+    pub version: String,
+}
+
+/// The version pinned in `fixtures/controlplane/releases.yaml`, without a `v`.
+///
+/// # Errors
+/// [`Error::Pins`] when the file is not understood.
+pub fn pinned_version() -> Result<String, Error> {
+    Ok(Releases::embedded()?.nextest.version)
+}
+
+/// The cargo-nextest that is there already: on `PATH` at the pinned version or newer, else in the cache.
+///
+/// # Errors
+/// [`Error::NoHome`] and [`Error::Pins`].
+pub fn find(options: &Options) -> Result<Option<Nextest>, Error> {
+    let wanted = pinned_version()?;
+    let on_path = std::env::var_os("PATH").unwrap_or_default();
+    let candidates = std::env::split_paths(&on_path).map(|dir| dir.join("cargo-nextest"));
+    let cached = cached_path(options, &wanted)?;
+    Ok(candidates.chain([cached]).filter(|path| cache::is_executable(path)).find_map(|path| {
+        let version = version_of(&path)?;
+        (numbers(&version) >= numbers(&wanted)).then_some(Nextest { path, version })
+    }))
+}
+
+/// Finds cargo-nextest, or downloads it (when a digest is pinned), or builds it (about 7 minutes on 2 cores, once).
+///
+/// # Errors
+/// [`Error`]; each says what is missing and what to do.
+pub fn ensure(options: &Options) -> Result<Nextest, Error> {
+    if let Some(found) = find(options)? {
+        return Ok(found);
+    }
+    let releases = Releases::embedded()?;
+    let version = releases.nextest.version.clone();
+    let target = cached_path(options, &version)?;
+    let dir = target.parent().expect("must have one: it was joined to a directory");
+    let root = dir.parent().expect("must have one: it was joined to the root");
+    let _lock = cache::lock(root, "cargo-nextest", options.progress)?;
+    if let Some(found) = find(options)? {
+        return Ok(found);
+    }
+    let staging = cache::staging(root, "cargo-nextest")?;
+    let program = staging.path().join("cargo-nextest");
+    let artifact = releases.nextest_artifact();
+    let mut installed = false;
+    if !options.offline && artifact.sha256.is_some() {
+        let mirror = options.mirror.as_deref();
+        match download::install(&download::agent(), &artifact, mirror, &program, options.progress)? {
+            Outcome::Installed => installed = true,
+            Outcome::Unavailable(reason) | Outcome::HostDown(reason) => {
+                options
+                    .progress
+                    .note(&format!("cargo-nextest cannot be downloaded ({reason}): built instead"));
+            }
+        }
+    }
+    if !installed {
+        build(&version, staging.path(), options)?;
+        fs::rename(staging.path().join("root/bin/cargo-nextest"), &program)
+            .map_err(Error::io("install", &program))?;
+        fs::remove_dir_all(staging.path().join("root")).map_err(Error::io("clean", staging.path()))?;
+    }
+    cache::install(staging, dir)?;
+    Ok(Nextest { path: target, version })
+}
+
+fn cached_path(options: &Options, version: &str) -> Result<PathBuf, Error> {
+    Ok(cache_root(options)?.join("nextest").join(version).join("cargo-nextest"))
+}
+
+fn build(version: &str, staging: &Path, options: &Options) -> Result<(), Error> {
+    let mut command = Command::new("cargo");
+    command.args(["install", "cargo-nextest", "--locked", "--no-track", "--version", &format!("={version}")]);
+    command.arg("--root").arg(staging.join("root")).arg("--target-dir").arg(staging.join("target"));
+    if options.offline {
+        command.arg("--offline");
+    }
+    // Not from within a workspace: its .cargo/config.toml and the flags of our own build are none of its business.
+    command.current_dir(staging).stdin(Stdio::null()).env_remove("RUSTFLAGS").env_remove("CARGO_TARGET_DIR");
+    let label = format!("build cargo-nextest {version} from source");
+    match gobuild::watch(&mut command, &label, options.progress) {
+        Ok(None) => fs::remove_dir_all(staging.join("target")).map_err(Error::io("clean", staging)),
+        Ok(Some(output)) => Err(Error::BuildFailed {
+            what: format!("cargo-nextest {version}"),
+            command: format!("cargo install cargo-nextest --locked --version ={version}"),
+            output,
+            offline: options.offline,
+        }),
+        Err(source) => Err(Error::NoCargo { version: version.to_owned(), source }),
+    }
+}
+
+fn version_of(path: &Path) -> Option<String> {
+    let output = Command::new(path).args(["nextest", "--version"]).stdin(Stdio::null()).output().ok()?;
+    version_in(&String::from_utf8_lossy(&output.stdout))
+}
+
+fn numbers(version: &str) -> Vec<u64> {
+    version.split('.').map_while(|part| part.parse().ok()).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ProgressMode;
+
+    fn options(cache: &Path) -> Options {
+        Options {
+            tools_dir: None,
+            cache_dir: Some(cache.to_owned()),
+            offline: true,
+            mirror: None,
+            progress: ProgressMode::Hidden,
+        }
+    }
+
+    #[test]
+    fn a_cached_one_is_used_when_it_is_new_enough() {
+        let cache = tempfile::tempdir().unwrap();
+        let options = options(cache.path());
+        let path = cached_path(&options, &pinned_version().unwrap()).unwrap();
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        for (version, expected) in [("0.9.1", None), ("99.0.0", Some("99.0.0"))] {
+            fs::write(&path, format!("#!/bin/sh\necho 'cargo-nextest {version} (abc 2026-01-01)'\n"))
+                .unwrap();
+            cache::make_executable(&path).unwrap();
+            let version = version_of(&path).unwrap();
+            assert_eq!(numbers(&version) >= numbers(&pinned_version().unwrap()), expected.is_some());
+        }
+        assert!(find(&options).unwrap().is_some());
+    }
+
+    #[test]
+    fn versions_compare_by_number() {
+        assert!(numbers("0.9.151") > numbers("0.9.99"));
+        assert!(numbers("0.10.0") > numbers("0.9.151"));
+    }
+}

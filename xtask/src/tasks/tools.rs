@@ -1,0 +1,59 @@
+//! `cargo xtask tools`: makes sure of the pinned tools.
+
+use std::path::PathBuf;
+
+use tools::{Options, Toolset, nextest};
+
+/// Where tools are looked for; shared by every task that needs them.
+#[derive(Debug, Clone, clap::Args)]
+pub struct ToolArgs {
+    /// A directory that holds all six programs; nothing else is looked at [env: E2E_TOOLS_DIR].
+    #[arg(long, value_name = "DIR")]
+    pub tools_dir: Option<PathBuf>,
+
+    /// Open no socket beyond loopback.
+    #[arg(long)]
+    pub offline: bool,
+}
+
+/// Arguments of `cargo xtask tools`.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    #[command(flatten)]
+    tools: ToolArgs,
+
+    /// Make sure of cargo-nextest, too.
+    #[arg(long)]
+    nextest: bool,
+
+    /// Print the whole set as JSON instead of its directory.
+    #[arg(long)]
+    json: bool,
+}
+
+impl ToolArgs {
+    /// The options for the `tools` crate.
+    pub fn options(&self) -> Options {
+        let mut options = Options::from_env();
+        options.offline = self.offline;
+        if let Some(dir) = &self.tools_dir {
+            options.tools_dir = Some(dir.clone());
+        }
+        options
+    }
+}
+
+/// Runs the task.
+pub fn run(args: &Args) -> anyhow::Result<()> {
+    let options = args.tools.options();
+    let set = Toolset::ensure(&options)?;
+    if args.json {
+        println!("{}", serde_json::to_string_pretty(&set)?);
+    } else {
+        println!("{}", set.dir.display());
+    }
+    if args.nextest {
+        println!("{}", nextest::ensure(&options)?.path.display());
+    }
+    Ok(())
+}
