@@ -1,11 +1,13 @@
 //! What every small program of the harness and of the reference fleet needs: flags, a client with a
 //! measured rate limit, metrics on loopback, a ready file, orderly shutdown, polling and watching.
 
+pub mod apiserver;
 pub mod args;
 pub mod client;
 pub mod log;
 pub mod metrics;
 pub mod poll;
+pub mod queue;
 pub mod ready;
 pub mod shutdown;
 pub mod slim;

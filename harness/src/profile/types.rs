@@ -100,7 +100,7 @@ pub struct Harness {
 
 impl Default for Harness {
     fn default() -> Self {
-        Self { scheduler: Scheduler::KubeScheduler, scheduler_config: "kube-scheduler.yaml".into() }
+        Self { scheduler: Scheduler::KubeScheduler, scheduler_config: "most-allocated.yaml".into() }
     }
 }
 
