@@ -3,6 +3,7 @@
 
 pub mod cluster;
 pub mod codegen;
+pub mod node_creator;
 pub mod plan;
 pub mod profile;
 pub mod supervisor;
