@@ -1,9 +1,12 @@
 //! The harness: provisioning of real control planes, the harness's own components, scenarios, measuring,
 //! judging.
-
 pub mod cluster;
 pub mod codegen;
+pub mod judge;
 pub mod node_creator;
+pub mod observe;
 pub mod plan;
 pub mod profile;
+pub mod record;
+pub mod summary;
 pub mod supervisor;

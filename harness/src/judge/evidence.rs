@@ -1,0 +1,243 @@
+//! What a run left behind, read into memory.
+
+use std::collections::BTreeMap;
+
+use serde::Deserialize;
+
+use crate::judge::Error;
+use crate::observe::prometheus::Series;
+use crate::record::event::End;
+use crate::record::{Event, NodeRecord, Phase, PodRecord, RunDir, Sample, Scrape, Stamped, lines};
+
+/// Everything a verdict rests on.
+#[derive(Clone, Debug, Default)]
+pub struct Evidence {
+    /// The run.
+    pub run_id: String,
+    /// Wall clock at time zero, microseconds since 1970.
+    pub wall_start_us: u64,
+    /// How the run ended; `None` if it was killed.
+    pub end: Option<End>,
+    /// Why it ended early.
+    pub end_reason: Option<String>,
+    /// Last event.
+    pub end_us: u64,
+    /// All events.
+    pub events: Vec<Stamped>,
+    /// All Pods.
+    pub pods: Vec<PodRecord>,
+    /// All Nodes.
+    pub nodes: Vec<NodeRecord>,
+    /// Samples of processes and host.
+    pub samples: Vec<Sample>,
+    /// Scrapes, by target.
+    pub scrapes: BTreeMap<(String, Option<String>), Timeline>,
+    /// When each cluster's roll-ups were queued, ascending.
+    pub rollups_us: BTreeMap<String, Vec<u64>>,
+    /// Bootstraps that the shard carried out: (when, cluster, machine), ascending.
+    pub bootstraps: Vec<(u64, String, String)>,
+    /// Host facts.
+    pub host: serde_json::Value,
+    /// Tool versions.
+    pub tools: serde_json::Value,
+}
+
+/// The scrapes of one target.
+#[derive(Clone, Debug, Default)]
+pub struct Timeline {
+    /// (when, changed series), ascending.
+    scrapes: Vec<(u64, Series)>,
+    /// When scraping failed, and why.
+    pub errors: Vec<(u64, String)>,
+}
+
+impl Timeline {
+    /// Adds a scrape; times must ascend.
+    pub fn push(&mut self, scrape: Scrape) {
+        match scrape.error {
+            Some(error) => self.errors.push((scrape.at_us, error)),
+            None => self.scrapes.push((scrape.at_us, scrape.series)),
+        }
+    }
+
+    /// All values as of the last scrape at or before `at_us`; `None` if there was none.
+    pub fn at(&self, at_us: u64) -> Option<Series> {
+        let mut known = self.scrapes.iter().take_while(|(at, _)| *at <= at_us).peekable();
+        known.peek()?;
+        let mut state = Series::new();
+        known.for_each(|(_, changed)| state.extend(changed.iter().map(|(k, v)| (k.clone(), *v))));
+        Some(state)
+    }
+
+    /// Times of the scrapes in a window.
+    pub fn times(&self, window: (u64, u64)) -> impl Iterator<Item = u64> {
+        self.scrapes.iter().map(|(at, _)| *at).filter(move |at| (window.0..=window.1).contains(at))
+    }
+
+    /// Largest value that `read` finds in any scrape of the window, including the state at its start.
+    pub fn max_in(&self, window: (u64, u64), read: impl Fn(&Series) -> Option<f64>) -> Option<f64> {
+        let mut state = self.at(window.0).unwrap_or_default();
+        let mut largest = read(&state);
+        for (at, changed) in &self.scrapes {
+            if *at > window.0 && *at <= window.1 {
+                state.extend(changed.iter().map(|(k, v)| (k.clone(), *v)));
+                largest = [largest, read(&state)].into_iter().flatten().reduce(f64::max);
+            }
+        }
+        largest
+    }
+}
+
+/// A line of an operator's `--rollup-log`. Other fields are ignored.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct RollupLine {
+    #[serde(alias = "timestamp_unix_nanos", alias = "unix_nanos", alias = "unixNanos")]
+    timestamp_unix_nanos: u64,
+}
+
+/// A line of the shard's `--audit-log`. Other fields are ignored.
+#[derive(Deserialize)]
+struct AuditLine {
+    #[serde(default, alias = "timestamp_unix_nanos", alias = "timestampUnixNanos", alias = "unixNanos")]
+    unix_nanos: u64,
+    #[serde(default)]
+    kind: String,
+    #[serde(default)]
+    machine: String,
+    #[serde(default)]
+    cluster: String,
+    #[serde(default)]
+    outcome: String,
+}
+
+impl Evidence {
+    /// Reads a run directory. Files that an interrupted run may lack count as empty; the judge finds their
+    /// measurements missing.
+    ///
+    /// # Errors
+    /// When the events are missing, or a file is broken.
+    pub fn load(dir: &RunDir) -> Result<Self, Error> {
+        let events: Vec<Stamped> = lines::read_lines(&dir.events())?;
+        let Some(last) = events.last() else { return Err(Error::Empty(dir.root().to_owned())) };
+        let mut evidence = Self { end_us: last.at_us, ..Self::default() };
+        evidence.read_events(events);
+        evidence.pods = if_present(&dir.pods(), lines::read_lines_gz)?;
+        evidence.nodes = if_present(&dir.nodes(), lines::read_lines)?;
+        evidence.samples = if_present(&dir.processes(), lines::read_lines)?;
+        for scrape in if_present::<Scrape>(&dir.metrics(), lines::read_lines)? {
+            let key = (scrape.target.clone(), scrape.cluster.clone());
+            evidence.scrapes.entry(key).or_default().push(scrape);
+        }
+        let clusters: Vec<String> = evidence.pods.iter().map(|p| p.cluster.clone()).collect();
+        for cluster in clusters.into_iter().collect::<std::collections::BTreeSet<_>>() {
+            let lines: Vec<RollupLine> = if_present(&dir.rollups(&cluster), lines::read_lines)?;
+            let times = lines.iter().map(|l| evidence.run_us(l.timestamp_unix_nanos)).collect();
+            evidence.rollups_us.insert(cluster, times);
+        }
+        for line in if_present::<AuditLine>(&dir.audit(), lines::read_lines)? {
+            if line.kind == "Bootstrap" && line.outcome == "success" {
+                evidence.bootstraps.push((evidence.run_us(line.unix_nanos), line.cluster, line.machine));
+            }
+        }
+        evidence.bootstraps.sort();
+        let json = |path: &std::path::Path| match path.exists() {
+            true => dir.read_json(path),
+            false => Ok(serde_json::Value::Null),
+        };
+        evidence.host = json(&dir.host())?;
+        evidence.tools = json(&dir.tools())?;
+        Ok(evidence)
+    }
+
+    /// Takes over the events and what is read from them.
+    pub fn read_events(&mut self, events: Vec<Stamped>) {
+        for stamped in &events {
+            match &stamped.event {
+                Event::RunStarted { run_id, wall_unix_us, .. } => {
+                    self.run_id.clone_from(run_id);
+                    self.wall_start_us = *wall_unix_us;
+                }
+                Event::RunEnded { end, reason } => {
+                    self.end = Some(*end);
+                    self.end_reason.clone_from(reason);
+                }
+                _ => {}
+            }
+        }
+        self.end_us = events.last().map_or(0, |e| e.at_us);
+        self.events = events;
+    }
+
+    /// Start and end of a phase; an unfinished phase ends with the run.
+    pub fn window(&self, phase: Phase) -> Option<(u64, u64)> {
+        let at = |wanted: &dyn Fn(&Event) -> bool| self.events.iter().find(|e| wanted(&e.event)).map(|e| e.at_us);
+        let start = at(&|e| *e == Event::PhaseStarted { phase })?;
+        let end = at(&|e| *e == Event::PhaseEnded { phase }).unwrap_or(self.end_us);
+        Some((start, end))
+    }
+
+    /// Whether a phase was finished.
+    pub fn finished(&self, phase: Phase) -> bool {
+        self.events.iter().any(|e| e.event == Event::PhaseEnded { phase })
+    }
+
+    /// From the start of the fill to the end of the soak.
+    pub fn loaded(&self) -> Option<(u64, u64)> {
+        let (start, fill_end) = self.window(Phase::Fill)?;
+        Some((start, self.window(Phase::Soak).map_or(fill_end, |(_, end)| end)))
+    }
+
+    /// Length of each phase in seconds.
+    pub fn phases_s(&self) -> BTreeMap<Phase, f64> {
+        use Phase::{Collect, Fill, Provision, Release, Settle, Soak, Start, Steady};
+        let all = [Provision, Start, Fill, Steady, Settle, Soak, Collect, Release];
+        let length = |(start, end): (u64, u64)| (end - start) as f64 / 1e6;
+        all.into_iter().filter_map(|p| Some((p, length(self.window(p)?)))).collect()
+    }
+
+    /// Start of the run, RFC 3339.
+    pub fn started(&self) -> String {
+        let us = i64::try_from(self.wall_start_us).unwrap_or_default();
+        jiff::Timestamp::from_microsecond(us).unwrap_or_default().to_string()
+    }
+
+    /// Scrapes of all targets of that name.
+    pub fn timelines<'a>(&'a self, target: &'a str) -> impl Iterator<Item = (Option<&'a str>, &'a Timeline)> {
+        let of_target = self.scrapes.iter().filter(move |((name, _), _)| name == target);
+        of_target.map(|((_, cluster), timeline)| (cluster.as_deref(), timeline))
+    }
+
+    /// A foreign wall-clock time on our clock.
+    fn run_us(&self, unix_nanos: u64) -> u64 {
+        (unix_nanos / 1000).saturating_sub(self.wall_start_us)
+    }
+}
+
+fn if_present<T>(
+    path: &std::path::Path,
+    read: impl Fn(&std::path::Path) -> Result<Vec<T>, lines::Error>,
+) -> Result<Vec<T>, lines::Error> {
+    if path.exists() { read(path) } else { Ok(Vec::new()) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_timeline_keeps_what_did_not_change() {
+        let scrape = |at_us, series: &[(&str, f64)]| Scrape {
+            at_us,
+            series: series.iter().map(|(k, v)| ((*k).to_owned(), *v)).collect(),
+            ..Scrape::default()
+        };
+        let mut timeline = Timeline::default();
+        timeline.push(scrape(10, &[("a", 1.0), ("b", 5.0)]));
+        timeline.push(scrape(20, &[("a", 2.0)]));
+        assert_eq!(timeline.at(9), None);
+        assert_eq!(timeline.at(25).unwrap()["b"], 5.0);
+        assert_eq!(timeline.max_in((12, 30), |s| s.get("a").copied()), Some(2.0));
+        assert_eq!(timeline.max_in((12, 30), |s| s.get("b").copied()), Some(5.0), "the state at the start counts");
+    }
+}

@@ -1,0 +1,127 @@
+//! What a run should have done: the judge's extract of profile, plan and ranges.
+
+use std::collections::BTreeMap;
+
+use crate::judge::Error;
+use crate::plan::Plan;
+use crate::profile::{Ranges, Slo};
+use crate::record::RunDir;
+use crate::summary::Bound;
+
+/// What is expected of a run.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Expect {
+    /// Name of the profile.
+    pub profile: String,
+    /// Seed of everything random.
+    pub seed: u64,
+    /// sha256 of the plan.
+    pub plan_digest: String,
+    /// Names of the clusters, in order.
+    pub clusters: Vec<String>,
+    /// Pods of each cluster.
+    pub pods_per_cluster: u64,
+    /// Machines by Need.
+    pub needs: Vec<ExpectedNeed>,
+    /// Whether Pods are churned during the soak.
+    pub has_churn: bool,
+    /// Whether demand swings during the soak.
+    pub has_wave: bool,
+    /// Objectives by metric.
+    pub slos: BTreeMap<String, Bound>,
+    /// Calibrated ranges by metric.
+    pub ranges: BTreeMap<String, Bound>,
+}
+
+/// What one archetype needs in one cluster.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ExpectedNeed {
+    /// Cluster.
+    pub cluster: String,
+    /// Archetype.
+    pub archetype: String,
+    /// Pods.
+    pub pods: u64,
+    /// Pods that one machine holds.
+    pub density: u64,
+    /// Machines that the plan foresees.
+    pub machines: u64,
+}
+
+impl Expect {
+    /// Reads the plan and the ranges that a run was made with.
+    ///
+    /// # Errors
+    /// When the plan is missing, or one of the two cannot be understood. Missing ranges are no error here:
+    /// what they should have gated fails.
+    pub fn load(dir: &RunDir) -> Result<Self, Error> {
+        let plan: Plan = dir.read_json(&dir.plan())?;
+        let ranges = match std::fs::read_to_string(dir.ranges()) {
+            Ok(text) => serde_saphyr::from_str(&text)
+                .map_err(|e| Error::Expectation(format!("{}: {e}", dir.ranges().display())))?,
+            Err(_) => Ranges::default(),
+        };
+        Ok(Self::of(&plan, &ranges))
+    }
+
+    /// What a plan and its ranges expect.
+    pub fn of(plan: &Plan, ranges: &Ranges) -> Self {
+        let profile = &plan.profile;
+        let ages = |a: &crate::profile::Archetype| a.lifetime.is_some();
+        Self {
+            profile: profile.name.clone(),
+            seed: profile.seed,
+            plan_digest: plan.digest(),
+            clusters: plan.clusters.iter().map(|c| c.name.clone()).collect(),
+            pods_per_cluster: u64::from(profile.pods_per_cluster),
+            needs: needs(plan),
+            has_churn: profile.churn_per_minute > 0.0 || plan.catalog.archetypes.values().any(ages),
+            has_wave: profile.demand_wave.is_some(),
+            slos: slos(&profile.slo),
+            ranges: ranges
+                .metrics
+                .iter()
+                .map(|(name, range)| (name.clone(), Bound { min: range.min, max: range.max }))
+                .collect(),
+        }
+    }
+
+    /// Pods over all clusters.
+    pub fn total_pods(&self) -> u64 {
+        self.pods_per_cluster * self.clusters.len() as u64
+    }
+}
+
+/// Machines by cluster and archetype: gangs and spread halves of one archetype together.
+fn needs(plan: &Plan) -> Vec<ExpectedNeed> {
+    let mut needs: BTreeMap<(&str, &str), ExpectedNeed> = BTreeMap::new();
+    for cluster in &plan.clusters {
+        for need in &cluster.needs {
+            let archetype = &plan.catalog.archetypes[&need.archetype];
+            let entry = needs.entry((&cluster.name, &need.archetype)).or_insert_with(|| ExpectedNeed {
+                cluster: cluster.name.clone(),
+                archetype: need.archetype.clone(),
+                density: u64::from(archetype.pods_per_machine(plan.profile.density)),
+                ..ExpectedNeed::default()
+            });
+            entry.pods += u64::from(need.pods);
+            entry.machines += u64::from(need.machines);
+        }
+    }
+    needs.into_values().collect()
+}
+
+/// The profile's objectives by the metric that each bounds.
+fn slos(slo: &Slo) -> BTreeMap<String, Bound> {
+    let all = [
+        ("bound_ratio", slo.bound_ratio_min.map(Bound::min)),
+        ("unbound_s_max", slo.unbound_seconds_max.map(Bound::max)),
+        ("bind_latency_soak_s_p99", slo.binding_latency_seconds_p99.map(Bound::max)),
+        ("shard_cycle_s_p99", slo.shard_cycle_seconds_p99.map(Bound::max)),
+        ("operator_rollup_s_p99", slo.operator_rollup_seconds_p99.map(Bound::max)),
+        ("operator_ack_s_p99", slo.operator_ack_seconds_p99.map(Bound::max)),
+        ("shortfalls_max", slo.shortfalls_max.map(|n| Bound::max(f64::from(n)))),
+        ("new_capacity_samples", slo.new_capacity_samples_min.map(|n| Bound::min(f64::from(n)))),
+    ];
+    all.into_iter().filter_map(|(metric, bound)| Some((metric.to_owned(), bound?))).collect()
+}

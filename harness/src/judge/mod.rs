@@ -1,0 +1,158 @@
+//! The judge: recomputes a verdict from the files of a run directory alone.
+//!
+//! Validity goes before verdict: a run whose measurement cannot be trusted is neither good nor bad.
+
+pub mod cpu;
+pub mod digest;
+pub mod evidence;
+pub mod expect;
+pub mod gates;
+pub mod latency;
+pub mod measure;
+pub mod packing;
+pub mod validity;
+
+#[cfg(test)]
+mod made_up;
+#[cfg(test)]
+mod tests;
+
+pub use crate::judge::evidence::Evidence;
+pub use crate::judge::expect::Expect;
+
+use std::collections::BTreeMap;
+
+use crate::record::event::{End, Phase};
+use crate::record::{RunDir, lines};
+use crate::summary::{Outcome, PodAccount, SCHEMA_VERSION, StuckPod, Summary, Verdict};
+
+/// Seconds after which an unbound Pod is listed.
+const STUCK_AFTER_S: u64 = 60;
+/// Longest list of such Pods.
+const STUCK_LISTED_MAX: usize = 50;
+
+/// Why a run directory cannot be judged at all.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// It is not there.
+    #[error("{0} is not a run directory; `ls target/e2e` shows the runs there are")]
+    NoRun(std::path::PathBuf),
+    /// A file is missing or broken.
+    #[error(transparent)]
+    File(#[from] lines::Error),
+    /// The profile, plan or ranges cannot be understood.
+    #[error("{0}")]
+    Expectation(String),
+    /// The run ended before there was anything to judge.
+    #[error("the run in {0} ended before its first event")]
+    Empty(std::path::PathBuf),
+}
+
+/// Judges a run directory.
+///
+/// # Errors
+/// When files that every run has are missing or broken.
+pub fn judge(dir: &RunDir) -> Result<Summary, Error> {
+    if !dir.events().exists() {
+        return Err(Error::NoRun(dir.root().to_owned()));
+    }
+    let expect = Expect::load(dir)?;
+    let evidence = Evidence::load(dir)?;
+    Ok(weigh(&expect, &evidence))
+}
+
+/// Judges evidence that is already in memory.
+pub fn weigh(expect: &Expect, evidence: &Evidence) -> Summary {
+    let validity = validity::check(expect, evidence);
+    let metrics = measure::all(expect, evidence);
+    let gates = gates::check(expect, &metrics);
+    let (verdict, reason) = verdict(evidence, &validity, &gates);
+    let packing = packing::account(expect, evidence);
+    let mut summary = Summary {
+        schema_version: SCHEMA_VERSION,
+        run_id: evidence.run_id.clone(),
+        profile: expect.profile.clone(),
+        seed: expect.seed,
+        started: evidence.started(),
+        verdict,
+        reason,
+        validity,
+        gates,
+        metrics,
+        phases_s: evidence.phases_s(),
+        pods: pod_accounts(expect, evidence),
+        stages: latency::stages(evidence),
+        packing,
+        cpu: cpu::account(evidence),
+        memory_mib: cpu::memory(evidence),
+        stuck_pods: stuck_pods(evidence),
+        plan_digest: expect.plan_digest.clone(),
+        outcome_digest: String::new(),
+        host: evidence.host.clone(),
+        tools: evidence.tools.clone(),
+    };
+    summary.outcome_digest = digest::outcome(&summary, evidence);
+    summary
+}
+
+fn verdict(
+    evidence: &Evidence,
+    validity: &[crate::summary::Finding],
+    gates: &[crate::summary::Gate],
+) -> (Verdict, String) {
+    if evidence.end == Some(End::Interrupted) {
+        return (Verdict::Interrupted, "the run was interrupted".into());
+    }
+    let broken: Vec<_> = validity.iter().filter(|f| !f.ok).collect();
+    if let Some(first) = broken.first() {
+        let more = if broken.len() > 1 { format!(" (and {} more)", broken.len() - 1) } else { String::new() };
+        return (Verdict::Invalid, format!("{}: {}{more}", first.rule, first.detail));
+    }
+    let failed: Vec<_> = gates.iter().filter(|g| g.outcome != Outcome::Pass).collect();
+    if let Some(first) = failed.first() {
+        let names: Vec<_> = failed.iter().map(|g| g.metric.as_str()).collect();
+        let value = first.value.map_or_else(|| "not measured".into(), |v| format!("{v:.3} {}", first.unit));
+        return (Verdict::Fail, format!("{} of {} gates failed: {} ({} is {value})", failed.len(), gates.len(), names.join(", "), first.metric));
+    }
+    (Verdict::Pass, format!("valid, and all {} gates passed", gates.len()))
+}
+
+fn pod_accounts(expect: &Expect, evidence: &Evidence) -> BTreeMap<String, PodAccount> {
+    let mut accounts: BTreeMap<String, PodAccount> =
+        expect.clusters.iter().map(|c| (c.clone(), PodAccount::default())).collect();
+    for pod in &evidence.pods {
+        let account = accounts.entry(pod.cluster.clone()).or_default();
+        account.created += 1;
+        match (pod.is_live(), pod.bound_us) {
+            (false, _) => account.deleted += 1,
+            (true, Some(_)) => account.bound += 1,
+            (true, None) => account.pending += 1,
+        }
+    }
+    accounts
+}
+
+fn stuck_pods(evidence: &Evidence) -> Vec<StuckPod> {
+    let unbound_s = |p: &crate::record::PodRecord| {
+        let until = p.bound_us.or(p.deleting_us).or(p.gone_us).unwrap_or(evidence.end_us);
+        until.saturating_sub(p.created_us) / 1_000_000
+    };
+    let mut stuck: Vec<StuckPod> = evidence
+        .pods
+        .iter()
+        .filter(|p| unbound_s(p) > STUCK_AFTER_S)
+        .map(|p| StuckPod {
+            cluster: p.cluster.clone(),
+            pod: p.name.clone(),
+            unbound_s: unbound_s(p),
+            bound: p.bound_us.is_some(),
+            reason: p.reason.clone().unwrap_or_else(|| "the scheduler said nothing".into()),
+        })
+        .collect();
+    stuck.sort_by_key(|p| (p.bound, std::cmp::Reverse(p.unbound_s), p.pod.clone()));
+    stuck.truncate(STUCK_LISTED_MAX);
+    stuck
+}
+
+/// The phases whose Pods are measured.
+pub const MEASURED: [Phase; 2] = [Phase::Fill, Phase::Soak];

@@ -1,0 +1,257 @@
+//! The judge on a small made-up run: it passes, and each single fault turns it.
+
+use crate::judge::made_up::{CLUSTER, evidence, events, expect, scrapes};
+use crate::judge::{Evidence, Expect, weigh};
+use crate::record::event::End;
+use crate::record::{Event, Phase, Stamped};
+use crate::summary::{Outcome, Summary, Verdict};
+
+/// Applies `fault` to the run that passes and judges it.
+fn broken(fault: impl FnOnce(&mut Expect, &mut Evidence)) -> Summary {
+    let (mut expect, mut evidence) = (expect(), evidence());
+    fault(&mut expect, &mut evidence);
+    weigh(&expect, &evidence)
+}
+
+fn with_event(event: Event) -> Summary {
+    broken(|_, evidence| {
+        let mut all = events();
+        all.insert(all.len() - 1, Stamped { at_us: 100_000_000, event });
+        evidence.read_events(all);
+    })
+}
+
+#[track_caller]
+fn assert_invalid(summary: &Summary, rule: &str) {
+    assert_eq!(summary.verdict, Verdict::Invalid, "{}", summary.reason);
+    let failed: Vec<_> = summary.validity.iter().filter(|f| !f.ok).map(|f| f.rule.as_str()).collect();
+    assert!(failed.contains(&rule), "{failed:?}");
+}
+
+#[track_caller]
+fn assert_gate(summary: &Summary, metric: &str, outcome: Outcome) {
+    assert_eq!(summary.verdict, Verdict::Fail, "{}", summary.reason);
+    let failed: Vec<_> =
+        summary.gates.iter().filter(|g| g.outcome != Outcome::Pass).map(|g| (g.metric.as_str(), g.outcome)).collect();
+    assert_eq!(failed, [(metric, outcome)]);
+}
+
+#[test]
+fn the_sound_run_passes() {
+    let summary = broken(|_, _| {});
+    assert_eq!(summary.verdict, Verdict::Pass, "{}", summary.reason);
+    assert_eq!(summary.verdict.exit_code(), 0);
+    let account = &summary.pods[CLUSTER];
+    assert_eq!((account.created, account.bound, account.pending, account.deleted), (5, 4, 0, 1));
+    assert_eq!(summary.cpu.bottleneck[&Phase::Fill], "kube-apiserver");
+    assert_eq!(summary.stages[&Phase::Fill]["create_to_bound_needed_new_capacity"].count, 4);
+    assert_eq!(summary.stages[&Phase::Soak]["create_to_bound_schedulable_at_creation"].count, 1);
+    assert_eq!(summary.packing[0].pods_per_node, [(2, 2)].into());
+}
+
+#[test]
+fn a_removed_range_fails() {
+    let summary = broken(|expect, _| drop(expect.ranges.remove("fill_s")));
+    assert_gate(&summary, "fill_s", Outcome::Unbounded);
+}
+
+#[test]
+fn a_broken_objective_fails() {
+    let summary = broken(|_, evidence| {
+        let late = evidence.pods.last_mut().unwrap();
+        late.bound_us = Some(late.created_us + 31_000_000);
+    });
+    assert_gate(&summary, "bind_latency_soak_s_p99", Outcome::Fail);
+    assert_eq!(summary.verdict.exit_code(), 1);
+}
+
+#[test]
+fn an_unmeasured_metric_fails() {
+    let summary = broken(|_, evidence| drop(evidence.scrapes.remove(&("kube-scheduler".into(), Some(CLUSTER.into())))));
+    assert_gate(&summary, "failed_attempts_per_pod", Outcome::Unmeasured);
+}
+
+#[test]
+fn a_saturated_histogram_fails() {
+    let summary = broken(|_, evidence| {
+        evidence.scrapes.remove(&("shard".into(), None));
+        for mut scrape in scrapes().into_iter().filter(|s| s.target == "shard") {
+            scrape.series.retain(|key, _| !key.contains("le=\"0.1\""));
+            scrape.series.insert("bigfleet_shard_cycle_duration_seconds_bucket{le=\"0.1\"}".into(), 0.0);
+            evidence.scrapes.entry(("shard".into(), None)).or_default().push(scrape);
+        }
+    });
+    assert_gate(&summary, "shard_cycle_s_p99", Outcome::Saturated);
+}
+
+#[test]
+fn a_shortfall_in_one_scrape_fails() {
+    let summary = broken(|_, evidence| {
+        evidence.scrapes.remove(&("shard".into(), None));
+        for mut scrape in scrapes().into_iter().filter(|s| s.target == "shard") {
+            let short = f64::from(u8::from(scrape.at_us == 100_000_000));
+            scrape.series.insert("bigfleet_shard_shortfalls".into(), short);
+            evidence.scrapes.entry(("shard".into(), None)).or_default().push(scrape);
+        }
+    });
+    assert_gate(&summary, "shortfalls_max", Outcome::Fail);
+}
+
+#[test]
+fn requests_that_disagree_with_pods_fail() {
+    let point = Event::QuietPoint {
+        cluster: CLUSTER.into(),
+        phase: Phase::Soak,
+        declared: 4,
+        live: 4,
+        requests: 5,
+        bound: 4,
+        running: 4,
+    };
+    assert_gate(&with_event(point), "ledger_mismatch_pods", Outcome::Fail);
+}
+
+#[test]
+fn an_unbound_pod_fails_and_is_listed_with_the_reason() {
+    let summary = broken(|_, evidence| {
+        let pod = &mut evidence.pods[0];
+        (pod.bound_us, pod.node, pod.running_us) = (None, None, None);
+        pod.reason = Some("0/2 nodes are available: 2 Insufficient cpu.".into());
+    });
+    assert_gate(&summary, "bound_ratio", Outcome::Fail);
+    assert_eq!(summary.stuck_pods.len(), 1);
+    assert!(summary.stuck_pods[0].reason.contains("Insufficient cpu"));
+}
+
+#[test]
+fn a_machine_too_many_fails() {
+    let summary = broken(|_, evidence| {
+        let spare = crate::record::NodeRecord { name: "m-9".into(), ..evidence.nodes[0].clone() };
+        evidence.nodes.push(spare);
+    });
+    assert_gate(&summary, "machines_over_plan", Outcome::Fail);
+}
+
+#[test]
+fn a_watch_gap_makes_it_invalid() {
+    let summary = with_event(Event::WatchGap { cluster: CLUSTER.into(), kind: "Pod".into() });
+    assert_invalid(&summary, "watches_without_gap");
+    assert_eq!(summary.verdict.exit_code(), 4);
+}
+
+#[test]
+fn a_dead_component_makes_it_invalid() {
+    let ended = Event::ProcessEnded {
+        name: "operator".into(),
+        cluster: Some(CLUSTER.into()),
+        exit_code: Some(1),
+        log_tail: Vec::new(),
+    };
+    assert_invalid(&with_event(ended), "components_alive");
+}
+
+#[test]
+fn a_node_that_left_ready_makes_it_invalid() {
+    let lost = Event::NodeNotReady { cluster: CLUSTER.into(), node: "m-0".into() };
+    assert_invalid(&with_event(lost), "nodes_stayed_ready");
+}
+
+#[test]
+fn a_missing_pod_makes_it_invalid() {
+    assert_invalid(&broken(|_, evidence| drop(evidence.pods.remove(0))), "ledger_complete");
+    let unseen_bind = broken(|_, evidence| evidence.pods[0].bound_us = None);
+    assert_invalid(&unseen_bind, "ledger_complete");
+    let unseen_birth = broken(|_, evidence| evidence.pods[0].preexisting = true);
+    assert_invalid(&unseen_birth, "ledger_complete");
+}
+
+#[test]
+fn a_ledger_that_disagrees_with_a_list_makes_it_invalid() {
+    let check =
+        Event::LedgerCheck { cluster: CLUSTER.into(), unknown: vec!["pod-9".into()], vanished: Vec::new() };
+    assert_invalid(&with_event(check), "ledger_agrees_with_list");
+}
+
+#[test]
+fn a_starved_host_makes_it_invalid() {
+    let late = broken(|_, evidence| evidence.samples[20].late_ms = 9_000);
+    assert_invalid(&late, "host_not_starved");
+    let stolen = broken(|_, evidence| {
+        evidence.samples.iter_mut().for_each(|s| s.host.steal_cpu_ms = s.at_us / 2_000);
+    });
+    assert_invalid(&stolen, "host_not_starved");
+}
+
+#[test]
+fn a_clock_jump_makes_it_invalid() {
+    let jumped = broken(|_, evidence| evidence.samples[30..].iter_mut().for_each(|s| s.wall_skew_ms = 5_000));
+    assert_invalid(&jumped, "clock_steady");
+}
+
+#[test]
+fn a_rejected_request_makes_it_invalid() {
+    let rejected = broken(|_, evidence| {
+        let key = ("kube-apiserver".to_owned(), Some(CLUSTER.to_owned()));
+        let mut scrape = scrapes().pop().unwrap();
+        scrape.series = [("apiserver_flowcontrol_rejected_requests_total{reason=\"queue-full\"}".into(), 3.0)].into();
+        evidence.scrapes.get_mut(&key).unwrap().push(scrape);
+    });
+    assert_invalid(&rejected, "apiserver_rejected_nothing");
+}
+
+#[test]
+fn a_silent_source_makes_it_invalid() {
+    let silent = broken(|_, evidence| {
+        evidence.scrapes.remove(&("operator".into(), Some(CLUSTER.into())));
+    });
+    assert_invalid(&silent, "measurements_present");
+    let unsampled = broken(|_, evidence| evidence.samples.retain(|s| s.at_us < 100_000_000));
+    assert_invalid(&unsampled, "measurements_present");
+}
+
+#[test]
+fn a_driver_that_waits_for_itself_makes_it_invalid() {
+    let throttled = broken(|_, evidence| {
+        evidence.scrapes.remove(&("load-driver".into(), Some(CLUSTER.into())));
+        for mut scrape in scrapes().into_iter().filter(|s| s.target == "load-driver") {
+            let waited = scrape.at_us as f64 / 1e6 * 0.9;
+            scrape.series.insert("rest_client_rate_limiter_duration_seconds_sum".into(), waited);
+            evidence.scrapes.entry((scrape.target.clone(), scrape.cluster.clone())).or_default().push(scrape);
+        }
+    });
+    assert_invalid(&throttled, "driver_kept_pace");
+}
+
+#[test]
+fn a_killed_run_is_invalid_and_an_interrupted_one_says_so() {
+    let killed = broken(|_, evidence| evidence.end = None);
+    assert_invalid(&killed, "completed");
+    let interrupted = broken(|_, evidence| evidence.end = Some(End::Interrupted));
+    assert_eq!((interrupted.verdict, interrupted.verdict.exit_code()), (Verdict::Interrupted, 130));
+}
+
+#[test]
+fn the_digest_knows_outcomes_but_no_latency() {
+    let digest = broken(|_, _| {}).outcome_digest;
+    let slower = broken(|_, evidence| {
+        evidence.pods[0].bound_us = evidence.pods[0].bound_us.map(|at| at + 1_000_000);
+        evidence.pods[1].name = "another-name".into();
+    });
+    assert_eq!(slower.outcome_digest, digest);
+    let other_plan = broken(|expect, _| expect.plan_digest = "other".into());
+    assert_ne!(other_plan.outcome_digest, digest);
+    let fewer_machines = broken(|_, evidence| drop(evidence.nodes.pop()));
+    assert_ne!(fewer_machines.outcome_digest, digest);
+}
+
+#[test]
+fn the_reports_name_the_verdict_and_every_gate() {
+    let summary = broken(|expect, _| drop(expect.ranges.remove("fill_s")));
+    let screen = crate::summary::screen::render(&summary, std::path::Path::new("target/e2e/run"));
+    let markdown = crate::summary::markdown::render(&summary);
+    for gate in &summary.gates {
+        assert!(screen.contains(&gate.metric) && markdown.contains(&gate.metric), "{}", gate.metric);
+    }
+    assert!(screen.starts_with("FAIL") && screen.contains("neither objective nor range"), "{screen}");
+    assert!(screen.contains("next: cargo xtask judge target/e2e/run"), "{screen}");
+}

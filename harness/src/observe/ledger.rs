@@ -1,0 +1,447 @@
+//! The per-uid ledger of one cluster: a pure fold over stamped watch events.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+
+use api::UpcomingNode;
+use api::upcoming_node::UpcomingNodePhase;
+use component::slim::Pod;
+use k8s_openapi::api::core::v1::Node;
+
+use crate::observe::request::Request;
+use crate::record::{NodeRecord, PodRecord};
+
+/// How many Pods are where. Counts live Pods unless said otherwise.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// Pods ever seen.
+    pub created: u64,
+    /// Neither being deleted, gone, nor finished.
+    pub live: u64,
+    /// Live with a Node.
+    pub bound: u64,
+    /// Live, Running and Ready.
+    pub running: u64,
+    /// Live with a CapacityRequest.
+    pub requests: u64,
+    /// Being deleted and not gone yet.
+    pub terminating: u64,
+    /// CapacityRequests whose Pod is not live.
+    pub stale_requests: u64,
+}
+
+impl std::ops::AddAssign for Counts {
+    fn add_assign(&mut self, other: Self) {
+        self.created += other.created;
+        self.live += other.live;
+        self.bound += other.bound;
+        self.running += other.running;
+        self.requests += other.requests;
+        self.terminating += other.terminating;
+        self.stale_requests += other.stale_requests;
+    }
+}
+
+impl std::ops::SubAssign for Counts {
+    fn sub_assign(&mut self, other: Self) {
+        self.created -= other.created;
+        self.live -= other.live;
+        self.bound -= other.bound;
+        self.running -= other.running;
+        self.requests -= other.requests;
+        self.terminating -= other.terminating;
+        self.stale_requests -= other.stale_requests;
+    }
+}
+
+/// Everything seen of one cluster.
+#[derive(Debug, Default)]
+pub struct Ledger {
+    cluster: String,
+    pods: HashMap<String, PodRecord>,
+    /// CapacityRequest name to Pod uid.
+    requests: HashMap<String, String>,
+    /// Facts about requests whose Pod was not seen yet (two watches, no common order).
+    early_requests: HashMap<String, (u64, Option<u64>)>,
+    /// Machine id to its present record.
+    nodes: BTreeMap<String, NodeRecord>,
+    past_nodes: Vec<NodeRecord>,
+    node_ready: HashMap<String, bool>,
+    counts: Counts,
+    listing: HashMap<&'static str, HashSet<String>>,
+}
+
+impl Ledger {
+    /// An empty ledger.
+    pub fn new(cluster: &str) -> Self {
+        Self { cluster: cluster.to_owned(), ..Self::default() }
+    }
+
+    /// Present counts.
+    pub fn counts(&self) -> Counts {
+        self.counts
+    }
+
+    /// All Pods ever seen.
+    pub fn pods(&self) -> impl Iterator<Item = &PodRecord> {
+        self.pods.values()
+    }
+
+    /// All Nodes ever seen, the present ones last.
+    pub fn nodes(&self) -> impl Iterator<Item = &NodeRecord> {
+        self.past_nodes.iter().chain(self.nodes.values())
+    }
+
+    /// Machines that serve, and machines on their way in or out (Failed ones are neither).
+    pub fn node_counts(&self) -> (u64, u64) {
+        let mut counts = (0, 0);
+        for node in self.nodes.values().filter(|n| n.failed_us.is_none()) {
+            let announced = node.upcoming_us.is_some() && node.upcoming_gone_us.is_none();
+            let exists = node.created_us.is_some() && node.gone_us.is_none();
+            let withdrawn = node.draining_us.is_some() || node.upcoming_gone_us.is_some();
+            if exists && node.ready_us.is_some() && !withdrawn {
+                counts.0 += 1;
+            } else if announced || exists {
+                counts.1 += 1;
+            }
+        }
+        counts
+    }
+
+    /// Live replicas of each workload object.
+    pub fn live_by_workload(&self) -> BTreeMap<String, u64> {
+        let mut live = BTreeMap::new();
+        for pod in self.pods.values().filter(|p| p.is_live()) {
+            *live.entry(pod.workload.clone()).or_default() += 1;
+        }
+        live
+    }
+
+    /// A Pod was added or changed. `in_first_list` means that its creation was not watched.
+    pub fn pod_applied(&mut self, at_us: u64, wall_us: u64, pod: &Pod, in_first_list: bool) {
+        let Some(uid) = pod.metadata.uid.clone() else { return };
+        if let Some(seen) = self.listing.get_mut("Pod") {
+            seen.insert(uid.clone());
+        }
+        if !self.pods.contains_key(&uid) {
+            let record = self.new_pod(at_us, wall_us, &uid, pod, in_first_list);
+            self.counts += flags(&record);
+            self.pods.insert(uid.clone(), record);
+        }
+        let record = self.pods.get_mut(&uid).expect("the record was inserted above");
+        self.counts -= flags(record);
+        update_pod(record, at_us, pod);
+        self.counts += flags(record);
+    }
+
+    /// A Pod is gone.
+    pub fn pod_deleted(&mut self, at_us: u64, uid: &str) {
+        if let Some(record) = self.pods.get_mut(uid) {
+            self.counts -= flags(record);
+            record.gone_us.get_or_insert(at_us);
+            self.counts += flags(record);
+        }
+    }
+
+    /// A CapacityRequest was added or changed.
+    pub fn request_applied(&mut self, at_us: u64, request: &Request) {
+        let (Some(name), Some(uid)) = (request.metadata.name.clone(), request.pod_uid()) else { return };
+        if let Some(seen) = self.listing.get_mut("CapacityRequest") {
+            seen.insert(name.clone());
+        }
+        self.requests.insert(name, uid.to_owned());
+        let acked = request.is_acknowledged().then_some(at_us);
+        if let Some(record) = self.pods.get_mut(uid) {
+            self.counts -= flags(record);
+            record.request_us.get_or_insert(at_us);
+            record.acked_us = record.acked_us.or(acked);
+            record.request_gone_us = None;
+            self.counts += flags(record);
+        } else {
+            let early = self.early_requests.entry(uid.to_owned()).or_insert((at_us, None));
+            early.1 = early.1.or(acked);
+        }
+    }
+
+    /// A CapacityRequest is gone.
+    pub fn request_deleted(&mut self, at_us: u64, name: &str) {
+        let Some(uid) = self.requests.remove(name) else { return };
+        self.early_requests.remove(&uid);
+        if let Some(record) = self.pods.get_mut(&uid) {
+            self.counts -= flags(record);
+            record.request_gone_us.get_or_insert(at_us);
+            self.counts += flags(record);
+        }
+    }
+
+    /// An UpcomingNode was added or changed.
+    pub fn upcoming_applied(&mut self, at_us: u64, upcoming: &UpcomingNode) {
+        let Some(machine) = upcoming.metadata.name.as_deref().and_then(api::names::machine_id) else { return };
+        let record = self.node_mut(machine, |n| n.upcoming_gone_us.is_some());
+        record.upcoming_us.get_or_insert(at_us);
+        let label = |key| upcoming.spec.labels.get(key).cloned();
+        fill_labels(record, label);
+        let stamp = |slot: &mut Option<u64>| {
+            slot.get_or_insert(at_us);
+        };
+        match upcoming.status.as_ref().map(|s| s.phase) {
+            Some(UpcomingNodePhase::Ready) => stamp(&mut record.upcoming_ready_us),
+            Some(UpcomingNodePhase::Draining) => stamp(&mut record.draining_us),
+            Some(UpcomingNodePhase::Failed) => stamp(&mut record.failed_us),
+            _ => {}
+        }
+    }
+
+    /// An UpcomingNode is gone.
+    pub fn upcoming_deleted(&mut self, at_us: u64, name: &str) {
+        if let Some(record) = api::names::machine_id(name).and_then(|id| self.nodes.get_mut(id)) {
+            record.upcoming_gone_us.get_or_insert(at_us);
+        }
+    }
+
+    /// A Node was added or changed. Returns true if it left Ready without being drained.
+    pub fn node_applied(&mut self, at_us: u64, node: &Node) -> bool {
+        let Some(name) = node.metadata.name.as_deref() else { return false };
+        let ready = is_ready(node);
+        let was_ready = self.node_ready.insert(name.to_owned(), ready).unwrap_or(false);
+        let record = self.node_mut(name, |n| n.gone_us.is_some());
+        record.created_us.get_or_insert(at_us);
+        fill_labels(record, |key| node.metadata.labels.as_ref()?.get(key).cloned());
+        if ready {
+            record.ready_us.get_or_insert(at_us);
+        }
+        let lost = was_ready && !ready && node.metadata.deletion_timestamp.is_none();
+        if lost && record.draining_us.is_none() && record.upcoming_gone_us.is_none() {
+            record.unready += 1;
+            return true;
+        }
+        false
+    }
+
+    /// A Node is gone.
+    pub fn node_deleted(&mut self, at_us: u64, name: &str) {
+        self.node_ready.remove(name);
+        if let Some(record) = self.nodes.get_mut(name) {
+            record.gone_us.get_or_insert(at_us);
+        }
+    }
+
+    /// A list of `kind` begins; what it does not name is gone.
+    pub fn list_started(&mut self, kind: &'static str) {
+        self.listing.insert(kind, HashSet::new());
+    }
+
+    /// The list is complete.
+    pub fn list_done(&mut self, at_us: u64, kind: &'static str) {
+        let Some(seen) = self.listing.remove(kind) else { return };
+        if kind == "Pod" {
+            let here = self.pods.values().filter(|p| p.gone_us.is_none());
+            let gone: Vec<String> = here.filter(|p| !seen.contains(&p.uid)).map(|p| p.uid.clone()).collect();
+            gone.iter().for_each(|uid| self.pod_deleted(at_us, uid));
+        } else if kind == "CapacityRequest" {
+            let gone: Vec<String> = self.requests.keys().filter(|n| !seen.contains(*n)).cloned().collect();
+            gone.iter().for_each(|name| self.request_deleted(at_us, name));
+        }
+    }
+
+    fn new_pod(&mut self, at_us: u64, wall_us: u64, uid: &str, pod: &Pod, preexisting: bool) -> PodRecord {
+        let label = |key| pod.label(key).unwrap_or_default().to_owned();
+        let (request_us, acked_us) = match self.early_requests.remove(uid) {
+            Some((seen, acked)) => (Some(seen), acked),
+            None => (None, None),
+        };
+        let created = pod.metadata.creation_timestamp.as_ref();
+        let created_ms = created.map_or(0, |time| time.0.as_millisecond());
+        let wall_ms = i64::try_from(wall_us / 1000).unwrap_or(i64::MAX);
+        PodRecord {
+            cluster: self.cluster.clone(),
+            uid: uid.to_owned(),
+            name: pod.metadata.name.clone().unwrap_or_default(),
+            archetype: label(api::names::ARCHETYPE),
+            workload: label(api::names::WORKLOAD),
+            preexisting,
+            created_us: at_us,
+            watch_lag_ms: wall_ms - created_ms,
+            request_us,
+            acked_us,
+            ..PodRecord::default()
+        }
+    }
+
+    fn node_mut(&mut self, machine: &str, is_over: impl Fn(&NodeRecord) -> bool) -> &mut NodeRecord {
+        if self.nodes.get(machine).is_some_and(is_over) {
+            self.past_nodes.extend(self.nodes.remove(machine));
+        }
+        self.nodes.entry(machine.to_owned()).or_insert_with(|| NodeRecord {
+            cluster: self.cluster.clone(),
+            name: machine.to_owned(),
+            ..NodeRecord::default()
+        })
+    }
+}
+
+fn update_pod(record: &mut PodRecord, at_us: u64, pod: &Pod) {
+    if pod.is_unschedulable() && pod.spec.node_name.is_none() {
+        let message = pod.condition("PodScheduled").and_then(|c| c.message.clone());
+        if record.marked_us.is_none() || record.reason != message {
+            record.marks += 1;
+        }
+        record.marked_us.get_or_insert(at_us);
+        record.reason = message;
+    }
+    if let Some(node) = &pod.spec.node_name {
+        record.bound_us.get_or_insert(at_us);
+        record.node.get_or_insert_with(|| node.clone());
+    }
+    if pod.is_ready() {
+        record.running_us.get_or_insert(at_us);
+    }
+    if pod.is_terminal() {
+        record.finished_us.get_or_insert(at_us);
+    }
+    if pod.metadata.deletion_timestamp.is_some() {
+        record.deleting_us.get_or_insert(at_us);
+    }
+}
+
+fn fill_labels(record: &mut NodeRecord, label: impl Fn(&'static str) -> Option<String>) {
+    let fill = |slot: &mut String, key| {
+        if slot.is_empty() {
+            *slot = label(key).unwrap_or_default();
+        }
+    };
+    fill(&mut record.archetype, api::names::ARCHETYPE);
+    fill(&mut record.instance_type, api::names::INSTANCE_TYPE);
+    fill(&mut record.zone, api::names::ZONE);
+}
+
+fn is_ready(node: &Node) -> bool {
+    let conditions = node.status.as_ref().and_then(|s| s.conditions.as_ref());
+    conditions.is_some_and(|all| all.iter().any(|c| c.type_ == "Ready" && c.status == "True"))
+}
+
+fn flags(pod: &PodRecord) -> Counts {
+    let live = pod.is_live();
+    let has_request = pod.request_us.is_some() && pod.request_gone_us.is_none();
+    Counts {
+        created: 1,
+        live: u64::from(live),
+        bound: u64::from(live && pod.bound_us.is_some()),
+        running: u64::from(live && pod.running_us.is_some()),
+        requests: u64::from(live && has_request),
+        terminating: u64::from(pod.deleting_us.is_some() && pod.gone_us.is_none()),
+        stale_requests: u64::from(!live && has_request),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn pod(uid: &str, node: Option<&str>, phase: &str) -> Pod {
+        let ready = if phase == "Running" { "True" } else { "False" };
+        serde_json::from_value(json!({
+            "metadata": {"uid": uid, "name": uid, "labels": {(api::names::WORKLOAD): "w-0"}},
+            "spec": {"nodeName": node},
+            "status": {"phase": phase, "conditions": [{"type": "Ready", "status": ready}]},
+        }))
+        .unwrap()
+    }
+
+    fn unschedulable(uid: &str, message: &str) -> Pod {
+        let mut pod = pod(uid, None, "Pending");
+        pod.status.conditions.push(component::slim::Condition {
+            type_: "PodScheduled".into(),
+            status: "False".into(),
+            reason: Some("Unschedulable".into()),
+            message: Some(message.into()),
+        });
+        pod
+    }
+
+    fn request(uid: &str, phase: &str) -> Request {
+        serde_json::from_value(json!({
+            "metadata": {"name": format!("cr-{uid}"), "labels": {(api::names::OWNED_BY_POD): uid}},
+            "status": {"phase": phase},
+        }))
+        .unwrap()
+    }
+
+    #[test]
+    fn a_pod_is_followed_from_birth_to_end() {
+        let mut ledger = Ledger::new("c");
+        ledger.pod_applied(1, 0, &unschedulable("a", "0/1 nodes"), false);
+        ledger.pod_applied(2, 0, &unschedulable("a", "0/1 nodes"), false);
+        ledger.pod_applied(3, 0, &unschedulable("a", "0/2 nodes"), false);
+        ledger.request_applied(4, &request("a", "Pending"));
+        ledger.request_applied(5, &request("a", "Acknowledged"));
+        ledger.pod_applied(6, 0, &pod("a", Some("n1"), "Pending"), false);
+        ledger.pod_applied(7, 0, &pod("a", Some("n1"), "Running"), false);
+        let all = Counts { created: 1, live: 1, bound: 1, running: 1, requests: 1, ..Counts::default() };
+        assert_eq!(ledger.counts(), all);
+        let mut dying = pod("a", Some("n1"), "Running");
+        dying.metadata.deletion_timestamp =
+            serde_json::from_value(json!("2026-01-01T00:00:00Z")).expect("a time");
+        ledger.pod_applied(8, 0, &dying, false);
+        assert_eq!((ledger.counts().live, ledger.counts().terminating, ledger.counts().stale_requests), (0, 1, 1));
+        ledger.pod_deleted(9, "a");
+        ledger.request_deleted(10, "cr-a");
+        assert_eq!(ledger.counts(), Counts { created: 1, ..Counts::default() });
+        let record = ledger.pods().next().unwrap();
+        let stamps = [record.marked_us, record.request_us, record.acked_us, record.bound_us, record.running_us];
+        assert_eq!(stamps, [Some(1), Some(4), Some(5), Some(6), Some(7)]);
+        assert_eq!((record.marks, record.deleting_us, record.gone_us), (2, Some(8), Some(9)));
+    }
+
+    #[test]
+    fn a_request_seen_before_its_pod_is_kept() {
+        let mut ledger = Ledger::new("c");
+        ledger.request_applied(1, &request("a", "Acknowledged"));
+        ledger.pod_applied(2, 0, &pod("a", None, "Pending"), false);
+        assert_eq!(ledger.counts().requests, 1);
+        assert_eq!(ledger.pods().next().unwrap().acked_us, Some(1));
+    }
+
+    #[test]
+    fn what_a_second_list_does_not_name_is_gone() {
+        let mut ledger = Ledger::new("c");
+        ledger.pod_applied(1, 0, &pod("a", None, "Pending"), false);
+        ledger.pod_applied(1, 0, &pod("b", None, "Pending"), false);
+        ledger.list_started("Pod");
+        ledger.pod_applied(2, 0, &pod("b", None, "Pending"), false);
+        ledger.list_done(3, "Pod");
+        assert_eq!(ledger.counts().live, 1);
+        assert_eq!(ledger.live_by_workload()["w-0"], 1);
+    }
+
+    #[test]
+    fn a_machine_that_comes_back_is_a_new_record() {
+        let node: Node = serde_json::from_value(json!({
+            "metadata": {"name": "m"},
+            "status": {"conditions": [{"type": "Ready", "status": "True"}]},
+        }))
+        .unwrap();
+        let mut ledger = Ledger::new("c");
+        assert!(!ledger.node_applied(1, &node));
+        assert_eq!(ledger.node_counts(), (1, 0));
+        ledger.node_deleted(2, "m");
+        ledger.node_applied(3, &node);
+        let created: Vec<_> = ledger.nodes().map(|n| (n.created_us, n.gone_us)).collect();
+        assert_eq!(created, [(Some(1), Some(2)), (Some(3), None)]);
+    }
+
+    #[test]
+    fn a_node_that_leaves_ready_is_reported() {
+        let node = |status: &str| -> Node {
+            serde_json::from_value(json!({
+                "metadata": {"name": "m"},
+                "status": {"conditions": [{"type": "Ready", "status": status}]},
+            }))
+            .unwrap()
+        };
+        let mut ledger = Ledger::new("c");
+        assert!(!ledger.node_applied(1, &node("True")));
+        assert!(ledger.node_applied(2, &node("False")));
+    }
+}

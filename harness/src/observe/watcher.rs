@@ -1,0 +1,184 @@
+//! The watches of a run and the task that folds them.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
+
+use anyhow::Context;
+use api::UpcomingNode;
+use component::slim::Pod;
+use component::watch::{Change, changes};
+use futures::StreamExt;
+use k8s_openapi::api::core::v1::Node;
+use kube::runtime::watcher::Config;
+use kube::{Api, Client, Resource};
+use serde::de::DeserializeOwned;
+use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
+use tokio::task::JoinSet;
+
+use crate::observe::clock::Clock;
+use crate::observe::ledger::{Counts, Ledger};
+use crate::observe::request::Request;
+use crate::record::Event;
+
+/// Watches all clusters of a run.
+pub struct Observer {
+    clusters: Arc<BTreeMap<String, Mutex<Ledger>>>,
+    clients: BTreeMap<String, Client>,
+    tasks: JoinSet<()>,
+}
+
+/// One queued observation.
+enum Seen {
+    Pod(Change<Pod>),
+    Request(Change<Request>),
+    Upcoming(Change<UpcomingNode>),
+    Node(Change<Node>),
+}
+
+type Queue = UnboundedSender<(usize, Instant, Seen)>;
+
+impl Observer {
+    /// Starts watching; `kubeconfigs` are the observer identity's, by cluster. Findings (gaps, Nodes that
+    /// leave Ready) go to `events`.
+    ///
+    /// # Errors
+    /// When a kubeconfig cannot be used.
+    pub async fn start(
+        kubeconfigs: &BTreeMap<String, std::path::PathBuf>,
+        clock: Clock,
+        events: UnboundedSender<Event>,
+    ) -> anyhow::Result<Self> {
+        let (queue, queued) = unbounded_channel();
+        let (mut tasks, mut clients) = (JoinSet::new(), BTreeMap::new());
+        for (index, (name, kubeconfig)) in kubeconfigs.iter().enumerate() {
+            let client = connect(name, kubeconfig).await?;
+            watch(&mut tasks, Api::<Pod>::all(client.clone()), index, queue.clone(), Seen::Pod);
+            watch(&mut tasks, Api::<Request>::all(client.clone()), index, queue.clone(), Seen::Request);
+            watch(&mut tasks, Api::<UpcomingNode>::all(client.clone()), index, queue.clone(), Seen::Upcoming);
+            watch(&mut tasks, Api::<Node>::all(client.clone()), index, queue.clone(), Seen::Node);
+            clients.insert(name.clone(), client);
+        }
+        let ledgers = kubeconfigs.keys().map(|name| (name.clone(), Mutex::new(Ledger::new(name))));
+        let clusters: Arc<BTreeMap<_, _>> = Arc::new(ledgers.collect());
+        tasks.spawn(fold(queued, clusters.clone(), clock, events));
+        Ok(Self { clusters, clients, tasks })
+    }
+
+    /// Names of the clusters, in order.
+    pub fn clusters(&self) -> impl Iterator<Item = &str> {
+        self.clusters.keys().map(String::as_str)
+    }
+
+    /// The observer's client of a cluster.
+    pub fn client(&self, cluster: &str) -> Option<&Client> {
+        self.clients.get(cluster)
+    }
+
+    /// Looks into a cluster's ledger.
+    pub fn ledger(&self, cluster: &str) -> Option<MutexGuard<'_, Ledger>> {
+        self.clusters.get(cluster).map(lock)
+    }
+
+    /// Counts over all clusters.
+    pub fn totals(&self) -> Counts {
+        let mut sum = Counts::default();
+        self.clusters.values().for_each(|ledger| sum += lock(ledger).counts());
+        sum
+    }
+
+    /// Ends all watches.
+    pub fn stop(&mut self) {
+        self.tasks.abort_all();
+    }
+}
+
+async fn connect(cluster: &str, kubeconfig: &Path) -> anyhow::Result<Client> {
+    component::client::connect_unlimited(kubeconfig)
+        .await
+        .with_context(|| format!("connecting the observer to {cluster}"))
+}
+
+fn watch<K>(tasks: &mut JoinSet<()>, api: Api<K>, cluster: usize, queue: Queue, wrap: fn(Change<K>) -> Seen)
+where
+    K: Resource<DynamicType = ()> + Clone + DeserializeOwned + std::fmt::Debug + Send + 'static,
+{
+    tasks.spawn(async move {
+        let mut stream = std::pin::pin!(changes(api, Config::default()));
+        while let Some((at, change)) = stream.next().await {
+            if queue.send((cluster, at, wrap(change))).is_err() {
+                return;
+            }
+        }
+    });
+}
+
+async fn fold(
+    mut queued: UnboundedReceiver<(usize, Instant, Seen)>,
+    clusters: Arc<BTreeMap<String, Mutex<Ledger>>>,
+    clock: Clock,
+    events: UnboundedSender<Event>,
+) {
+    let ledgers: Vec<_> = clusters.iter().collect();
+    // Whether the first list of Pods of a cluster is still running.
+    let mut first_list = vec![false; ledgers.len()];
+    while let Some((index, at, seen)) = queued.recv().await {
+        let (cluster, ledger) = ledgers[index];
+        let at_us = clock.at_us(at);
+        let report = |event| drop(events.send(event));
+        let gap = |gap: bool, kind: &str| {
+            if gap {
+                report(Event::WatchGap { cluster: cluster.clone(), kind: kind.to_owned() });
+            }
+        };
+        let mut ledger = lock(ledger);
+        match seen {
+            Seen::Pod(Change::Applied(pod)) => {
+                ledger.pod_applied(at_us, clock.wall_start_us() + at_us, &pod, first_list[index]);
+            }
+            Seen::Pod(Change::Deleted(pod)) => {
+                ledger.pod_deleted(at_us, pod.metadata.uid.as_deref().unwrap_or_default());
+            }
+            Seen::Pod(Change::ListStarted { gap: is_gap }) => {
+                first_list[index] = !is_gap;
+                ledger.list_started("Pod");
+                gap(is_gap, "Pod");
+            }
+            Seen::Pod(Change::ListDone) => {
+                first_list[index] = false;
+                ledger.list_done(at_us, "Pod");
+            }
+            Seen::Request(Change::Applied(request)) => ledger.request_applied(at_us, &request),
+            Seen::Request(Change::Deleted(request)) => {
+                ledger.request_deleted(at_us, request.metadata.name.as_deref().unwrap_or_default());
+            }
+            Seen::Request(Change::ListStarted { gap: is_gap }) => {
+                ledger.list_started("CapacityRequest");
+                gap(is_gap, "CapacityRequest");
+            }
+            Seen::Request(Change::ListDone) => ledger.list_done(at_us, "CapacityRequest"),
+            Seen::Upcoming(Change::Applied(upcoming)) => ledger.upcoming_applied(at_us, &upcoming),
+            Seen::Upcoming(Change::Deleted(upcoming)) => {
+                ledger.upcoming_deleted(at_us, upcoming.metadata.name.as_deref().unwrap_or_default());
+            }
+            Seen::Node(Change::Applied(node)) => {
+                if ledger.node_applied(at_us, &node) {
+                    let node = node.metadata.name.unwrap_or_default();
+                    report(Event::NodeNotReady { cluster: cluster.clone(), node });
+                }
+            }
+            Seen::Node(Change::Deleted(node)) => {
+                ledger.node_deleted(at_us, node.metadata.name.as_deref().unwrap_or_default());
+            }
+            Seen::Upcoming(Change::ListStarted { gap: is_gap }) => gap(is_gap, "UpcomingNode"),
+            Seen::Node(Change::ListStarted { gap: is_gap }) => gap(is_gap, "Node"),
+            Seen::Upcoming(Change::ListDone) | Seen::Node(Change::ListDone) => {}
+        }
+    }
+}
+
+fn lock(ledger: &Mutex<Ledger>) -> MutexGuard<'_, Ledger> {
+    // A ledger has no invariant that a panic elsewhere could break.
+    ledger.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -1,0 +1,164 @@
+//! JSON lines, plain and gzipped.
+
+use std::fs::File;
+use std::io::{BufRead, BufReader, BufWriter, Write};
+use std::path::{Path, PathBuf};
+
+use flate2::Compression;
+use flate2::read::GzDecoder;
+use flate2::write::GzEncoder;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+/// Why a file of a run directory could not be read or written.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The file cannot be opened, read or written.
+    #[error("{}: {source}", path.display())]
+    Io {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// A line is not what it should be.
+    #[error("{} line {line}: {source}; was the file edited, or written by another version?", path.display())]
+    Parse {
+        /// The file.
+        path: PathBuf,
+        /// Line number from 1; 0 for a whole file.
+        line: usize,
+        /// What the parser said.
+        source: serde_json::Error,
+    },
+}
+
+impl Error {
+    /// An I/O error of `path`.
+    pub fn io(path: &Path, source: std::io::Error) -> Self {
+        Self::Io { path: path.to_owned(), source }
+    }
+}
+
+/// Appends JSON lines to a file; each line reaches the file at once, so that a killed run keeps them.
+#[derive(Debug)]
+pub struct LineWriter {
+    path: PathBuf,
+    file: BufWriter<File>,
+}
+
+impl LineWriter {
+    /// Creates (or empties) the file.
+    ///
+    /// # Errors
+    /// When it cannot be created.
+    pub fn create(path: &Path) -> Result<Self, Error> {
+        let file = File::create(path).map_err(|e| Error::io(path, e))?;
+        Ok(Self { path: path.to_owned(), file: BufWriter::new(file) })
+    }
+
+    /// Appends one value.
+    ///
+    /// # Errors
+    /// When the file cannot be written (a full disk).
+    pub fn write(&mut self, value: &impl Serialize) -> Result<(), Error> {
+        let mut line = serde_json::to_vec(value).map_err(|source| Error::Parse {
+            path: self.path.clone(),
+            line: 0,
+            source,
+        })?;
+        line.push(b'\n');
+        self.file.write_all(&line).and_then(|()| self.file.flush()).map_err(|e| Error::io(&self.path, e))
+    }
+}
+
+/// Reads all lines of a file. A last line without its newline is left out: its writer was killed.
+///
+/// # Errors
+/// When the file is missing, or a complete line cannot be parsed.
+pub fn read_lines<T: DeserializeOwned>(path: &Path) -> Result<Vec<T>, Error> {
+    let file = File::open(path).map_err(|e| Error::io(path, e))?;
+    parse(path, BufReader::new(file))
+}
+
+/// As [`read_lines`], of a gzipped file.
+///
+/// # Errors
+/// As [`read_lines`].
+pub fn read_lines_gz<T: DeserializeOwned>(path: &Path) -> Result<Vec<T>, Error> {
+    let file = File::open(path).map_err(|e| Error::io(path, e))?;
+    parse(path, BufReader::new(GzDecoder::new(file)))
+}
+
+/// Writes all values as gzipped lines, by rename.
+///
+/// # Errors
+/// When the file cannot be written.
+pub fn write_lines_gz<'a, T: Serialize + 'a>(
+    path: &Path,
+    values: impl IntoIterator<Item = &'a T>,
+) -> Result<(), Error> {
+    let half = path.with_extension("tmp");
+    let write = || -> std::io::Result<()> {
+        let mut out = GzEncoder::new(BufWriter::new(File::create(&half)?), Compression::fast());
+        for value in values {
+            serde_json::to_writer(&mut out, value)?;
+            out.write_all(b"\n")?;
+        }
+        out.finish()?.flush()?;
+        std::fs::rename(&half, path)
+    };
+    write().map_err(|e| Error::io(path, e))
+}
+
+fn parse<T: DeserializeOwned>(path: &Path, mut reader: impl BufRead) -> Result<Vec<T>, Error> {
+    let mut values = Vec::new();
+    let mut text = String::new();
+    for line in 1.. {
+        text.clear();
+        if reader.read_line(&mut text).map_err(|e| Error::io(path, e))? == 0 || !text.ends_with('\n') {
+            break;
+        }
+        let value = serde_json::from_str(&text).map_err(|source| Error::Parse {
+            path: path.to_owned(),
+            line,
+            source,
+        })?;
+        values.push(value);
+    }
+    Ok(values)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lines_survive_a_round_trip_and_a_torn_end() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("x.jsonl");
+        let mut writer = LineWriter::create(&path).unwrap();
+        writer.write(&1).unwrap();
+        writer.write(&2).unwrap();
+        assert_eq!(read_lines::<u32>(&path).unwrap(), [1, 2]);
+        std::fs::write(&path, "1\n2\n3").unwrap();
+        assert_eq!(read_lines::<u32>(&path).unwrap(), [1, 2], "the torn line is left out");
+    }
+
+    #[test]
+    fn a_broken_line_is_named() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("x.jsonl");
+        std::fs::write(&path, "1\nx\n").unwrap();
+        let error = read_lines::<u32>(&path).unwrap_err().to_string();
+        assert!(error.contains("x.jsonl line 2"), "{error}");
+    }
+
+    #[test]
+    fn gzipped_lines_survive_a_round_trip() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("x.jsonl.gz");
+        write_lines_gz(&path, &[1_u32, 2]).unwrap();
+        assert_eq!(read_lines_gz::<u32>(&path).unwrap(), [1, 2]);
+    }
+}

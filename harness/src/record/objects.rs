@@ -1,0 +1,115 @@
+//! What was seen of each Pod and each Node: the lines of `pods.jsonl.gz` and `nodes.jsonl`.
+
+use serde::{Deserialize, Serialize};
+
+/// One Pod (one uid). Times are the first receipt of each fact.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct PodRecord {
+    /// Cluster.
+    pub cluster: String,
+    /// The ledger's key.
+    pub uid: String,
+    /// Name.
+    pub name: String,
+    /// Archetype, from its label.
+    pub archetype: String,
+    /// Workload object, from its label.
+    pub workload: String,
+    /// Seen in the first list instead of by an event: the creation was missed.
+    pub preexisting: bool,
+    /// First event.
+    pub created_us: u64,
+    /// How far our watch lagged behind `metadata.creationTimestamp` (grain 1 s), in milliseconds.
+    pub watch_lag_ms: i64,
+    /// First time the scheduler said Unschedulable.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub marked_us: Option<u64>,
+    /// Events that said Unschedulable with a new message.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub marks: u32,
+    /// The scheduler's last message.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+    /// Its CapacityRequest appeared.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub request_us: Option<u64>,
+    /// Its CapacityRequest was acknowledged.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub acked_us: Option<u64>,
+    /// Its CapacityRequest is gone.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub request_gone_us: Option<u64>,
+    /// Bound to a Node.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub bound_us: Option<u64>,
+    /// The Node.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub node: Option<String>,
+    /// Running and Ready.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub running_us: Option<u64>,
+    /// Succeeded or Failed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub finished_us: Option<u64>,
+    /// `deletionTimestamp` set.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub deleting_us: Option<u64>,
+    /// The object is gone.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub gone_us: Option<u64>,
+}
+
+impl PodRecord {
+    /// Live: neither being deleted, gone, nor finished (ADR-0038).
+    pub fn is_live(&self) -> bool {
+        self.deleting_us.is_none() && self.gone_us.is_none() && self.finished_us.is_none()
+    }
+}
+
+/// One Node together with the UpcomingNode that announced it. A machine that comes back is a new record.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct NodeRecord {
+    /// Cluster.
+    pub cluster: String,
+    /// Node name (= machine id).
+    pub name: String,
+    /// Archetype label, if the Node or UpcomingNode carries it.
+    pub archetype: String,
+    /// Instance type label.
+    pub instance_type: String,
+    /// Zone label.
+    pub zone: String,
+    /// UpcomingNode appeared.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub upcoming_us: Option<u64>,
+    /// UpcomingNode became Ready.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub upcoming_ready_us: Option<u64>,
+    /// UpcomingNode began to drain.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub draining_us: Option<u64>,
+    /// UpcomingNode failed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub failed_us: Option<u64>,
+    /// UpcomingNode is gone.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub upcoming_gone_us: Option<u64>,
+    /// Node appeared.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub created_us: Option<u64>,
+    /// Node became Ready.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ready_us: Option<u64>,
+    /// Times the Node left Ready.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub unready: u32,
+    /// Node is gone.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub gone_us: Option<u64>,
+}
+
+fn is_zero(n: &u32) -> bool {
+    *n == 0
+}

@@ -1,0 +1,276 @@
+//! The summary of a run: what `summary.json` holds. Its JSON schema is checked in.
+//!
+//! Units are part of the names. A value that was not measured is absent and says so; it is never 0.
+
+pub mod markdown;
+pub mod schema;
+pub mod screen;
+
+use std::collections::BTreeMap;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::record::Phase;
+
+/// Version of the summary's shape; raised by every change that breaks a reader.
+pub const SCHEMA_VERSION: u32 = 1;
+
+/// What came of a run.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Summary {
+    /// Version of this shape.
+    pub schema_version: u32,
+    /// The run.
+    pub run_id: String,
+    /// Name of the profile.
+    pub profile: String,
+    /// Seed of everything random.
+    pub seed: u64,
+    /// When the run began, RFC 3339.
+    pub started: String,
+    /// The verdict. Validity goes before gates.
+    pub verdict: Verdict,
+    /// Why, in one sentence.
+    pub reason: String,
+    /// Each rule of validity.
+    pub validity: Vec<Finding>,
+    /// Each gate.
+    pub gates: Vec<Gate>,
+    /// All metrics, gated or not, by name.
+    pub metrics: BTreeMap<String, Metric>,
+    /// Length of each phase, seconds.
+    pub phases_s: BTreeMap<Phase, f64>,
+    /// Where the Pods ended, by cluster.
+    pub pods: BTreeMap<String, PodAccount>,
+    /// Latency of each stage of the chain, for Pods born in each phase.
+    pub stages: BTreeMap<Phase, BTreeMap<String, Latency>>,
+    /// Machines and Pods on them at the end, by cluster and archetype.
+    pub packing: Vec<Packing>,
+    /// Who used the CPU.
+    pub cpu: CpuAccount,
+    /// Largest resident memory of all processes together, and by component, MiB.
+    pub memory_mib: MemoryAccount,
+    /// Pods that were unbound for longer than a minute.
+    pub stuck_pods: Vec<StuckPod>,
+    /// sha256 of the plan.
+    pub plan_digest: String,
+    /// sha256 over what is exact: plan, replicas, machines per Need, verdicts.
+    pub outcome_digest: String,
+    /// The host, as recorded.
+    pub host: serde_json::Value,
+    /// The tools, as recorded.
+    pub tools: serde_json::Value,
+}
+
+/// The verdict on a run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Verdict {
+    /// Valid, and every gate passed.
+    Pass,
+    /// Valid, and a gate failed.
+    Fail,
+    /// The measurement cannot be trusted.
+    Invalid,
+    /// Ended by Ctrl-C; what was measured so far is kept.
+    Interrupted,
+}
+
+impl Verdict {
+    /// The project's exit code for it.
+    pub fn exit_code(self) -> u8 {
+        match self {
+            Self::Pass => 0,
+            Self::Fail => 1,
+            Self::Invalid => 4,
+            Self::Interrupted => 130,
+        }
+    }
+
+    /// As shown to people.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Pass => "PASS",
+            Self::Fail => "FAIL",
+            Self::Invalid => "INVALID",
+            Self::Interrupted => "INTERRUPTED",
+        }
+    }
+}
+
+/// One rule of validity and what it found.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Finding {
+    /// The rule.
+    pub rule: String,
+    /// Whether it holds.
+    pub ok: bool,
+    /// What was found.
+    pub detail: String,
+}
+
+/// A measured figure.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Metric {
+    /// The value; absent if it was not measured.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub value: Option<f64>,
+    /// Unit.
+    pub unit: String,
+    /// The histogram ended below the value: it is larger than `value`, nobody knows by how much.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub saturated: bool,
+    /// Why it was not measured, or how many samples it rests on.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub note: String,
+}
+
+/// One gate.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Gate {
+    /// The metric that is gated.
+    pub metric: String,
+    /// Its value, if measured.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub value: Option<f64>,
+    /// Unit.
+    pub unit: String,
+    /// The objective, which does not depend on the machine.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub slo: Option<Bound>,
+    /// The calibrated range.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub range: Option<Bound>,
+    /// What came out.
+    pub outcome: Outcome,
+}
+
+/// What a value has to keep; both ends belong to it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Bound {
+    /// Smallest good value.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub min: Option<f64>,
+    /// Largest good value.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max: Option<f64>,
+}
+
+impl Bound {
+    /// At most.
+    pub fn max(max: f64) -> Self {
+        Self { min: None, max: Some(max) }
+    }
+
+    /// At least.
+    pub fn min(min: f64) -> Self {
+        Self { min: Some(min), max: None }
+    }
+
+    /// Whether the bound says anything at all.
+    pub fn is_empty(&self) -> bool {
+        self.min.is_none() && self.max.is_none()
+    }
+
+    /// Whether the value lies inside. NaN never does.
+    pub fn holds(&self, value: f64) -> bool {
+        !value.is_nan() && self.min.is_none_or(|min| min <= value) && self.max.is_none_or(|max| value <= max)
+    }
+}
+
+/// What came out of a gate.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Outcome {
+    /// Measured and inside.
+    Pass,
+    /// Outside.
+    Fail,
+    /// Not measured: fails.
+    Unmeasured,
+    /// The value lies beyond the histogram: fails.
+    Saturated,
+    /// Neither an objective nor a range: fails.
+    Unbounded,
+}
+
+/// Pods of one cluster: created = bound + pending + deleted.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct PodAccount {
+    /// Uids ever seen.
+    pub created: u64,
+    /// Live and bound at the end.
+    pub bound: u64,
+    /// Live and unbound at the end.
+    pub pending: u64,
+    /// Being deleted, gone, or finished.
+    pub deleted: u64,
+}
+
+/// A distribution of latencies.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[allow(missing_docs)]
+pub struct Latency {
+    /// Number of samples.
+    pub count: u64,
+    pub ms_p50: f64,
+    pub ms_p90: f64,
+    pub ms_p99: f64,
+    pub ms_max: f64,
+}
+
+/// Machines of one Need at the end.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Packing {
+    /// Cluster.
+    pub cluster: String,
+    /// Archetype.
+    pub archetype: String,
+    /// Live Nodes.
+    pub nodes: u64,
+    /// Fewest machines that can hold the declared Pods.
+    pub lower_bound: u64,
+    /// Pods that one machine holds.
+    pub density: u64,
+    /// Number of Pods on a Node to number of such Nodes.
+    pub pods_per_node: BTreeMap<u64, u64>,
+}
+
+/// Who used the CPU, from the start of the fill to the end of the soak.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct CpuAccount {
+    /// CPU seconds of all processes of the run.
+    pub total_s: f64,
+    /// Share of it by component, 0..=1.
+    pub share: BTreeMap<String, f64>,
+    /// Busiest component by phase.
+    pub bottleneck: BTreeMap<Phase, String>,
+    /// Share of the harness' and the fleet's processes together, 0..=1.
+    pub harness_and_fleet_share: f64,
+}
+
+/// Memory of the run.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct MemoryAccount {
+    /// Largest sum over all processes at one moment.
+    pub peak: u64,
+    /// Largest sum by component.
+    pub by_component: BTreeMap<String, u64>,
+}
+
+/// A Pod that waited for longer than a minute.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct StuckPod {
+    /// Cluster.
+    pub cluster: String,
+    /// Pod.
+    pub pod: String,
+    /// Seconds it was unbound.
+    pub unbound_s: u64,
+    /// Whether it was bound in the end.
+    pub bound: bool,
+    /// The scheduler's last message.
+    pub reason: String,
+}

@@ -1,0 +1,11 @@
+//! The JSON schema of the summary.
+
+use crate::summary::Summary;
+
+/// The schema of [`Summary`] as JSON text, for `fixtures/schemas/summary.json`.
+pub fn summary_json() -> String {
+    let schema = schemars::schema_for!(Summary);
+    let mut text = serde_json::to_string_pretty(&schema).expect("a schema must be serialisable");
+    text.push('\n');
+    text
+}
