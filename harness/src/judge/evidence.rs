@@ -34,7 +34,7 @@ pub struct Evidence {
     pub scrapes: BTreeMap<(String, Option<String>), Timeline>,
     /// When each cluster's roll-ups were queued, ascending.
     pub rollups_us: BTreeMap<String, Vec<u64>>,
-    /// Bootstraps that the shard carried out: (when, cluster, machine), ascending.
+    /// Bootstraps that the shard carried out: (when begun, cluster, machine), ascending.
     pub bootstraps: Vec<(u64, String, String)>,
     /// Host facts.
     pub host: serde_json::Value,
@@ -98,16 +98,13 @@ struct RollupLine {
 
 /// A line of the shard's `--audit-log`. Other fields are ignored.
 #[derive(Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+#[derive(Default)]
 struct AuditLine {
-    #[serde(default, alias = "timestamp_unix_nanos", alias = "timestampUnixNanos", alias = "unixNanos")]
-    unix_nanos: u64,
-    #[serde(default)]
+    started_unix_nanos: u64,
     kind: String,
-    #[serde(default)]
     machine: String,
-    #[serde(default)]
     cluster: String,
-    #[serde(default)]
     outcome: String,
 }
 
@@ -136,8 +133,12 @@ impl Evidence {
             evidence.rollups_us.insert(cluster, times);
         }
         for line in if_present::<AuditLine>(&dir.audit(), lines::read_lines)? {
-            if line.kind == "Bootstrap" && line.outcome == "success" {
-                evidence.bootstraps.push((evidence.run_us(line.unix_nanos), line.cluster, line.machine));
+            if matches!(line.kind.as_str(), "Bootstrap" | "Provision") && line.outcome == "success" {
+                evidence.bootstraps.push((
+                    evidence.run_us(line.started_unix_nanos),
+                    line.cluster,
+                    line.machine,
+                ));
             }
         }
         evidence.bootstraps.sort();
@@ -171,7 +172,8 @@ impl Evidence {
 
     /// Start and end of a phase; an unfinished phase ends with the run.
     pub fn window(&self, phase: Phase) -> Option<(u64, u64)> {
-        let at = |wanted: &dyn Fn(&Event) -> bool| self.events.iter().find(|e| wanted(&e.event)).map(|e| e.at_us);
+        let at =
+            |wanted: &dyn Fn(&Event) -> bool| self.events.iter().find(|e| wanted(&e.event)).map(|e| e.at_us);
         let start = at(&|e| *e == Event::PhaseStarted { phase })?;
         let end = at(&|e| *e == Event::PhaseEnded { phase }).unwrap_or(self.end_us);
         Some((start, end))
@@ -190,8 +192,8 @@ impl Evidence {
 
     /// Length of each phase in seconds.
     pub fn phases_s(&self) -> BTreeMap<Phase, f64> {
-        use Phase::{Collect, Fill, Provision, Release, Settle, Soak, Start, Steady};
-        let all = [Provision, Start, Fill, Steady, Settle, Soak, Collect, Release];
+        use Phase::{Collect, Fill, Provision, Quiesce, Release, Settle, Soak, Start, Steady};
+        let all = [Provision, Start, Fill, Steady, Settle, Soak, Quiesce, Collect, Release];
         let length = |(start, end): (u64, u64)| (end - start) as f64 / 1e6;
         all.into_iter().filter_map(|p| Some((p, length(self.window(p)?)))).collect()
     }
@@ -238,6 +240,10 @@ mod tests {
         assert_eq!(timeline.at(9), None);
         assert_eq!(timeline.at(25).unwrap()["b"], 5.0);
         assert_eq!(timeline.max_in((12, 30), |s| s.get("a").copied()), Some(2.0));
-        assert_eq!(timeline.max_in((12, 30), |s| s.get("b").copied()), Some(5.0), "the state at the start counts");
+        assert_eq!(
+            timeline.max_in((12, 30), |s| s.get("b").copied()),
+            Some(5.0),
+            "the state at the start counts"
+        );
     }
 }

@@ -93,7 +93,11 @@ mod tests {
     #[test]
     fn nothing_passes_in_silence() {
         assert_eq!(outcome(None, None, value(1.0)), Outcome::Unbounded);
-        assert_eq!(outcome(Some(Bound::default()), None, value(1.0)), Outcome::Unbounded, "an empty bound is none");
+        assert_eq!(
+            outcome(Some(Bound::default()), None, value(1.0)),
+            Outcome::Unbounded,
+            "an empty bound is none"
+        );
         assert_eq!(outcome(Some(Bound::max(9.0)), None, None), Outcome::Unmeasured);
         let saturated = value(1.0).map(|m| Metric { saturated: true, ..m });
         assert_eq!(outcome(Some(Bound::max(9.0)), None, saturated), Outcome::Saturated);

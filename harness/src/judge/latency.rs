@@ -102,8 +102,13 @@ pub fn stages(evidence: &Evidence) -> BTreeMap<Phase, BTreeMap<String, Latency>>
         let mut by_stage: BTreeMap<&str, Latencies> = BTreeMap::new();
         born_in(evidence, phase).for_each(|pod| pod_stages(evidence, &index, pod, &mut by_stage));
         if let Some(window) = evidence.window(phase) {
-            let announced = |n: &&NodeRecord| n.upcoming_us.is_some_and(|at| (window.0..=window.1).contains(&at));
-            evidence.nodes.iter().filter(announced).for_each(|node| node_stages(evidence, node, &mut by_stage));
+            let announced =
+                |n: &&NodeRecord| n.upcoming_us.is_some_and(|at| (window.0..=window.1).contains(&at));
+            evidence
+                .nodes
+                .iter()
+                .filter(announced)
+                .for_each(|node| node_stages(evidence, node, &mut by_stage));
         }
         let summaries = by_stage.iter().map(|(name, l)| ((*name).to_owned(), l.summary())).collect();
         stages.insert(phase, summaries);
@@ -123,7 +128,11 @@ fn pod_stages(evidence: &Evidence, index: &NodeIndex, pod: &PodRecord, stages: &
     stage("create_to_mark", born, pod.marked_us);
     stage("create_to_request", born, pod.request_us);
     stage("request_to_acknowledged", pod.request_us, pod.acked_us);
-    stage("request_to_rollup", pod.request_us, pod.request_us.and_then(|at| first_rollup(evidence, &pod.cluster, at)));
+    stage(
+        "request_to_rollup",
+        pod.request_us,
+        pod.request_us.and_then(|at| first_rollup(evidence, &pod.cluster, at)),
+    );
     stage("create_to_bound", born, pod.bound_us);
     stage("bound_to_running", pod.bound_us, pod.running_us);
     if needed_new_capacity(pod, index) {
@@ -164,10 +173,10 @@ fn last_rollup(evidence: &Evidence, cluster: &str, at_us: u64) -> Option<u64> {
     rollups.partition_point(|r| *r <= at_us).checked_sub(1).map(|i| rollups[i])
 }
 
-/// When the shard finished the Bootstrap that led to this Node: the last one of the machine before its
-/// UpcomingNode was Ready. (The update is sent as the Bootstrap ends; a second apart is still the same.)
+/// When the shard began the Bootstrap that led to this Node: the last one of the machine before its
+/// UpcomingNode was Ready.
 fn bootstrap_of(evidence: &Evidence, node: &NodeRecord) -> Option<u64> {
-    let ready = node.upcoming_ready_us? + 1_000_000;
+    let ready = node.upcoming_ready_us?;
     let of_node = |(at, cluster, machine): &&(u64, String, String)| {
         *at <= ready && *machine == node.name && *cluster == node.cluster
     };

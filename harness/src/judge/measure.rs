@@ -92,15 +92,25 @@ fn soak(evidence: &Evidence, metrics: &mut Metrics) {
     metrics.put_quantiles("new_capacity_latency", &new);
     let has_soak = evidence.finished(Phase::Soak);
     metrics.put("new_capacity_samples", "Pods", has_soak.then_some(new.count() as f64), "");
-    metrics.put("soak_pods", "Pods", has_soak.then_some((every.count()) as f64), "born and bound in the soak");
+    metrics.put(
+        "soak_pods",
+        "Pods",
+        has_soak.then_some((every.count()) as f64),
+        "born and bound in the soak",
+    );
 }
 
 fn fleet(evidence: &Evidence, metrics: &mut Metrics) {
     let histogram = |target, name| soak_histogram(evidence, target, name);
     metrics.put_scraped_p99("shard_cycle_s_p99", histogram("shard", "bigfleet_shard_cycle_duration_seconds"));
-    metrics
-        .put_scraped_p99("operator_rollup_s_p99", histogram("operator", "bigfleet_operator_rollup_duration_seconds"));
-    metrics.put_scraped_p99("operator_ack_s_p99", histogram("operator", "bigfleet_operator_acknowledge_duration_seconds"));
+    metrics.put_scraped_p99(
+        "operator_rollup_s_p99",
+        histogram("operator", "bigfleet_operator_rollup_duration_seconds"),
+    );
+    metrics.put_scraped_p99(
+        "operator_ack_s_p99",
+        histogram("operator", "bigfleet_operator_acknowledge_duration_seconds"),
+    );
     let configure = histogram("shard", "bigfleet_shard_configure_phase_seconds");
     metrics.put_scraped_p99("shard_configure_s_p99", configure);
     let window = evidence.window(Phase::Soak);
@@ -160,7 +170,12 @@ fn resources(evidence: &Evidence, metrics: &mut Metrics) {
     let peak = cpu::memory(evidence).peak;
     metrics.put("memory_mib_max", "MiB", (peak > 0).then_some(peak as f64), "");
     let lag_ms = evidence.pods.iter().map(|p| p.watch_lag_ms).max();
-    metrics.put("watch_lag_ms_max", "ms", lag_ms.map(|ms| ms as f64), "receipt against creationTimestamp, grain 1 s");
+    metrics.put(
+        "watch_lag_ms_max",
+        "ms",
+        lag_ms.map(|ms| ms as f64),
+        "receipt against creationTimestamp, grain 1 s",
+    );
 }
 
 /// Largest disagreement of declared, live and requested Pods at the quiet points.

@@ -108,11 +108,26 @@ fn verdict(
         let more = if broken.len() > 1 { format!(" (and {} more)", broken.len() - 1) } else { String::new() };
         return (Verdict::Invalid, format!("{}: {}{more}", first.rule, first.detail));
     }
+    if evidence.end == Some(End::GoalMissed) {
+        return (
+            Verdict::Fail,
+            evidence.end_reason.clone().unwrap_or_else(|| "a phase missed its goal".into()),
+        );
+    }
     let failed: Vec<_> = gates.iter().filter(|g| g.outcome != Outcome::Pass).collect();
     if let Some(first) = failed.first() {
         let names: Vec<_> = failed.iter().map(|g| g.metric.as_str()).collect();
         let value = first.value.map_or_else(|| "not measured".into(), |v| format!("{v:.3} {}", first.unit));
-        return (Verdict::Fail, format!("{} of {} gates failed: {} ({} is {value})", failed.len(), gates.len(), names.join(", "), first.metric));
+        return (
+            Verdict::Fail,
+            format!(
+                "{} of {} gates failed: {} ({} is {value})",
+                failed.len(),
+                gates.len(),
+                names.join(", "),
+                first.metric
+            ),
+        );
     }
     (Verdict::Pass, format!("valid, and all {} gates passed", gates.len()))
 }

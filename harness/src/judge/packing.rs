@@ -17,8 +17,10 @@ pub fn account(expect: &Expect, evidence: &Evidence) -> Vec<Packing> {
     }
     let mut histograms: BTreeMap<(&str, &str), BTreeMap<u64, u64>> = BTreeMap::new();
     for node in evidence.nodes.iter().filter(|n| n.created_us.is_some() && n.gone_us.is_none()) {
-        let (pods, archetype) =
-            pods_on.get(&(node.cluster.as_str(), node.name.as_str())).copied().unwrap_or((0, &node.archetype));
+        let (pods, archetype) = pods_on
+            .get(&(node.cluster.as_str(), node.name.as_str()))
+            .copied()
+            .unwrap_or((0, &node.archetype));
         *histograms.entry((&node.cluster, archetype)).or_default().entry(pods).or_default() += 1;
     }
     let packing = |need: &ExpectedNeed| {

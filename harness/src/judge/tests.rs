@@ -1,6 +1,6 @@
 //! The judge on a small made-up run: it passes, and each single fault turns it.
 
-use crate::judge::made_up::{CLUSTER, evidence, events, expect, scrapes};
+use crate::judge::made_up::{CLUSTER, events, evidence, expect, scrapes};
 use crate::judge::{Evidence, Expect, weigh};
 use crate::record::event::End;
 use crate::record::{Event, Phase, Stamped};
@@ -31,8 +31,12 @@ fn assert_invalid(summary: &Summary, rule: &str) {
 #[track_caller]
 fn assert_gate(summary: &Summary, metric: &str, outcome: Outcome) {
     assert_eq!(summary.verdict, Verdict::Fail, "{}", summary.reason);
-    let failed: Vec<_> =
-        summary.gates.iter().filter(|g| g.outcome != Outcome::Pass).map(|g| (g.metric.as_str(), g.outcome)).collect();
+    let failed: Vec<_> = summary
+        .gates
+        .iter()
+        .filter(|g| g.outcome != Outcome::Pass)
+        .map(|g| (g.metric.as_str(), g.outcome))
+        .collect();
     assert_eq!(failed, [(metric, outcome)]);
 }
 
@@ -67,7 +71,8 @@ fn a_broken_objective_fails() {
 
 #[test]
 fn an_unmeasured_metric_fails() {
-    let summary = broken(|_, evidence| drop(evidence.scrapes.remove(&("kube-scheduler".into(), Some(CLUSTER.into())))));
+    let summary =
+        broken(|_, evidence| drop(evidence.scrapes.remove(&("kube-scheduler".into(), Some(CLUSTER.into())))));
     assert_gate(&summary, "failed_attempts_per_pod", Outcome::Unmeasured);
 }
 
@@ -193,7 +198,8 @@ fn a_rejected_request_makes_it_invalid() {
     let rejected = broken(|_, evidence| {
         let key = ("kube-apiserver".to_owned(), Some(CLUSTER.to_owned()));
         let mut scrape = scrapes().pop().unwrap();
-        scrape.series = [("apiserver_flowcontrol_rejected_requests_total{reason=\"queue-full\"}".into(), 3.0)].into();
+        scrape.series =
+            [("apiserver_flowcontrol_rejected_requests_total{reason=\"queue-full\"}".into(), 3.0)].into();
         evidence.scrapes.get_mut(&key).unwrap().push(scrape);
     });
     assert_invalid(&rejected, "apiserver_rejected_nothing");
@@ -228,6 +234,22 @@ fn a_killed_run_is_invalid_and_an_interrupted_one_says_so() {
     assert_invalid(&killed, "completed");
     let interrupted = broken(|_, evidence| evidence.end = Some(End::Interrupted));
     assert_eq!((interrupted.verdict, interrupted.verdict.exit_code()), (Verdict::Interrupted, 130));
+}
+
+#[test]
+fn a_run_that_missed_its_goal_fails_unless_its_measurement_is_void() {
+    let missed = |_: &mut Expect, evidence: &mut Evidence| {
+        evidence.end = Some(End::GoalMissed);
+        evidence.end_reason = Some("3 of 4 Pods were bound".into());
+        evidence.events.retain(|e| !matches!(e.event, Event::PhaseStarted { phase: Phase::Soak }));
+    };
+    let summary = broken(missed);
+    assert_eq!((summary.verdict, summary.reason.as_str()), (Verdict::Fail, "3 of 4 Pods were bound"));
+    let void = broken(|expect, evidence| {
+        missed(expect, evidence);
+        evidence.samples[30..].iter_mut().for_each(|s| s.wall_skew_ms = 5_000);
+    });
+    assert_invalid(&void, "clock_steady");
 }
 
 #[test]

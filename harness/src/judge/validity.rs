@@ -21,6 +21,10 @@ const SILENCE_S_MAX: u64 = 30;
 /// Largest share of the soak that the load-driver's requests may wait for its own limiter.
 const DRIVER_WAIT_SHARE_MAX: f64 = 0.5;
 
+/// Rules that say nothing about a run which failed before its soak.
+const NEED_A_WHOLE_RUN: [&str; 5] =
+    ["completed", "ledger_complete", "ledger_agrees_with_list", "measurements_present", "driver_kept_pace"];
+
 /// Checks all rules, each with what was found.
 pub fn check(expect: &Expect, evidence: &Evidence) -> Vec<Finding> {
     let rules: [(&str, fn(&Expect, &Evidence) -> Result<String, String>); 11] = [
@@ -36,8 +40,13 @@ pub fn check(expect: &Expect, evidence: &Evidence) -> Vec<Finding> {
         ("measurements_present", measurements_present),
         ("driver_kept_pace", driver_kept_pace),
     ];
+    let cut_short = evidence.end == Some(End::GoalMissed);
     let finding = |(rule, check): (&str, fn(&Expect, &Evidence) -> Result<String, String>)| {
         let (ok, detail) = match check(expect, evidence) {
+            // The run failed already, and left out what these rules look at.
+            _ if cut_short && NEED_A_WHOLE_RUN.contains(&rule) => {
+                (true, "does not apply: the run ended early".into())
+            }
             Ok(detail) => (true, detail),
             Err(detail) => (false, detail),
         };
@@ -68,7 +77,9 @@ fn components_alive(_: &Expect, evidence: &Evidence) -> Result<String, String> {
 
 fn watches_without_gap(_: &Expect, evidence: &Evidence) -> Result<String, String> {
     let gaps = evidence.events.iter().filter_map(|e| match &e.event {
-        Event::WatchGap { cluster, kind } => Some(format!("the watch of {kind} in {cluster} had to list again")),
+        Event::WatchGap { cluster, kind } => {
+            Some(format!("the watch of {kind} in {cluster} had to list again"))
+        }
         _ => None,
     });
     none_of(gaps, "no watch had to list again")
@@ -90,7 +101,11 @@ fn ledger_complete(expect: &Expect, evidence: &Evidence) -> Result<String, Strin
     let live: u64 = evidence.pods.iter().filter(|p| p.is_live()).count() as u64;
     let declared = declared(evidence);
     if declared.len() != expect.clusters.len() {
-        return Err(format!("declared replicas were read in {} of {} clusters", declared.len(), expect.clusters.len()));
+        return Err(format!(
+            "declared replicas were read in {} of {} clusters",
+            declared.len(),
+            expect.clusters.len()
+        ));
     }
     let total: u64 = declared.values().sum();
     if live != total {
@@ -174,7 +189,8 @@ fn apiserver_rejected_nothing(expect: &Expect, evidence: &Evidence) -> Result<St
             let cluster = cluster.unwrap_or("a cluster");
             return Err(format!("{cluster}: priority-and-fairness rejected {rejected} requests (429)"));
         }
-        let overload = |key: &str| label(key, "code") == Some("429") && label(key, "subresource") != Some("eviction");
+        let overload =
+            |key: &str| label(key, "code") == Some("429") && label(key, "subresource") != Some("eviction");
         let too_many = sum(&series, "apiserver_request_total", overload).unwrap_or(0.0);
         if too_many > 0.0 {
             return Err(format!("{}: {too_many} requests were answered 429", cluster.unwrap_or("a cluster")));
@@ -222,7 +238,8 @@ fn driver_kept_pace(expect: &Expect, evidence: &Evidence) -> Result<String, Stri
         drivers += 1;
         let read = |at| {
             let series = timeline.at(at)?;
-            let waited = sum(&series, "rest_client_rate_limiter_duration_seconds_sum", |_| true).unwrap_or(0.0);
+            let waited =
+                sum(&series, "rest_client_rate_limiter_duration_seconds_sum", |_| true).unwrap_or(0.0);
             Some((waited, series))
         };
         let (Some((before, _)), Some((after, _))) = (read(from), read(to)) else { continue };
@@ -231,7 +248,8 @@ fn driver_kept_pace(expect: &Expect, evidence: &Evidence) -> Result<String, Stri
     if drivers < expect.clusters.len() {
         return Err(format!("{drivers} of {} load-drivers were scraped", expect.clusters.len()));
     }
-    let detail = format!("load-driver requests waited {:.1} % of the soak for its own limiter", worst * 100.0);
+    let detail =
+        format!("load-driver requests waited {:.1} % of the soak for its own limiter", worst * 100.0);
     if worst <= DRIVER_WAIT_SHARE_MAX { Ok(detail) } else { Err(detail) }
 }
 

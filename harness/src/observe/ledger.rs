@@ -175,7 +175,9 @@ impl Ledger {
 
     /// An UpcomingNode was added or changed.
     pub fn upcoming_applied(&mut self, at_us: u64, upcoming: &UpcomingNode) {
-        let Some(machine) = upcoming.metadata.name.as_deref().and_then(api::names::machine_id) else { return };
+        let Some(machine) = upcoming.metadata.name.as_deref().and_then(api::names::machine_id) else {
+            return;
+        };
         let record = self.node_mut(machine, |n| n.upcoming_gone_us.is_some());
         record.upcoming_us.get_or_insert(at_us);
         let label = |key| upcoming.spec.labels.get(key).cloned();
@@ -384,12 +386,16 @@ mod tests {
         dying.metadata.deletion_timestamp =
             serde_json::from_value(json!("2026-01-01T00:00:00Z")).expect("a time");
         ledger.pod_applied(8, 0, &dying, false);
-        assert_eq!((ledger.counts().live, ledger.counts().terminating, ledger.counts().stale_requests), (0, 1, 1));
+        assert_eq!(
+            (ledger.counts().live, ledger.counts().terminating, ledger.counts().stale_requests),
+            (0, 1, 1)
+        );
         ledger.pod_deleted(9, "a");
         ledger.request_deleted(10, "cr-a");
         assert_eq!(ledger.counts(), Counts { created: 1, ..Counts::default() });
         let record = ledger.pods().next().unwrap();
-        let stamps = [record.marked_us, record.request_us, record.acked_us, record.bound_us, record.running_us];
+        let stamps =
+            [record.marked_us, record.request_us, record.acked_us, record.bound_us, record.running_us];
         assert_eq!(stamps, [Some(1), Some(4), Some(5), Some(6), Some(7)]);
         assert_eq!((record.marks, record.deleting_us, record.gone_us), (2, Some(8), Some(9)));
     }

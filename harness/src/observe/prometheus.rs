@@ -97,7 +97,8 @@ impl Buckets {
         let before = |bound: f64| {
             earlier.0.iter().find(|(b, _)| b.total_cmp(&bound).is_eq()).map_or(0.0, |(_, count)| *count)
         };
-        let difference: Vec<_> = self.0.iter().map(|&(bound, count)| (bound, count - before(bound))).collect();
+        let difference: Vec<_> =
+            self.0.iter().map(|&(bound, count)| (bound, count - before(bound))).collect();
         difference.iter().all(|(_, count)| *count >= 0.0).then_some(Self(difference))
     }
 

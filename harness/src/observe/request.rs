@@ -28,7 +28,8 @@ impl Request {
     /// Uid of the Pod it asks for: its label, else its owner.
     pub fn pod_uid(&self) -> Option<&str> {
         let label = self.metadata.labels.as_ref().and_then(|labels| labels.get(api::names::OWNED_BY_POD));
-        let owner = || self.metadata.owner_references.as_ref()?.iter().find(|o| o.kind == "Pod").map(|o| &o.uid);
+        let owner =
+            || self.metadata.owner_references.as_ref()?.iter().find(|o| o.kind == "Pod").map(|o| &o.uid);
         label.or_else(owner).map(String::as_str)
     }
 

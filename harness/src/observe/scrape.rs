@@ -55,12 +55,8 @@ impl Target {
             Endpoint::Http(url) => get(url).await,
             Endpoint::Kube(client) => get_kube(client, "/metrics").await,
         };
-        let mut scrape = Scrape {
-            at_us,
-            target: self.name.clone(),
-            cluster: self.cluster.clone(),
-            ..Scrape::default()
-        };
+        let mut scrape =
+            Scrape { at_us, target: self.name.clone(), cluster: self.cluster.clone(), ..Scrape::default() };
         match text {
             Err(error) => scrape.error = Some(format!("{error:#}")),
             Ok(text) => {
@@ -103,7 +99,10 @@ pub async fn get(url: &str) -> anyhow::Result<String> {
 pub async fn get_kube(client: &Client, path: &str) -> anyhow::Result<String> {
     let request = http_request(path)?;
     let answer = tokio::time::timeout(Duration::from_secs(30), client.request_text(request));
-    answer.await.with_context(|| format!("no answer to GET {path} in 30 s"))?.with_context(|| format!("GET {path}"))
+    answer
+        .await
+        .with_context(|| format!("no answer to GET {path} in 30 s"))?
+        .with_context(|| format!("GET {path}"))
 }
 
 fn http_request(path: &str) -> anyhow::Result<http::Request<Vec<u8>>> {

@@ -100,7 +100,11 @@ impl RunDir {
     /// When it is missing or cannot be parsed.
     pub fn read_json<T: DeserializeOwned>(&self, path: &Path) -> Result<T, Error> {
         let text = std::fs::read(path).map_err(|e| Error::io(path, e))?;
-        serde_json::from_slice(&text).map_err(|source| Error::Parse { path: path.to_owned(), line: 0, source })
+        serde_json::from_slice(&text).map_err(|source| Error::Parse {
+            path: path.to_owned(),
+            line: 0,
+            source,
+        })
     }
 
     /// Writes a whole JSON file, by rename.

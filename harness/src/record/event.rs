@@ -17,7 +17,18 @@ pub struct Stamped {
 
 /// The phases of a run, in order.
 #[derive(
-    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema, clap::ValueEnum,
+    Clone,
+    Copy,
+    Debug,
+    PartialEq,
+    Eq,
+    PartialOrd,
+    Ord,
+    Hash,
+    Serialize,
+    Deserialize,
+    JsonSchema,
+    clap::ValueEnum,
 )]
 #[serde(rename_all = "snake_case")]
 pub enum Phase {
@@ -33,6 +44,8 @@ pub enum Phase {
     Settle,
     /// Churn and the demand wave.
     Soak,
+    /// The load has stopped, and everything comes to rest again.
+    Quiesce,
     /// Evidence is written down.
     Collect,
     /// Control planes are given back.
@@ -49,6 +62,7 @@ impl Phase {
             Self::Steady => "steady",
             Self::Settle => "settle",
             Self::Soak => "soak",
+            Self::Quiesce => "quiesce",
             Self::Collect => "collect",
             Self::Release => "release",
         }
@@ -63,7 +77,9 @@ pub enum End {
     Completed,
     /// Ctrl-C or SIGTERM.
     Interrupted,
-    /// A phase could not be finished.
+    /// A phase could not reach its goal, so that the rest was left out: the run failed.
+    GoalMissed,
+    /// A phase broke off: the measurement is worth nothing.
     Aborted,
 }
 
@@ -175,17 +191,6 @@ pub enum Event {
         exit_code: Option<i32>,
         /// Its last log lines.
         log_tail: Vec<String>,
-    },
-    /// A Pod that was unbound for longer than a minute.
-    StuckPod {
-        /// Cluster.
-        cluster: String,
-        /// Pod.
-        pod: String,
-        /// Seconds since it was created.
-        age_s: u64,
-        /// The scheduler's message.
-        reason: String,
     },
     /// The shard's own account of machines and needs, when quiet.
     ShardAccount {

@@ -26,7 +26,8 @@ pub fn render(summary: &Summary) -> String {
 }
 
 fn gates(summary: &Summary, out: &mut String) {
-    let _ = writeln!(out, "## Gates\n\n| metric | value | objective | range | outcome |\n|---|---|---|---|---|");
+    let _ =
+        writeln!(out, "## Gates\n\n| metric | value | objective | range | outcome |\n|---|---|---|---|---|");
     for gate in &summary.gates {
         let value = gate.value.map_or_else(|| "not measured".into(), number);
         let more = if gate.outcome == Outcome::Saturated { "> " } else { "" };
@@ -58,7 +59,10 @@ fn stages(summary: &Summary, out: &mut String) {
             continue;
         }
         let _ = writeln!(out, "\n## Stages of the chain: {}\n", phase.name());
-        let _ = writeln!(out, "| stage | samples | p50 ms | p90 ms | p99 ms | max ms |\n|---|---|---|---|---|---|");
+        let _ = writeln!(
+            out,
+            "| stage | samples | p50 ms | p90 ms | p99 ms | max ms |\n|---|---|---|---|---|---|"
+        );
         for (name, l) in stages {
             let _ = writeln!(
                 out,
@@ -75,7 +79,8 @@ fn packing(summary: &Summary, out: &mut String) {
         "\n## Machines when quiet\n\n| cluster | archetype | machines | planned | density | Nodes by Pods on them |\n|---|---|---|---|---|---|"
     );
     for p in &summary.packing {
-        let nodes: Vec<_> = p.pods_per_node.iter().rev().map(|(pods, nodes)| format!("{nodes} × {pods}")).collect();
+        let nodes: Vec<_> =
+            p.pods_per_node.iter().rev().map(|(pods, nodes)| format!("{nodes} × {pods}")).collect();
         let _ = writeln!(
             out,
             "| {} | {} | {} | {} | {} | {} |",
@@ -118,7 +123,14 @@ fn stuck(summary: &Summary, out: &mut String) {
     );
     for pod in &summary.stuck_pods {
         let bound = if pod.bound { "yes" } else { "no" };
-        let _ = writeln!(out, "| {}/{} | {} | {bound} | {} |", pod.cluster, pod.pod, pod.unbound_s, cell(&pod.reason));
+        let _ = writeln!(
+            out,
+            "| {}/{} | {} | {bound} | {} |",
+            pod.cluster,
+            pod.pod,
+            pod.unbound_s,
+            cell(&pod.reason)
+        );
     }
 }
 

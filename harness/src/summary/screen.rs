@@ -9,16 +9,27 @@ use crate::summary::{Bound, Gate, Outcome, Summary, Verdict};
 /// Lines of the verdict, without colour, 100 columns at most unless a scheduler's message is longer.
 pub fn render(summary: &Summary, run_dir: &Path) -> String {
     let mut out = String::new();
-    let _ = writeln!(out, "{}  {} ({}): {}", summary.verdict.name(), summary.profile, summary.run_id, summary.reason);
+    let _ = writeln!(
+        out,
+        "{}  {} ({}): {}",
+        summary.verdict.name(),
+        summary.profile,
+        summary.run_id,
+        summary.reason
+    );
     phases(summary, &mut out);
     let _ = writeln!(out, "\n  gates");
-    summary.gates.iter().for_each(|gate| drop(writeln!(out, "    {}", gate_line(gate))));
+    for gate in &summary.gates {
+        let _ = writeln!(out, "    {}", gate_line(gate));
+    }
     let broken: Vec<_> = summary.validity.iter().filter(|f| !f.ok).collect();
     if broken.is_empty() {
         let _ = writeln!(out, "\n  validity: all {} rules hold", summary.validity.len());
     } else {
         let _ = writeln!(out, "\n  validity");
-        broken.iter().for_each(|f| drop(writeln!(out, "    x {}: {}", f.rule, f.detail)));
+        for finding in broken {
+            let _ = writeln!(out, "    x {}: {}", finding.rule, finding.detail);
+        }
     }
     resources(summary, &mut out);
     stuck(summary, &mut out);
@@ -72,7 +83,8 @@ pub fn number(value: f64) -> String {
 }
 
 fn phases(summary: &Summary, out: &mut String) {
-    let lengths: Vec<_> = summary.phases_s.iter().map(|(p, s)| format!("{} {} s", p.name(), number(*s))).collect();
+    let lengths: Vec<_> =
+        summary.phases_s.iter().map(|(p, s)| format!("{} {} s", p.name(), number(*s))).collect();
     let _ = writeln!(out, "  {}", lengths.join(", "));
     let (mut created, mut bound, mut pending, mut deleted) = (0, 0, 0, 0);
     for account in summary.pods.values() {
@@ -110,7 +122,11 @@ fn stuck(summary: &Summary, out: &mut String) {
     if summary.stuck_pods.is_empty() {
         return;
     }
-    let _ = writeln!(out, "\n  Pods unbound for more than 60 s ({} listed in summary.json)", summary.stuck_pods.len());
+    let _ = writeln!(
+        out,
+        "\n  Pods unbound for more than 60 s ({} listed in summary.json)",
+        summary.stuck_pods.len()
+    );
     for pod in summary.stuck_pods.iter().take(5) {
         let state = if pod.bound { "bound after" } else { "unbound for" };
         let _ = writeln!(out, "    {} {}: {state} {} s: {}", pod.cluster, pod.pod, pod.unbound_s, pod.reason);
