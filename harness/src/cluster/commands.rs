@@ -120,7 +120,6 @@ impl Layout {
             ("max-mutating-requests-inflight", &tuning.apiserver_max_mutating_requests_inflight.to_string()),
             // At the default of 100 one HTTP/2 connection with many watches hangs without an error.
             ("http2-max-streams-per-connection", "1000"),
-            ("enable-logs-handler", "false"),
         ]);
         let memory = ("GOMEMLIMIT", format!("{}MiB", tuning.apiserver_gomemlimit_mib));
         self.plan(APISERVER, args, &[gogc(tuning.apiserver_gogc), memory], spec)

@@ -256,9 +256,9 @@ fn asked_of_kcm(spec: &ClusterSpec) -> BTreeMap<&'static str, Value> {
     let tuning = &spec.control_plane_tuning;
     let syncs = json!(tuning.kcm_concurrent_syncs);
     BTreeMap::from([
-        ("/Generic/ClientConnection/QPS", json!(tuning.kcm_qps)),
-        ("/Generic/ClientConnection/Burst", json!(tuning.kcm_burst)),
-        ("/Generic/LeaderElection/LeaderElect", json!(false)),
+        ("/Generic/ClientConnection/qps", json!(tuning.kcm_qps)),
+        ("/Generic/ClientConnection/burst", json!(tuning.kcm_burst)),
+        ("/Generic/LeaderElection/leaderElect", json!(false)),
         ("/Generic/Controllers", json!(spec.controllers)),
         ("/DeploymentController/ConcurrentDeploymentSyncs", syncs.clone()),
         ("/ReplicaSetController/ConcurrentRSSyncs", syncs.clone()),

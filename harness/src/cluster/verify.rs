@@ -129,6 +129,7 @@ pub async fn kcm_configuration(client: &Client, asked: &BTreeMap<&str, Value>) -
     if wrong.is_empty() {
         Ok(Value::Object(recorded))
     } else {
+        tracing::debug!(%running, "settings of kube-controller-manager");
         Err(Error::Environment(format!(
             "kube-controller-manager runs with other settings: {}",
             wrong.join("; ")
