@@ -1,5 +1,6 @@
 //! The harness: provisioning of real control planes, the harness's own components, scenarios, measuring,
 //! judging.
+
 pub mod cluster;
 pub mod codegen;
 pub mod judge;
@@ -8,5 +9,6 @@ pub mod observe;
 pub mod plan;
 pub mod profile;
 pub mod record;
+pub mod scenario;
 pub mod summary;
 pub mod supervisor;

@@ -1,0 +1,227 @@
+//! `e2e-scenario`: runs a profile, judges a run directory, shows plans.
+#![allow(clippy::print_stdout)] // Verdicts and plans are the answer.
+
+use std::fmt::Display;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use clap::{Args, Parser, Subcommand};
+use harness::plan::{self, Plan};
+use harness::profile::{self, Loaded};
+use harness::record::RunDir;
+use harness::scenario::{self, Failure, Options};
+use harness::summary::{Summary, markdown, screen};
+use harness::{judge, supervisor};
+
+/// Runs scenarios on real control planes and judges them.
+#[derive(Parser)]
+#[command(version, after_help = EXIT_CODES)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+const EXIT_CODES: &str = "\
+Exit codes:
+  0    every gate passed
+  1    a gate failed
+  2    usage: unknown profile or key, absurd numbers, a seed that is short
+  3    environment: a missing tool, too little memory, a port taken, a component that does not start
+  4    the run is invalid: its measurement cannot be trusted
+  130  interrupted; what was measured so far is kept";
+
+#[derive(Subcommand)]
+enum Command {
+    /// Run a profile under a supervisor and judge it.
+    Run(RunArgs),
+    /// Recompute the verdict of a run directory from its files.
+    Judge {
+        /// The run directory, e.g. target/e2e/latest.
+        run: PathBuf,
+    },
+    /// Print what a profile would make, need and take, without running it.
+    Plan {
+        #[command(flatten)]
+        profile: ProfileArgs,
+        /// The whole plan as JSON.
+        #[arg(long)]
+        json: bool,
+    },
+    /// List the profiles.
+    List,
+}
+
+#[derive(Args)]
+struct ProfileArgs {
+    /// Name of a profile, or path of a YAML file.
+    #[arg(long)]
+    profile: String,
+    /// Seed of everything random, in place of the profile's.
+    #[arg(long)]
+    seed: Option<u64>,
+    /// Length of the soak, in place of the profile's (e.g. 120s).
+    #[arg(long)]
+    soak: Option<String>,
+    /// Replaces one value of the profile (e.g. shard.cycleInterval=5s); may be repeated.
+    #[arg(long = "set", value_name = "KEY=VALUE")]
+    set: Vec<String>,
+}
+
+#[derive(Args)]
+struct RunArgs {
+    #[command(flatten)]
+    profile: ProfileArgs,
+    /// Directory of this run; its name is the run id.
+    #[arg(long)]
+    run_dir: PathBuf,
+    /// Control socket of the supervisor.
+    #[arg(long)]
+    supervisor: PathBuf,
+    /// Directory of the project's programs.
+    #[arg(long)]
+    bin_dir: PathBuf,
+    /// Directory of the control-plane programs, for the record.
+    #[arg(long)]
+    tools_dir: Option<PathBuf>,
+    /// Run although the machine is too small.
+    #[arg(long)]
+    force: bool,
+}
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    component::log::init();
+    let code = match cli.command {
+        Command::Run(args) => run(&args),
+        Command::Judge { run } => judge(&run),
+        Command::Plan { profile, json } => show_plan(&profile, json),
+        Command::List => list(),
+    };
+    ExitCode::from(code)
+}
+
+fn run(args: &RunArgs) -> u8 {
+    let (loaded, plan) = match load(&args.profile) {
+        Ok(pair) => pair,
+        Err(error) => return complain(2, error),
+    };
+    if !args.force
+        && let Err(error) = check_memory(&plan)
+    {
+        return complain(3, error);
+    }
+    // One thread folds and samples, one talks: the harness must not take what it measures.
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
+    let runtime = match runtime {
+        Ok(runtime) => runtime,
+        Err(error) => return complain(3, format!("starting the runtime: {error}")),
+    };
+    let dir = RunDir::new(&args.run_dir);
+    let outcome = runtime.block_on(async {
+        let cancel = component::shutdown::token().map_err(|e| Failure::Environment(format!("{e:#}")))?;
+        let tools_dir = args.tools_dir.clone().or_else(|| announced_tools(&args.run_dir)).unwrap_or_default();
+        scenario::run(&Options {
+            loaded: &loaded,
+            plan: &plan,
+            dir: &dir,
+            supervisor: &args.supervisor,
+            bin_dir: &args.bin_dir,
+            tools_dir: &tools_dir,
+            cancel,
+        })
+        .await
+    });
+    // Tasks that still wait for an answer must not hold the verdict back.
+    runtime.shutdown_background();
+    match outcome {
+        Err(Failure::Usage(message)) => complain(2, message),
+        // Before the load there is nothing to judge.
+        Err(Failure::Environment(message)) => complain(3, message),
+        Err(failure @ (Failure::Broken(_) | Failure::GoalMissed(_))) => {
+            complain(0, &failure);
+            judge(dir.root())
+        }
+        Err(Failure::Interrupted) => judge(dir.root()).max(130),
+        Ok(()) => judge(dir.root()),
+    }
+}
+
+fn check_memory(plan: &Plan) -> Result<(), String> {
+    let available_mib = harness::observe::sampler::host().available_mib;
+    let checked = plan.estimate.check_memory(&plan.profile.name, available_mib);
+    checked.map_err(|error| error.to_string())
+}
+
+fn announced_tools(run_dir: &Path) -> Option<PathBuf> {
+    let text = std::fs::read_to_string(run_dir.join("supervisor.json")).ok()?;
+    serde_json::from_str::<supervisor::protocol::Announcement>(&text).ok().map(|a| a.tools_dir)
+}
+
+/// Judges, writes the summaries, prints the verdict; returns the exit code.
+fn judge(run: &Path) -> u8 {
+    let dir = RunDir::new(run);
+    let summary = match judge::judge(&dir) {
+        Ok(summary) => summary,
+        Err(error @ judge::Error::NoRun(_)) => return complain(2, error),
+        Err(error) => return complain(4, error),
+    };
+    if let Err(error) = write_summaries(&dir, &summary) {
+        return complain(3, error);
+    }
+    print!("{}", screen::render(&summary, run));
+    summary.verdict.exit_code()
+}
+
+fn write_summaries(dir: &RunDir, summary: &Summary) -> Result<(), harness::record::Error> {
+    dir.write_json(&dir.summary(), summary)?;
+    let text = markdown::render(summary);
+    dir.write_text(&dir.summary_md(), text.as_bytes())?;
+    if let Some(path) = std::env::var_os("GITHUB_STEP_SUMMARY").map(PathBuf::from) {
+        use std::io::Write;
+        let appended = std::fs::File::options().append(true).create(true).open(&path);
+        appended
+            .and_then(|mut file| file.write_all(text.as_bytes()))
+            .map_err(|e| harness::record::Error::io(&path, e))?;
+    }
+    Ok(())
+}
+
+fn show_plan(args: &ProfileArgs, json: bool) -> u8 {
+    match load(args) {
+        Ok((_, plan)) => {
+            println!("{}", if json { plan.to_json() } else { plan.render(cores()) });
+            0
+        }
+        Err(error) => complain(2, error),
+    }
+}
+
+fn cores() -> usize {
+    std::thread::available_parallelism().map_or(1, std::num::NonZero::get)
+}
+
+fn list() -> u8 {
+    let fixtures = profile::fixtures_dir();
+    for name in profile::profile_names(&fixtures) {
+        match profile::load(&fixtures, &name, &[]) {
+            Ok(loaded) => println!("{name:<18} {}", loaded.profile.description),
+            Err(error) => println!("{name:<18} {error}"),
+        }
+    }
+    0
+}
+
+fn load(args: &ProfileArgs) -> Result<(Loaded, Plan), String> {
+    let mut overrides = args.set.clone();
+    overrides.extend(args.seed.map(|seed| format!("seed={seed}")));
+    overrides.extend(args.soak.as_ref().map(|soak| format!("phases.soak={soak}")));
+    let loaded =
+        profile::load(&profile::fixtures_dir(), &args.profile, &overrides).map_err(|e| e.to_string())?;
+    let plan = plan::derive(&loaded).map_err(|e| e.to_string())?;
+    Ok((loaded, plan))
+}
+
+fn complain(code: u8, message: impl Display) -> u8 {
+    eprintln!("error: {message}");
+    code
+}

@@ -1,0 +1,71 @@
+//! Writing down what was observed.
+
+use std::collections::BTreeMap;
+
+use crate::observe::Observer;
+use crate::record::{Error, Event, LineWriter, RunDir, write_lines_gz};
+use crate::scenario::account;
+use crate::scenario::fleet::Fleet;
+use crate::scenario::recorder::Recorder;
+
+/// Writes Pods and Nodes as far as they were seen.
+///
+/// # Errors
+/// When a file cannot be written.
+pub fn ledgers(observer: &Observer, dir: &RunDir) -> Result<(), Error> {
+    let mut pods = Vec::new();
+    let mut nodes = LineWriter::create(&dir.nodes())?;
+    for cluster in observer.clusters() {
+        let Some(ledger) = observer.ledger(cluster) else { continue };
+        pods.extend(ledger.pods().cloned());
+        for node in ledger.nodes() {
+            nodes.write(node)?;
+        }
+    }
+    pods.sort_by(|a, b| (&a.cluster, a.created_us, &a.name).cmp(&(&b.cluster, b.created_us, &b.name)));
+    write_lines_gz(&dir.pods(), &pods)
+}
+
+/// Records the accounts of clusters, shard and drivers. What cannot be had is noted: the judge finds it
+/// missing.
+pub async fn accounts(observer: &Observer, fleet: Option<&Fleet>, recorder: &Recorder) {
+    for cluster in observer.clusters() {
+        let Some(client) = observer.client(cluster) else { continue };
+        match account::declared(client).await {
+            Ok(workloads) => recorder.record(Event::Declared { cluster: cluster.to_owned(), workloads }),
+            Err(error) => recorder.note(format!("{cluster}: {error:#}")),
+        }
+        match account::ledger_check(observer, cluster).await {
+            Ok(event) => recorder.record(event),
+            Err(error) => recorder.note(format!("{cluster}: {error:#}")),
+        }
+    }
+    let Some(fleet) = fleet else { return };
+    match account::shard(&fleet.shard_http).await {
+        Ok(event) => recorder.record(event),
+        Err(error) => recorder.note(format!("the shard's account is missing: {error:#}")),
+    }
+    for driver in &fleet.drivers {
+        match driver.status().await {
+            Ok(status) => {
+                recorder.record(Event::DriverReport { cluster: driver.cluster().to_owned(), status })
+            }
+            Err(error) => recorder.note(format!("{error:#}")),
+        }
+    }
+}
+
+/// Live Pods without a Node, by the scheduler's last message, most frequent first.
+pub fn unbound_reasons(observer: &Observer) -> Vec<(String, u64)> {
+    let mut reasons: BTreeMap<String, u64> = BTreeMap::new();
+    for cluster in observer.clusters() {
+        let Some(ledger) = observer.ledger(cluster) else { continue };
+        for pod in ledger.pods().filter(|p| p.is_live() && p.bound_us.is_none()) {
+            let reason = pod.reason.clone().unwrap_or_else(|| "the scheduler said nothing".into());
+            *reasons.entry(reason).or_default() += 1;
+        }
+    }
+    let mut reasons: Vec<_> = reasons.into_iter().collect();
+    reasons.sort_by_key(|(_, n)| std::cmp::Reverse(*n));
+    reasons
+}

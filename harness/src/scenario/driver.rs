@@ -1,0 +1,85 @@
+//! Talking to the load-drivers through their control sockets: one JSON request per line, one JSON response
+//! per line.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, bail};
+use serde_json::{Value, json};
+use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
+use tokio::net::UnixStream;
+
+use crate::scenario::fleet::flags;
+
+/// The load-driver of one cluster.
+#[derive(Clone, Debug)]
+pub struct Driver {
+    cluster: String,
+    socket: PathBuf,
+}
+
+impl Driver {
+    /// The driver behind `socket`.
+    pub fn new(cluster: &str, socket: &Path) -> Self {
+        Self { cluster: cluster.to_owned(), socket: socket.to_owned() }
+    }
+
+    /// The flags that make a load-driver serve `cluster` as planned.
+    pub fn args(cluster: &str, plan: &Path, socket: &Path) -> Vec<String> {
+        let text = |path: &Path| path.to_string_lossy().into_owned();
+        flags([("cluster-id", cluster.to_owned()), ("plan", text(plan)), ("control-socket", text(socket))])
+    }
+
+    /// Its cluster.
+    pub fn cluster(&self) -> &str {
+        &self.cluster
+    }
+
+    /// Declares all workloads, at the profile's pace.
+    ///
+    /// # Errors
+    /// When the driver does not answer, or refuses.
+    pub async fn fill(&self) -> anyhow::Result<()> {
+        self.ask("fill").await.map(drop)
+    }
+
+    /// Starts churn, ageing and the demand wave.
+    ///
+    /// # Errors
+    /// As [`Self::fill`].
+    pub async fn soak(&self) -> anyhow::Result<()> {
+        self.ask("soak").await.map(drop)
+    }
+
+    /// Ends churn and wave; replicas go back to the plan's.
+    ///
+    /// # Errors
+    /// As [`Self::fill`].
+    pub async fn stop(&self) -> anyhow::Result<()> {
+        self.ask("stop").await.map(drop)
+    }
+
+    /// What it did so far.
+    ///
+    /// # Errors
+    /// As [`Self::fill`].
+    pub async fn status(&self) -> anyhow::Result<Value> {
+        self.ask("status").await
+    }
+
+    async fn ask(&self, request: &str) -> anyhow::Result<Value> {
+        let what = || format!("asking the load-driver of {} to {request}", self.cluster);
+        let stream = UnixStream::connect(&self.socket).await.with_context(what)?;
+        let mut stream = BufReader::new(stream);
+        let line = format!("{}\n", json!({ "request": request }));
+        stream.get_mut().write_all(line.as_bytes()).await.with_context(what)?;
+        let mut answer = String::new();
+        if stream.read_line(&mut answer).await.with_context(what)? == 0 {
+            bail!("{}: it hung up; see logs/{}/load-driver.log", what(), self.cluster);
+        }
+        let mut answer: Value = serde_json::from_str(&answer).with_context(what)?;
+        if let Some(error) = answer.get("error") {
+            bail!("{}: {error}", what());
+        }
+        Ok(answer.get_mut("ok").map_or(Value::Null, Value::take))
+    }
+}

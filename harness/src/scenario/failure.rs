@@ -1,0 +1,56 @@
+//! Why a run ended before its end.
+
+use crate::record::event::End;
+
+/// Why a run ended early.
+#[derive(Debug, thiserror::Error)]
+pub enum Failure {
+    /// What was asked for makes no sense.
+    #[error("{0}")]
+    Usage(String),
+    /// The machine or a component failed before anything was measured.
+    #[error("{0}")]
+    Environment(String),
+    /// The measurement broke off.
+    #[error("{0}")]
+    Broken(String),
+    /// A phase missed its goal: the run failed.
+    #[error("{0}")]
+    GoalMissed(String),
+    /// Ctrl-C or SIGTERM.
+    #[error("interrupted")]
+    Interrupted,
+}
+
+impl Failure {
+    /// The end that is written into the events.
+    pub fn end(&self) -> End {
+        match self {
+            Self::Interrupted => End::Interrupted,
+            Self::GoalMissed(_) => End::GoalMissed,
+            Self::Usage(_) | Self::Environment(_) | Self::Broken(_) => End::Aborted,
+        }
+    }
+
+    /// A failure of the measurement, with its whole chain of causes.
+    pub fn broken(error: anyhow::Error) -> Self {
+        Self::Broken(format!("{error:#}"))
+    }
+}
+
+impl From<crate::supervisor::Error> for Failure {
+    fn from(error: crate::supervisor::Error) -> Self {
+        use crate::supervisor::Error;
+        match error {
+            Error::Usage(message) => Self::Usage(message),
+            Error::Environment(message) => Self::Environment(message),
+            Error::Internal(message) => Self::Broken(message),
+        }
+    }
+}
+
+impl From<crate::record::Error> for Failure {
+    fn from(error: crate::record::Error) -> Self {
+        Self::Environment(error.to_string())
+    }
+}

@@ -1,0 +1,19 @@
+//! One run of a profile: provision → start → fill → steady → settle → soak → quiesce → collect → release.
+//!
+//! The scenario measures and writes down; it judges nothing (see [`crate::judge`]).
+
+pub mod account;
+pub mod collect;
+pub mod driver;
+pub mod failure;
+pub mod fleet;
+pub mod phases;
+pub mod prepare;
+pub mod progress;
+pub mod quiet;
+pub mod recorder;
+pub mod run;
+pub mod sampling;
+
+pub use crate::scenario::failure::Failure;
+pub use crate::scenario::run::{Options, run};

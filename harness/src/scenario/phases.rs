@@ -1,0 +1,238 @@
+//! The phases of a run, one after the other.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use anyhow::Context;
+use futures::future::try_join_all;
+
+use crate::cluster::spec::{ClusterSpec, Lease, LeaseSpec};
+use crate::observe::scrape::{Endpoint, Target};
+use crate::observe::{Counts, Observer};
+use crate::profile::Scheduler;
+use crate::record::{Event, Phase};
+use crate::scenario::collect;
+use crate::scenario::failure::Failure;
+use crate::scenario::fleet::{self, Fleet, Places};
+use crate::scenario::quiet::{self, Still};
+use crate::scenario::run::Run;
+use crate::scenario::{account, driver::Driver};
+
+/// How long a number of machines that differs from the plan must stand still to count as quiet.
+const MACHINES_UNCHANGED: Duration = Duration::from_secs(45);
+/// Added to the profile's settle time after the soak: surplus leaves a few machines per cycle.
+const QUIESCE_EXTRA: Duration = Duration::from_secs(180);
+/// Time between two looks at the counts.
+const POLL: Duration = Duration::from_secs(1);
+
+impl Run<'_> {
+    /// All phases up to and with `quiesce`.
+    ///
+    /// # Errors
+    /// [`Failure`]; what was observed until then stays in `self`.
+    pub async fn all_phases(&mut self) -> Result<(), Failure> {
+        let lease = self.provision().await?;
+        self.start(&lease).await?;
+        self.fill().await?;
+        self.steady().await?;
+        self.settle().await?;
+        self.soak().await?;
+        self.quiesce().await
+    }
+
+    async fn provision(&mut self) -> Result<Lease, Failure> {
+        self.begin(Phase::Provision, 0);
+        let plan = self.options.plan;
+        self.progress.say(&format!("starting {} control planes", plan.profile.clusters));
+        let clusters = plan.profile.cluster_names().map(|name| self.cluster_spec(&name)).collect();
+        let lease = self.client.lease(&LeaseSpec { clusters }).await?;
+        self.lease = Some(lease.clone());
+        let json = serde_json::to_value(&lease).unwrap_or_default();
+        self.options.dir.write_json(&self.options.dir.root().join("lease.json"), &json)?;
+        self.end(Phase::Provision);
+        Ok(lease)
+    }
+
+    fn cluster_spec(&self, name: &str) -> ClusterSpec {
+        let profile = &self.options.plan.profile;
+        let mut spec = ClusterSpec::named(name);
+        spec.scheduler_config = PathBuf::from(&profile.harness.scheduler_config);
+        spec.run_scheduler = profile.harness.scheduler == Scheduler::KubeScheduler;
+        let tuning = &mut spec.control_plane_tuning;
+        tuning.apiserver_gogc = profile.control_plane.apiserver_gogc;
+        tuning.apiserver_gomemlimit_mib = u64::from(profile.control_plane.apiserver_gomemlimit_mib);
+        tuning.kcm_qps = profile.control_plane.kcm_qps;
+        tuning.kcm_burst = profile.control_plane.kcm_burst;
+        tuning.kcm_concurrent_syncs = profile.control_plane.kcm_concurrent_syncs;
+        spec
+    }
+
+    async fn start(&mut self, lease: &Lease) -> Result<(), Failure> {
+        self.begin(Phase::Start, 0);
+        let identity = |name: &str| -> Result<BTreeMap<String, PathBuf>, Failure> {
+            let of = |c: &crate::cluster::spec::Cluster| {
+                let path = c.kubeconfigs.get(name).cloned();
+                path.map(|p| (c.name.clone(), p)).ok_or_else(|| {
+                    Failure::Environment(format!("the lease of {} has no kubeconfig for {name}", c.name))
+                })
+            };
+            lease.clusters.iter().map(of).collect()
+        };
+        let watchers = identity("observer")?;
+        let observer = Observer::start(&watchers, self.recorder.clock(), self.recorder.queue());
+        let observer = observer.await.map_err(Failure::broken)?;
+        for (cluster, kubeconfig) in identity("admin")? {
+            let admin = component::client::connect_unlimited(&kubeconfig).await.map_err(Failure::broken)?;
+            let rights = account::node_creator_rights(&admin, &cluster).await.map_err(Failure::broken)?;
+            rights.into_iter().for_each(|event| self.recorder.record(event));
+        }
+        self.observer = Some(observer);
+        self.add_control_plane_targets(lease).await?;
+        let status = self.client.status().await?;
+        let places = Places {
+            bin_dir: self.options.bin_dir,
+            dir: self.options.dir,
+            scratch: status.scratch.join("scenario"),
+        };
+        let profile = &self.options.plan.profile;
+        self.fleet = Some(fleet::start(&self.client, lease, profile, &places, &self.scraper).await?);
+        self.end(Phase::Start);
+        Ok(())
+    }
+
+    async fn add_control_plane_targets(&self, lease: &Lease) -> Result<(), Failure> {
+        for cluster in &lease.clusters {
+            for component in ["kube-apiserver", "kube-scheduler", "kube-controller-manager"] {
+                let Some(kubeconfig) = cluster.metrics_kubeconfigs.get(component) else { continue };
+                let client =
+                    component::client::connect_unlimited(kubeconfig).await.map_err(Failure::broken)?;
+                self.scraper.add(Target::new(component, Some(&cluster.name), Endpoint::Kube(client)));
+            }
+        }
+        Ok(())
+    }
+
+    async fn fill(&mut self) -> Result<(), Failure> {
+        let profile = &self.options.plan.profile;
+        let (target, budget) = (profile.total_pods(), profile.phases.ramp_budget.0);
+        self.scraper.boundary().await;
+        self.begin(Phase::Fill, target);
+        // A driver may answer at once or only when it is done: the observer decides when the fill is over.
+        let drivers: Vec<Driver> = self.fleet()?.drivers.clone();
+        let mut fills = tokio::task::JoinSet::new();
+        drivers.into_iter().for_each(|driver| drop(fills.spawn(async move { driver.fill().await })));
+        let started = Instant::now();
+        loop {
+            let counts = self.observer()?.totals();
+            self.progress.update(counts, "");
+            if [counts.live, counts.bound, counts.running].into_iter().all(|n| n == target) {
+                break;
+            }
+            if started.elapsed() >= budget {
+                self.scraper.boundary().await;
+                return Err(self.fill_missed(counts, target, budget));
+            }
+            tokio::select! {
+                () = tokio::time::sleep(POLL) => {}
+                Some(done) = fills.join_next() => {
+                    done.context("a fill was cancelled").and_then(|r| r).map_err(Failure::broken)?;
+                }
+            }
+        }
+        self.scraper.boundary().await;
+        self.end(Phase::Fill);
+        Ok(())
+    }
+
+    fn fill_missed(&self, counts: Counts, target: u64, budget: Duration) -> Failure {
+        let reasons = self.observer.as_ref().map(collect::unbound_reasons).unwrap_or_default();
+        let reasons: Vec<String> =
+            reasons.iter().take(5).map(|(reason, n)| format!("\n    {n} Pods: {reason}")).collect();
+        Failure::GoalMissed(format!(
+            "after the ramp budget of {} s, {} of {target} Pods were created, {} bound, {} running{}",
+            budget.as_secs(),
+            counts.created,
+            counts.bound,
+            counts.running,
+            reasons.concat()
+        ))
+    }
+
+    async fn steady(&mut self) -> Result<(), Failure> {
+        let still = Still { machines: self.planned_machines(), machines_unchanged: None };
+        let ceiling = self.options.plan.profile.phases.settle.0;
+        self.quiet(Phase::Steady, still, ceiling).await
+    }
+
+    async fn settle(&mut self) -> Result<(), Failure> {
+        let unchanged = Some(MACHINES_UNCHANGED);
+        let still = Still { machines: self.planned_machines(), machines_unchanged: unchanged };
+        let ceiling = self.options.plan.profile.phases.settle.0;
+        self.quiet(Phase::Settle, still, ceiling).await
+    }
+
+    async fn soak(&mut self) -> Result<(), Failure> {
+        let profile = &self.options.plan.profile;
+        let (target, length) = (profile.total_pods(), profile.phases.soak.0);
+        self.scraper.boundary().await;
+        self.begin(Phase::Soak, target);
+        let drivers = self.fleet()?.drivers.clone();
+        try_join_all(drivers.iter().map(Driver::soak)).await.map_err(Failure::broken)?;
+        let started = Instant::now();
+        while started.elapsed() < length {
+            let left = length.saturating_sub(started.elapsed());
+            self.progress.update(self.observer()?.totals(), &format!("{} s left", left.as_secs()));
+            tokio::time::sleep(left.min(POLL)).await;
+        }
+        try_join_all(drivers.iter().map(Driver::stop)).await.map_err(Failure::broken)?;
+        self.scraper.boundary().await;
+        self.end(Phase::Soak);
+        Ok(())
+    }
+
+    async fn quiesce(&mut self) -> Result<(), Failure> {
+        let unchanged = Some(MACHINES_UNCHANGED);
+        let still = Still { machines: self.planned_machines(), machines_unchanged: unchanged };
+        let ceiling = self.options.plan.profile.phases.settle.0 + QUIESCE_EXTRA;
+        self.quiet(Phase::Quiesce, still, ceiling).await?;
+        self.scraper.boundary().await;
+        Ok(())
+    }
+
+    async fn quiet(&mut self, phase: Phase, still: Still, ceiling: Duration) -> Result<(), Failure> {
+        self.begin(phase, self.options.plan.profile.total_pods());
+        let observer = self.observer.as_ref().ok_or_else(not_started)?;
+        let waited = quiet::wait(observer, &self.recorder, &mut self.progress, phase, still, ceiling);
+        waited.await.map_err(Failure::broken)?;
+        self.end(phase);
+        Ok(())
+    }
+
+    fn planned_machines(&self) -> u64 {
+        self.options.plan.clusters.iter().map(|c| u64::from(c.machines)).sum()
+    }
+
+    fn observer(&self) -> Result<&Observer, Failure> {
+        self.observer.as_ref().ok_or_else(not_started)
+    }
+
+    fn fleet(&self) -> Result<&Fleet, Failure> {
+        self.fleet.as_ref().ok_or_else(not_started)
+    }
+
+    /// Marks the beginning of a phase.
+    pub fn begin(&mut self, phase: Phase, target: u64) {
+        self.recorder.record(Event::PhaseStarted { phase });
+        self.progress.phase(phase, target);
+    }
+
+    /// Marks the end of a phase.
+    pub fn end(&mut self, phase: Phase) {
+        self.recorder.record(Event::PhaseEnded { phase });
+    }
+}
+
+fn not_started() -> Failure {
+    Failure::Broken("the phase `start` must come first".into())
+}

@@ -1,0 +1,62 @@
+//! What is written down before a run begins: profile, plan, inventory, host, tools.
+
+use std::path::Path;
+
+use anyhow::Context;
+use serde_json::json;
+
+use crate::observe::sampler;
+use crate::plan::Plan;
+use crate::profile::Loaded;
+use crate::record::RunDir;
+
+/// Writes what a run is made from.
+///
+/// # Errors
+/// When the directory cannot be written.
+pub fn write(dir: &RunDir, loaded: &Loaded, plan: &Plan, tools_dir: &Path) -> anyhow::Result<()> {
+    std::fs::create_dir_all(dir.logs()).with_context(|| format!("creating {}", dir.logs().display()))?;
+    let profile = serde_saphyr::to_string(&loaded.profile).context("serialising the profile")?;
+    dir.write_text(&dir.profile(), profile.as_bytes())?;
+    let ranges = serde_saphyr::to_string(&loaded.ranges).context("serialising the ranges")?;
+    dir.write_text(&dir.ranges(), ranges.as_bytes())?;
+    dir.write_text(&dir.plan(), plan.to_json().as_bytes())?;
+    dir.write_json(&dir.inventory(), &plan.inventory)?;
+    dir.write_json(&dir.host(), &host())?;
+    dir.write_json(&dir.tools(), &tools(tools_dir))?;
+    Ok(())
+}
+
+/// Facts about the host.
+fn host() -> serde_json::Value {
+    let read = |path: &str| std::fs::read_to_string(path).unwrap_or_default();
+    let cpu_info = read("/proc/cpuinfo");
+    let model = cpu_info.lines().find_map(|l| l.strip_prefix("model name")).unwrap_or_default();
+    let total = read("/proc/meminfo").lines().find_map(|l| l.strip_prefix("MemTotal:").map(str::to_owned));
+    let total_kib: Option<u64> = total.and_then(|t| t.trim().trim_end_matches("kB").trim().parse().ok());
+    let before = sampler::host();
+    json!({
+        "cores": std::thread::available_parallelism().map_or(0, std::num::NonZero::get),
+        "cpu_model": model.trim_start_matches([' ', '\t', ':']),
+        "memory_mib": total_kib.unwrap_or_default() / 1024,
+        "memory_available_mib_at_start": before.available_mib,
+        "load1_at_start": before.load1,
+        "kernel": read("/proc/sys/kernel/osrelease").trim(),
+        "harness_version": env!("CARGO_PKG_VERSION"),
+    })
+}
+
+/// Which control-plane binaries are used: their sizes are enough to tell sets apart; the directory's name
+/// is the digest of the set.
+fn tools(dir: &Path) -> serde_json::Value {
+    let entries = std::fs::read_dir(dir).into_iter().flatten().flatten();
+    let mut binaries: Vec<(String, u64)> = entries
+        .filter_map(|e| Some((e.file_name().into_string().ok()?, e.metadata().ok()?.len())))
+        .filter(|(name, _)| !name.starts_with('.'))
+        .collect();
+    binaries.sort();
+    json!({
+        "set": dir.file_name().map(|name| name.to_string_lossy().into_owned()),
+        "binaries_bytes": binaries.into_iter().collect::<std::collections::BTreeMap<_, _>>(),
+    })
+}

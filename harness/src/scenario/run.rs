@@ -1,0 +1,116 @@
+//! A run from its first event to its verdict.
+
+use std::path::Path;
+
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+use crate::cluster::spec::Lease;
+use crate::observe::Observer;
+use crate::plan::Plan;
+use crate::profile::Loaded;
+use crate::record::event::End;
+use crate::record::{Event, Phase, RunDir};
+use crate::scenario::failure::Failure;
+use crate::scenario::fleet::Fleet;
+use crate::scenario::progress::Progress;
+use crate::scenario::recorder::Recorder;
+use crate::scenario::sampling::{self, Scraper};
+use crate::scenario::{collect, prepare};
+use crate::supervisor::Client;
+
+/// What to run, and where.
+pub struct Options<'a> {
+    /// Profile, catalog and ranges.
+    pub loaded: &'a Loaded,
+    /// The plan derived from them.
+    pub plan: &'a Plan,
+    /// The run directory; made if need be.
+    pub dir: &'a RunDir,
+    /// The supervisor's control socket.
+    pub supervisor: &'a Path,
+    /// Directory of the project's binaries.
+    pub bin_dir: &'a Path,
+    /// Directory of the control-plane binaries, for the record.
+    pub tools_dir: &'a Path,
+    /// Ctrl-C.
+    pub cancel: CancellationToken,
+}
+
+/// A run under way.
+pub struct Run<'a> {
+    pub(super) options: &'a Options<'a>,
+    pub(super) client: Client,
+    pub(super) recorder: Recorder,
+    pub(super) progress: Progress,
+    pub(super) scraper: Scraper,
+    pub(super) lease: Option<Lease>,
+    pub(super) observer: Option<Observer>,
+    pub(super) fleet: Option<Fleet>,
+}
+
+/// Runs a profile and writes its run directory. Whatever happens after the first event, what was observed
+/// is written down and the control planes are given back.
+///
+/// # Errors
+/// [`Failure`]: the run did not come to its end. The run directory can be judged all the same, unless this
+/// happened before the first event.
+pub async fn run(options: &Options<'_>) -> Result<(), Failure> {
+    prepare::write(options.dir, options.loaded, options.plan, options.tools_dir)
+        .map_err(|e| Failure::Environment(format!("{e:#}")))?;
+    let client = Client::connect(options.supervisor).await?;
+    let status = client.status().await?;
+    let recorder = Recorder::start(options.dir)?;
+    recorder.record(Event::RunStarted {
+        run_id: options.dir.run_id(),
+        profile: options.plan.profile.name.clone(),
+        seed: options.plan.profile.seed,
+        wall_unix_us: recorder.clock().wall_start_us(),
+    });
+    let mut tasks = JoinSet::new();
+    let (dead_sender, mut dead) = mpsc::unbounded_channel();
+    sampling::sample(&mut tasks, options.dir, &recorder, client.clone(), status.pid, dead_sender)?;
+    let scraper = sampling::scrape(&mut tasks, options.dir, &recorder, options.cancel.clone())?;
+    let progress = Progress::new(recorder.clone());
+    let mut run =
+        Run { options, client, recorder, progress, scraper, lease: None, observer: None, fleet: None };
+    let outcome = tokio::select! {
+        outcome = run.all_phases() => outcome,
+        () = options.cancel.cancelled() => Err(Failure::Interrupted),
+        Some(obituary) = dead.recv() => Err(Failure::Broken(obituary)),
+    };
+    run.finish(&outcome, &mut tasks).await;
+    outcome
+}
+
+impl Run<'_> {
+    async fn finish(&mut self, outcome: &Result<(), Failure>, tasks: &mut JoinSet<()>) {
+        self.begin(Phase::Collect, 0);
+        if let Some(observer) = &mut self.observer {
+            if !matches!(outcome, Err(Failure::Interrupted)) {
+                collect::accounts(observer, self.fleet.as_ref(), &self.recorder).await;
+            }
+            observer.stop();
+            if let Err(error) = collect::ledgers(observer, self.options.dir) {
+                self.recorder.note(format!("the ledgers could not be written: {error}"));
+            }
+        }
+        // From here on processes end because we end them.
+        tasks.abort_all();
+        self.end(Phase::Collect);
+        self.begin(Phase::Release, 0);
+        if let Some(lease) = &self.lease
+            && let Err(error) = self.client.release(&lease.id).await
+        {
+            self.recorder.note(format!("the control planes could not be released: {error}"));
+        }
+        self.end(Phase::Release);
+        self.progress.end();
+        let (end, reason) = match outcome {
+            Ok(()) => (End::Completed, None),
+            Err(failure) => (failure.end(), Some(failure.to_string())),
+        };
+        self.recorder.record(Event::RunEnded { end, reason });
+    }
+}

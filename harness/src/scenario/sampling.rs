@@ -1,0 +1,184 @@
+//! The two background tasks of a run: sampling processes every 2 s, scraping metrics every 5 s.
+
+use std::collections::BTreeSet;
+use std::time::{Duration, Instant};
+
+use tokio::sync::{mpsc, oneshot};
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+use crate::observe::sampler::{self, Watched};
+use crate::observe::scrape::{Endpoint, Target};
+use crate::record::{Event, LineWriter, RunDir, Sample, Scrape};
+use crate::scenario::failure::Failure;
+use crate::scenario::recorder::Recorder;
+use crate::supervisor::Client;
+use crate::supervisor::protocol::{ProcessInfo, ProcessState};
+
+/// Time between two samples.
+const SAMPLE_EVERY: Duration = Duration::from_secs(2);
+/// Time between two scrapes.
+const SCRAPE_EVERY: Duration = Duration::from_secs(5);
+
+/// A handle on the scraping task.
+#[derive(Clone)]
+pub struct Scraper(mpsc::UnboundedSender<Request>);
+
+enum Request {
+    Add(Target),
+    Boundary(oneshot::Sender<()>),
+}
+
+impl Scraper {
+    /// Adds a target.
+    pub fn add(&self, target: Target) {
+        let _ = self.0.send(Request::Add(target));
+    }
+
+    /// Scrapes everything now, the control planes too, and waits for it: phases begin and end on it.
+    pub async fn boundary(&self) {
+        let (done, wait) = oneshot::channel();
+        if self.0.send(Request::Boundary(done)).is_ok() {
+            let _ = wait.await;
+        }
+    }
+}
+
+/// Starts sampling. Components that end unasked are recorded, and `dead` is told about the first.
+///
+/// # Errors
+/// When the file cannot be created.
+pub fn sample(
+    tasks: &mut JoinSet<()>,
+    dir: &RunDir,
+    recorder: &Recorder,
+    client: Client,
+    supervisor_pid: u32,
+    dead: mpsc::UnboundedSender<String>,
+) -> Result<(), Failure> {
+    let mut writer = LineWriter::create(&dir.processes())?;
+    let recorder = recorder.clone();
+    tasks.spawn(async move {
+        let mut reported = BTreeSet::new();
+        let mut due = Instant::now();
+        let mut ticks = tokio::time::interval(SAMPLE_EVERY);
+        ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        loop {
+            ticks.tick().await;
+            let late = due.elapsed();
+            due = Instant::now() + SAMPLE_EVERY;
+            let Ok(processes) = client.processes().await else {
+                // The supervisor is gone: this process is about to end, too.
+                let _ = dead.send("the supervisor does not answer any more".into());
+                return;
+            };
+            report_dead(&processes, &mut reported, &recorder, &dead);
+            let sample = take(&recorder, &processes, supervisor_pid, late);
+            if let Err(error) = writer.write(&sample) {
+                tracing::error!(%error, "a sample was lost");
+            }
+        }
+    });
+    Ok(())
+}
+
+fn take(recorder: &Recorder, processes: &[ProcessInfo], supervisor_pid: u32, late: Duration) -> Sample {
+    let ours = |name: &str, pid| Watched { name: name.into(), cluster: None, pid };
+    let mut watched = vec![ours("e2e-scenario", std::process::id()), ours("e2e-supervisor", supervisor_pid)];
+    watched.extend(processes.iter().filter(|p| p.state != ProcessState::Exited).map(|p| Watched {
+        name: p.name.clone(),
+        cluster: p.cluster.clone(),
+        pid: p.pid,
+    }));
+    Sample {
+        at_us: recorder.clock().now_us(),
+        late_ms: u64::try_from(late.as_millis()).unwrap_or(u64::MAX),
+        wall_skew_ms: recorder.clock().wall_skew_ms(),
+        host: sampler::host(),
+        processes: sampler::processes(&watched),
+    }
+}
+
+fn report_dead(
+    processes: &[ProcessInfo],
+    reported: &mut BTreeSet<(String, Option<String>, u32)>,
+    recorder: &Recorder,
+    dead: &mpsc::UnboundedSender<String>,
+) {
+    for process in processes.iter().filter(|p| p.unasked && p.state == ProcessState::Exited) {
+        if !reported.insert((process.name.clone(), process.cluster.clone(), process.pid)) {
+            continue;
+        }
+        recorder.record(Event::ProcessEnded {
+            name: process.name.clone(),
+            cluster: process.cluster.clone(),
+            exit_code: process.exit_code,
+            log_tail: process.last_log_lines.clone(),
+        });
+        let _ = dead.send(obituary(process));
+    }
+}
+
+fn obituary(process: &ProcessInfo) -> String {
+    let whose = process.cluster.as_ref().map_or_else(String::new, |c| format!(" of {c}"));
+    let how = match (process.exit_code, process.signal) {
+        (Some(code), _) => format!("exit code {code}"),
+        (None, Some(signal)) => format!("signal {signal}"),
+        (None, None) => "an unknown status".into(),
+    };
+    let lines: Vec<String> = process.last_log_lines.iter().map(|line| format!("\n    {line}")).collect();
+    format!(
+        "{}{whose} ended with {how}; its last log lines ({}):{}",
+        process.name,
+        process.log_file.display(),
+        lines.concat()
+    )
+}
+
+/// Starts scraping.
+///
+/// # Errors
+/// When the file cannot be created.
+pub fn scrape(
+    tasks: &mut JoinSet<()>,
+    dir: &RunDir,
+    recorder: &Recorder,
+    stop: CancellationToken,
+) -> Result<Scraper, Failure> {
+    let mut writer = LineWriter::create(&dir.metrics())?;
+    let clock = recorder.clock();
+    let (sender, mut requests) = mpsc::unbounded_channel();
+    tasks.spawn(async move {
+        let mut targets: Vec<Target> = Vec::new();
+        let mut ticks = tokio::time::interval(SCRAPE_EVERY);
+        ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        loop {
+            let mut done = None;
+            tokio::select! {
+                () = stop.cancelled() => return,
+                _ = ticks.tick() => {}
+                request = requests.recv() => match request {
+                    Some(Request::Add(target)) => {
+                        targets.push(target);
+                        continue;
+                    }
+                    Some(Request::Boundary(waiting)) => done = Some(waiting),
+                    None => return,
+                },
+            }
+            let now_us = clock.now_us();
+            let everything = done.is_some();
+            let chosen = targets.iter_mut().filter(|t| everything || matches!(t.endpoint, Endpoint::Http(_)));
+            let scrapes: Vec<Scrape> = futures::future::join_all(chosen.map(|t| t.scrape(now_us))).await;
+            for scrape in &scrapes {
+                if let Err(error) = writer.write(scrape) {
+                    tracing::error!(%error, "a scrape was lost");
+                }
+            }
+            if let Some(waiting) = done {
+                let _ = waiting.send(());
+            }
+        }
+    });
+    Ok(Scraper(sender))
+}
