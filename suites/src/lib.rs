@@ -1,1 +1,79 @@
-//! Shared helpers of the suites.
+//! What all suites share: claims as trials, the environment that the setup script made, and an end that
+//! comes when nextest's does.
+//!
+//! stdout of a suite is the test protocol; nothing here prints to it.
+
+use std::future::Future;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::Context;
+use libtest_mimic::{Arguments, Failed, Trial};
+use rustix::event::{PollFd, PollFlags, poll};
+use rustix::process::{PidfdFlags, getppid, pidfd_open};
+
+/// A claim: `subject::sentence_that_can_be_false`. A failure is also printed as one `Error: ` line on
+/// stderr, which is what junit shows.
+pub fn trial(name: &str, claim: impl FnOnce() -> anyhow::Result<()> + Send + 'static) -> Trial {
+    Trial::test(name, move || {
+        claim().map_err(|error| {
+            eprintln!("Error: {error:#}");
+            Failed::from(format!("{error:?}"))
+        })
+    })
+}
+
+/// Runs the trials that `args` selects. Ends at once when the runner is gone: test processes outlive a
+/// runner that was killed, unless they watch it.
+pub fn run(args: &Arguments, trials: Vec<Trial>) -> ExitCode {
+    if !args.list {
+        end_with_the_runner();
+    }
+    libtest_mimic::run(args, trials).exit_code()
+}
+
+fn end_with_the_runner() {
+    let runner = getppid().and_then(|pid| pidfd_open(pid, PidfdFlags::empty()).ok());
+    // No pidfd: the runner is gone already.
+    let Some(runner) = runner else { std::process::exit(1) };
+    std::thread::spawn(move || {
+        let _ = poll(&mut [PollFd::new(&runner, PollFlags::IN)], None);
+        std::process::exit(1);
+    });
+}
+
+/// Runs a future on a runtime of its own (each trial is a process under nextest).
+///
+/// # Errors
+/// The future's.
+pub fn block_on<T>(future: impl Future<Output = anyhow::Result<T>>) -> anyhow::Result<T> {
+    let runtime =
+        tokio::runtime::Builder::new_current_thread().enable_all().build().context("building a runtime")?;
+    runtime.block_on(future)
+}
+
+/// Socket of the supervisor that the setup script started.
+///
+/// # Errors
+/// When there is none; says how to get one.
+pub fn supervisor_socket() -> anyhow::Result<PathBuf> {
+    from_setup("E2E_SUPERVISOR")
+}
+
+/// Directory of the built programs.
+///
+/// # Errors
+/// As [`supervisor_socket`].
+pub fn bin_dir() -> anyhow::Result<PathBuf> {
+    from_setup("E2E_BIN_DIR")
+}
+
+/// A path that the setup script exported.
+///
+/// # Errors
+/// When it is not set.
+pub fn from_setup(variable: &str) -> anyhow::Result<PathBuf> {
+    std::env::var_os(variable).map(PathBuf::from).with_context(|| {
+        format!("{variable} is not set: the setup script sets it; run `cargo nextest run -p suites` from the repository")
+    })
+}

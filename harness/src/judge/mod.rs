@@ -8,6 +8,7 @@ pub mod evidence;
 pub mod expect;
 pub mod gates;
 pub mod latency;
+pub mod limiter;
 pub mod measure;
 pub mod packing;
 pub mod validity;
