@@ -1,8 +1,10 @@
 //! The reference fleet: a small, compatible stand-in for the autoscaler under test, so that the whole chain
 //! runs on a bare machine. It knows the contract (`api`) and the component runtime, never the harness.
 
+pub mod engine;
 pub mod operator;
 pub mod pod_requests;
 pub mod quantity;
+pub mod shard;
 
 pub use component::{apiserver, queue};

@@ -1,0 +1,122 @@
+//! Phase 2: takes machines from less important demand for Needs that Phase 1 left short.
+
+use crate::engine::action::{Action, Kind, UnmetReason};
+use crate::engine::machine::{Machine, State};
+use crate::engine::matching::suits;
+use crate::engine::phase1::Served;
+use crate::engine::pool::Pool;
+use crate::engine::step::is_alive;
+
+/// Decides on preemptions. A machine that is draining anyway counts first: it will be Idle soon, and a
+/// drain takes many steps.
+///
+/// Needs with a spread do not preempt: a victim frees its own domain only, where the skew may not let it be
+/// counted, so that victim and Need would trade the machine for ever.
+pub(crate) fn preempt(served: &mut [Served], pool: &Pool<'_>) -> Vec<Action> {
+    let mut spoken_for = vec![false; pool.machines.len()];
+    let mut actions = Vec::new();
+    let may_preempt =
+        |s: &&mut Served| !s.residual.is_zero() && !s.parked && s.need.profile.spread.is_empty();
+    for s in served.iter_mut().filter(may_preempt) {
+        let mut residual = s.residual.clone();
+        for i in draining(s, pool).into_iter().chain(victims(s, pool)) {
+            let machine = pool.machines[i];
+            if residual.is_zero() {
+                break;
+            }
+            if spoken_for[i] || !residual.is_served_by(&machine.allocatable) {
+                continue;
+            }
+            spoken_for[i] = true;
+            s.preempting = true;
+            residual.subtract(&machine.allocatable);
+            if machine.state == State::Configured {
+                actions.push(action(machine, s.need.profile.priority));
+            }
+        }
+    }
+    actions
+}
+
+fn draining(s: &Served, pool: &Pool<'_>) -> Vec<usize> {
+    let fits = |&i: &usize| pool.machines[i].state == State::Draining && may_serve(pool.machines[i], s);
+    (0..pool.machines.len()).filter(fits).collect()
+}
+
+/// Configured machines of strictly lower priority, best score first.
+fn victims(s: &Served, pool: &Pool<'_>) -> Vec<usize> {
+    let priority = s.need.profile.priority;
+    let fits = |&i: &usize| {
+        let m = pool.machines[i];
+        m.state == State::Configured
+            && m.assigned.as_ref().is_some_and(|a| a.priority < priority)
+            && may_serve(m, s)
+    };
+    let mut victims: Vec<usize> = (0..pool.machines.len()).filter(fits).collect();
+    victims.sort_by(|&a, &b| {
+        let score = |i: usize| score(pool.machines[i], priority);
+        score(b).total_cmp(&score(a)).then(a.cmp(&b))
+    });
+    victims
+}
+
+fn may_serve(machine: &Machine, s: &Served) -> bool {
+    let same = s.need.profile.same_key();
+    suits(machine, &s.need)
+        && same.is_none_or(|key| s.domain.is_none() || machine.label(key) == s.domain.as_deref())
+}
+
+fn priority_gap(machine: &Machine, priority: i32) -> i64 {
+    i64::from(priority) - machine.assigned.as_ref().map_or(0, |a| i64::from(a.priority))
+}
+
+/// High for victims that matter little: far below in priority, quick to drain, cheap to interrupt.
+fn score(machine: &Machine, priority: i32) -> f64 {
+    let gap = priority_gap(machine, priority);
+    let inverse = |bucket: i32| 0.1 / api::penalty::upper_bound(bucket).max(0.01);
+    gap as f64
+        + 0.1 / f64::from(grace_s(gap))
+        + inverse(machine.interruption_bucket())
+        + inverse(machine.reclamation_bucket())
+}
+
+/// Seconds a victim gets to leave: the wider the gap in priority, the fewer.
+fn grace_s(gap: i64) -> u32 {
+    match gap {
+        900_001.. => 10,
+        500_001.. => 30,
+        100_001.. => 120,
+        _ => 600,
+    }
+}
+
+fn action(victim: &Machine, priority: i32) -> Action {
+    Action {
+        kind: Kind::Preempt,
+        machine: victim.id.clone(),
+        cluster: victim.cluster.clone().unwrap_or_default(),
+        assignment: None,
+        requirements: Vec::new(),
+        reason: "phase2.priority",
+        grace_s: grace_s(priority_gap(victim, priority)),
+        preemptor_priority: priority,
+    }
+}
+
+/// Why a Need is short.
+pub(crate) fn reason(s: &Served, pool: &Pool<'_>) -> UnmetReason {
+    let suitable = |m: &&Machine| is_alive(m.state) && suits(m, &s.need);
+    if !pool.machines.iter().copied().any(|m| suitable(&m)) {
+        return UnmetReason::NoMatchingSupply;
+    }
+    let constrained = s.need.profile.same_key().is_some() || !s.need.profile.spread.is_empty();
+    let left_over = pool.machines.iter().zip(&pool.claimed).any(|(m, &claimed)| {
+        let free = matches!(m.state, State::Idle | State::Speculative)
+            || m.cluster.as_deref() == Some(s.need.key.cluster.as_str());
+        !claimed && free && m.state != State::Draining && suitable(m)
+    });
+    if constrained && (left_over || s.parked) {
+        return UnmetReason::TopologyUnsatisfiable;
+    }
+    if s.preempting { UnmetReason::PreemptionExhausted } else { UnmetReason::PriorityStarved }
+}

@@ -1,0 +1,5 @@
+//! Tests of the engine: worked examples of the reference and properties of any run.
+
+mod examples;
+mod properties;
+mod world;

@@ -1,0 +1,92 @@
+//! The audit log: one JSON line per finished action.
+
+use std::fs::File;
+use std::io::Write;
+use std::path::Path;
+use std::sync::{Mutex, PoisonError};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use anyhow::Context;
+use serde::{Deserialize, Serialize};
+
+use crate::engine::Action;
+
+/// One line of the audit log.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Record {
+    /// When the action ended, in unix nanoseconds.
+    pub unix_nanos: u64,
+    /// When its execution began, in unix nanoseconds.
+    pub started_unix_nanos: u64,
+    /// Cycle that decided it, from 1.
+    pub cycle: u64,
+    /// Bootstrap, Provision, Reclaim, Preempt or Delete.
+    pub kind: String,
+    /// Machine id.
+    pub machine: String,
+    /// Cluster that gained or lost it; empty for Delete.
+    pub cluster: String,
+    /// Fingerprint it was taken for; empty when it was given back.
+    pub fingerprint: String,
+    /// Why it was decided, e.g. `phase3.excess`.
+    pub reason: String,
+    /// Drain time in seconds; 0 when nothing is drained.
+    pub grace_seconds: u32,
+    /// How it ended: `success`, `no_session`, `blob_error`, `drain_failed`, ...
+    pub outcome: String,
+}
+
+impl Record {
+    /// The record of an action that ends now.
+    pub fn new(action: &Action, cycle: u64, started_unix_nanos: u64, outcome: &str) -> Self {
+        Self {
+            unix_nanos: unix_nanos(),
+            started_unix_nanos,
+            cycle,
+            kind: action.kind.name().to_owned(),
+            machine: action.machine.to_string(),
+            cluster: action.cluster.clone(),
+            fingerprint: action.assignment.as_ref().map(|a| a.fingerprint.clone()).unwrap_or_default(),
+            reason: action.reason.to_owned(),
+            grace_seconds: action.grace_s,
+            outcome: outcome.to_owned(),
+        }
+    }
+}
+
+/// An open audit log, or none.
+#[derive(Debug, Default)]
+pub struct Audit(Option<Mutex<File>>);
+
+impl Audit {
+    /// Opens the log for appending.
+    ///
+    /// # Errors
+    /// When the file cannot be opened.
+    pub fn open(path: Option<&Path>) -> anyhow::Result<Self> {
+        let Some(path) = path else { return Ok(Self(None)) };
+        let file = File::options()
+            .create(true)
+            .append(true)
+            .open(path)
+            .with_context(|| format!("opening the audit log {}", path.display()))?;
+        Ok(Self(Some(Mutex::new(file))))
+    }
+
+    /// Appends one line. A log that cannot be written is reported, and the shard goes on.
+    pub fn write(&self, record: &Record) {
+        let Some(file) = &self.0 else { return };
+        let line = serde_json::to_string(record).expect("a record of texts and numbers must serialise");
+        let mut file = file.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Err(error) = writeln!(file, "{line}") {
+            tracing::error!(%error, "cannot write the audit log");
+        }
+    }
+}
+
+/// Now, in unix nanoseconds.
+pub fn unix_nanos() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_nanos()).unwrap_or(u64::MAX)
+}

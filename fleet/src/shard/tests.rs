@@ -1,0 +1,1 @@
+//! A shard and a scripted operator over loopback.
