@@ -136,7 +136,7 @@ impl Drains {
         running.insert(order.machine.clone(), seen.clone());
         let drains = self.clone();
         tokio::spawn(async move {
-            let begun = || drop(stage.send_replace(Stage::Begun));
+            let begun = || stage.send_modify(|stage| *stage = Stage::Begun);
             let outcome = drains.drainer.drain(&order, begun).await;
             // Off the list first: who is told that it ended may ask for the next one.
             lock(&drains.running).remove(&order.machine);
