@@ -1,10 +1,12 @@
 //! `e2e-supervisor`: owns the control planes and every other process of a run.
 
+use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
-use harness::supervisor::{Error, server};
+use harness::supervisor::human::{self, Up, Which};
+use harness::supervisor::{Error, server, starter};
 
 /// Owns the processes of a run; leaves nothing behind but the run directory.
 ///
@@ -20,6 +22,42 @@ struct Cli {
 enum Command {
     /// Runs a supervisor in the foreground until its owner ends, a signal comes, or a client says shutdown.
     Serve(Serve),
+    /// Starts control planes that stay until `down`.
+    Up(Up),
+    /// Ends them.
+    Down {
+        #[command(flatten)]
+        which: Which,
+        /// All supervisors, those of running scenarios included.
+        #[arg(long)]
+        all: bool,
+    },
+    /// Shows what runs.
+    Status(Which),
+    /// Shows the end of a process's log.
+    Logs {
+        #[command(flatten)]
+        which: Which,
+        /// Component, e.g. kube-apiserver.
+        name: String,
+        /// Cluster, e.g. kwok-cluster-0; needed when there are several.
+        #[arg(long)]
+        cluster: Option<String>,
+        /// How many lines.
+        #[arg(long, default_value_t = 50)]
+        lines: usize,
+    },
+    /// Runs kubectl as admin of a cluster.
+    Kubectl {
+        #[command(flatten)]
+        which: Which,
+        /// Cluster, e.g. kwok-cluster-0; needed when there are several.
+        #[arg(long)]
+        cluster: Option<String>,
+        /// Arguments of kubectl, after `--`.
+        #[arg(last = true)]
+        args: Vec<String>,
+    },
 }
 
 #[derive(Args)]
@@ -49,10 +87,7 @@ struct Serve {
 
 fn main() -> ExitCode {
     component::log::init();
-    let result = match Cli::parse().command {
-        Command::Serve(serve) => run_server(serve),
-    };
-    match result {
+    match run(Cli::parse().command) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("Error: {error}");
@@ -61,16 +96,43 @@ fn main() -> ExitCode {
     }
 }
 
+fn run(command: Command) -> Result<(), Error> {
+    if let Command::Serve(serve) = command {
+        return run_server(serve);
+    }
+    let text = runtime()?.block_on(async {
+        match &command {
+            Command::Up(up) => human::up(up).await,
+            Command::Down { which, all } => human::down(which, *all).await,
+            Command::Logs { which, name, cluster, lines } => {
+                human::logs(which, name, cluster.as_deref(), *lines).await
+            }
+            Command::Kubectl { which, cluster, args } => {
+                human::kubectl(which, cluster.as_deref(), args).await
+            }
+            Command::Status(which) => human::status(which).await,
+            Command::Serve(_) => Ok(String::new()),
+        }
+    })?;
+    std::io::stdout()
+        .write_all(text.as_bytes())
+        .map_err(|e| Error::Environment(format!("writing the answer: {e}")))
+}
+
+/// On this thread alone: children die with the thread that forked them (see e2e-shim).
+fn runtime() -> Result<tokio::runtime::Runtime, Error> {
+    tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|e| Error::Internal(format!("starting the runtime: {e}")))
+}
+
 fn run_server(serve: Serve) -> Result<(), Error> {
     let serve = absolute(serve)?;
     bear_the_run_id(&serve.run_id)?;
     // Out of the starter's session: a Ctrl-C there reaches the owner, and we end with the owner. Fails only
     // for a group leader, which is separate enough.
     let _ = rustix::process::setsid();
-    let bin_dir = std::env::current_exe()
-        .ok()
-        .and_then(|exe| exe.parent().map(PathBuf::from))
-        .ok_or_else(|| Error::Internal("cannot tell the directory of this program".to_owned()))?;
     let options = server::Options {
         run_id: serve.run_id,
         run_dir: serve.run_dir,
@@ -78,15 +140,10 @@ fn run_server(serve: Serve) -> Result<(), Error> {
         tools_dir: serve.tools_dir,
         fixtures_dir: serve.fixtures_dir,
         seeds_dir: seeds_dir()?,
-        bin_dir,
+        bin_dir: starter::bin_dir()?,
         memory_budget_mib: serve.memory_budget_mib,
     };
-    // On the main thread alone: children die with the thread that forked them (see e2e-shim).
-    tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .map_err(|e| Error::Internal(format!("starting the runtime: {e}")))?
-        .block_on(server::serve(options))
+    runtime()?.block_on(server::serve(options))
 }
 
 /// Processes of a run are found by their environment; a supervisor that was started without the variable
@@ -111,12 +168,8 @@ fn absolute(mut serve: Serve) -> Result<Serve, Error> {
     Ok(serve)
 }
 
-/// `$E2E_CACHE_DIR/seeds`, or below `~/.cache/fleet-e2e`.
+/// Beside the tools in the cache: `$E2E_CACHE_DIR/seeds`, or below `~/.cache/fleet-e2e`.
 fn seeds_dir() -> Result<PathBuf, Error> {
-    if let Some(dir) = std::env::var_os("E2E_CACHE_DIR") {
-        return Ok(PathBuf::from(dir).join("seeds"));
-    }
-    let home = std::env::var_os("HOME")
-        .ok_or_else(|| Error::Usage("neither E2E_CACHE_DIR nor HOME is set; set one".to_owned()))?;
-    Ok(PathBuf::from(home).join(".cache/fleet-e2e/seeds"))
+    let root = tools::cache_root(&tools::Options::from_env()).map_err(|e| Error::Usage(e.to_string()))?;
+    Ok(root.join("seeds"))
 }

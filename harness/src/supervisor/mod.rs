@@ -5,9 +5,11 @@
 //! - The janitor (`e2e-janitor`) holds a pidfd on the supervisor and removes the scratch directory.
 
 pub mod client;
+pub mod human;
 pub mod process;
 pub mod protocol;
 pub mod server;
+pub mod starter;
 
 mod budget;
 mod leases;

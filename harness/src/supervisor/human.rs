@@ -1,0 +1,207 @@
+//! `e2e-supervisor up|down|status|logs|kubectl`: control planes to look at and play with.
+
+use std::fmt::Write;
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use clap::Args;
+use component::poll::{self, Look};
+
+use super::client::Client;
+use super::protocol::{Announcement, ProcessState};
+use super::starter::{self, Owner, Start};
+use super::{Error, internal};
+use crate::cluster::spec::LeaseSpec;
+
+/// Which supervisor is meant.
+#[derive(Args, Clone, Debug)]
+pub struct Which {
+    /// Directory whose sub-directories are run directories.
+    #[arg(long, default_value = "target/e2e")]
+    pub state_dir: PathBuf,
+    /// Run id; needed when several supervisors run.
+    #[arg(long)]
+    pub run: Option<String>,
+}
+
+/// Options of `up`.
+#[derive(Args, Clone, Debug)]
+pub struct Up {
+    /// How many control planes.
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=64))]
+    pub clusters: u16,
+    /// Scheduler configuration: a path, or the name of a file in fixtures/scheduler.
+    #[arg(long, default_value = "most-allocated.yaml")]
+    pub scheduler_config: PathBuf,
+    /// Directory for the run directory.
+    #[arg(long, default_value = "target/e2e")]
+    pub state_dir: PathBuf,
+    /// Directory of the control-plane programs [default: the cache].
+    #[arg(long)]
+    pub tools_dir: Option<PathBuf>,
+    /// MiB that the control planes may take together [default: what is available].
+    #[arg(long)]
+    pub memory_budget_mib: Option<u64>,
+}
+
+/// Starts a supervisor that stays, and control planes with it; answers what to type next.
+///
+/// # Errors
+/// When something does not start; nothing is left running then.
+pub async fn up(up: &Up) -> Result<String, Error> {
+    let run_id = format!("up-{}", jiff::Zoned::now().strftime("%Y%m%d-%H%M%S"));
+    let tools_dir = up.tools_dir.clone().map_or_else(starter::tools_dir, Ok)?;
+    let start = Start {
+        run_dir: up.state_dir.join(&run_id),
+        run_id,
+        owner: Owner::Keep,
+        bin_dir: starter::bin_dir()?,
+        tools_dir,
+        memory_budget_mib: up.memory_budget_mib,
+    };
+    let (mut child, announcement) = starter::start(&start).await?;
+    let mut spec = LeaseSpec::of(usize::from(up.clusters));
+    for cluster in &mut spec.clusters {
+        cluster.scheduler_config.clone_from(&up.scheduler_config);
+    }
+    let client = Client::connect(&announcement.socket).await?;
+    let lease = match client.lease_detached(&spec).await {
+        Ok(lease) => lease,
+        Err(error) => {
+            let _ = client.shutdown().await;
+            let _ = child.wait();
+            return Err(error);
+        }
+    };
+    let mut text = format!("run {} ({})\n", start.run_id, start.run_dir.display());
+    for cluster in &lease.clusters {
+        let total_ms = cluster.steps.last().map_or(0, |step| step.duration_ms);
+        let kubeconfig = cluster.kubeconfigs.get("admin").map_or(Path::new("?"), PathBuf::as_path);
+        line(
+            &mut text,
+            format_args!("  {}  ready after {total_ms} ms  {}", cluster.name, kubeconfig.display()),
+        );
+    }
+    text.push_str("next: e2e-supervisor kubectl -- get nodes; e2e-supervisor down\n");
+    Ok(text)
+}
+
+/// Ends a supervisor, or all that run.
+///
+/// # Errors
+/// When none runs, several do and neither one nor all are meant, or one does not end.
+pub async fn down(which: &Which, all: bool) -> Result<String, Error> {
+    let found = if all { starter::running(&which.state_dir)? } else { vec![find(which)?] };
+    let mut text = String::new();
+    for (_, announcement) in found {
+        Client::connect(&announcement.socket).await?.shutdown().await?;
+        let goal = format!("the supervisor {} to end", announcement.pid);
+        let waited = poll::until(&goal, Duration::from_millis(20), Duration::from_secs(20), || {
+            // Its last act is to remove this directory.
+            let gone = !announcement.scratch.exists();
+            std::future::ready(if gone { Look::Ready(()) } else { Look::NotYet("running") })
+        });
+        waited.await.map_err(|e| Error::Environment(e.to_string()))?;
+        line(&mut text, format_args!("ended {}", announcement.run_id));
+    }
+    Ok(text)
+}
+
+/// What runs, in all supervisors or the one that is meant.
+///
+/// # Errors
+/// When a supervisor does not answer.
+pub async fn status(which: &Which) -> Result<String, Error> {
+    let mut text = String::new();
+    for (dir, announcement) in starter::running(&which.state_dir)? {
+        if which.run.as_ref().is_some_and(|run| *run != announcement.run_id) {
+            continue;
+        }
+        let client = Client::connect(&announcement.socket).await?;
+        let status = client.status().await?;
+        line(
+            &mut text,
+            format_args!(
+                "run {}  supervisor {}  {} processes  {} of {} MiB leased  {}",
+                status.run_id,
+                status.pid,
+                status.processes_running,
+                status.memory_leased_mib,
+                status.memory_budget_mib,
+                dir.display()
+            ),
+        );
+        for process in client.processes().await? {
+            let state = match process.state {
+                ProcessState::Running => "running".to_owned(),
+                ProcessState::Paused => "paused".to_owned(),
+                ProcessState::Exited => {
+                    let asked = if process.unasked { " UNASKED" } else { "" };
+                    format!("exited{asked} (code {:?}, signal {:?})", process.exit_code, process.signal)
+                }
+            };
+            let cluster = process.cluster.as_deref().unwrap_or("-");
+            line(&mut text, format_args!("  {cluster:16} {:32} {:>8} {state}", process.name, process.pid));
+        }
+    }
+    if text.is_empty() {
+        line(&mut text, format_args!("nothing runs (looked in {})", which.state_dir.display()));
+    }
+    Ok(text)
+}
+
+/// The end of a process's log.
+///
+/// # Errors
+/// When there is no such process, or several and no cluster was named.
+pub async fn logs(which: &Which, name: &str, cluster: Option<&str>, count: usize) -> Result<String, Error> {
+    let (_, announcement) = find(which)?;
+    let tail = Client::connect(&announcement.socket).await?.logs(name, cluster, count).await?;
+    Ok(format!("{}\n==> {}\n", tail.lines.join("\n"), tail.log_file.display()))
+}
+
+/// Becomes kubectl, as `admin` of a cluster; returns only if it cannot.
+///
+/// # Errors
+/// When no supervisor or no such cluster runs, or several do and none was named.
+pub async fn kubectl(which: &Which, cluster: Option<&str>, args: &[String]) -> Result<String, Error> {
+    let (_, announcement) = find(which)?;
+    let status = Client::connect(&announcement.socket).await?.status().await?;
+    let all: Vec<_> = status.leases.iter().flat_map(|lease| &lease.clusters).collect();
+    let names: Vec<&str> = all.iter().map(|c| c.name.as_str()).collect();
+    let chosen = match cluster {
+        Some(name) => all.iter().find(|c| c.name == name),
+        None if all.len() == 1 => all.first(),
+        None => None,
+    };
+    let chosen =
+        chosen.ok_or_else(|| Error::Usage(format!("name a cluster with --cluster: {}", names.join(", "))))?;
+    let kubeconfig = chosen.kubeconfigs.get("admin").ok_or_else(|| internal("no admin kubeconfig"))?;
+    let program = announcement.tools_dir.join("kubectl");
+    let error = std::process::Command::new(&program).arg("--kubeconfig").arg(kubeconfig).args(args).exec();
+    Err(Error::Environment(format!("starting {}: {error}", program.display())))
+}
+
+fn find(which: &Which) -> Result<(PathBuf, Announcement), Error> {
+    let mut found = starter::running(&which.state_dir)?;
+    let ids: Vec<String> = found.iter().map(|(_, a)| a.run_id.clone()).collect();
+    if let Some(run) = &which.run {
+        found.retain(|(_, announcement)| announcement.run_id == *run);
+    }
+    match (found.pop(), found.is_empty()) {
+        (Some(one), true) => Ok(one),
+        (Some(_), false) => {
+            Err(Error::Usage(format!("several runs; name one with --run: {}", ids.join(", "))))
+        }
+        (None, _) if ids.is_empty() => Err(Error::Usage(format!(
+            "no supervisor runs (looked in {}); start one with `e2e-supervisor up`",
+            which.state_dir.display()
+        ))),
+        (None, _) => Err(Error::Usage(format!("no such run; there are: {}", ids.join(", ")))),
+    }
+}
+
+fn line(text: &mut String, content: std::fmt::Arguments<'_>) {
+    writeln!(text, "{content}").expect("writing to a string must succeed");
+}

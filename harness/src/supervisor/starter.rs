@@ -1,0 +1,196 @@
+//! Starting a supervisor and finding one again, for programs that are not one themselves.
+
+use std::fs::OpenOptions;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use component::poll::{self, Look};
+use rustix::process::{Pid, PidfdFlags, pidfd_open};
+
+use super::protocol::Announcement;
+use super::{Error, process::tail};
+
+/// How long a supervisor may take until it listens: it only makes a directory and a socket.
+const CEILING: Duration = Duration::from_secs(20);
+
+/// Whose end ends the supervisor.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Owner {
+    /// That process's.
+    Pid(u32),
+    /// Nobody's: it stays until it is told to end.
+    Keep,
+}
+
+/// What a new supervisor needs to know.
+#[derive(Clone, Debug)]
+pub struct Start {
+    /// Names the run.
+    pub run_id: String,
+    /// Results and logs; the supervisor's own log is `logs/supervisor.log` there.
+    pub run_dir: PathBuf,
+    /// Whose end ends it.
+    pub owner: Owner,
+    /// Directory of `e2e-supervisor`, `e2e-shim` and `e2e-janitor`.
+    pub bin_dir: PathBuf,
+    /// Directory of the six control-plane programs.
+    pub tools_dir: PathBuf,
+    /// MiB that leases may take together; what is available if not given.
+    pub memory_budget_mib: Option<u64>,
+}
+
+/// Starts a supervisor and waits until it listens.
+///
+/// # Errors
+/// When it cannot be started or ends at once; the message has the end of its log.
+pub async fn start(start: &Start) -> Result<(Child, Announcement), Error> {
+    let log = start.run_dir.join("logs/supervisor.log");
+    let mut child = spawn(start, &log)?;
+    let file = start.run_dir.join("supervisor.json");
+    let pid = child.id();
+    let waited = poll::until("the supervisor to listen", Duration::from_millis(20), CEILING, || {
+        // Evaluated before the file is read: an end between the two would otherwise go unnoticed.
+        let ended = child.try_wait().ok().flatten();
+        let look = match (read(&file), ended) {
+            (Ok(found), None) if found.pid == pid => Look::Ready(found),
+            (_, Some(status)) => {
+                Look::Never(format!("it ended ({status}); {}:\n{}", log.display(), tail(&log, 12).join("\n")))
+            }
+            (Ok(found), None) => Look::NotYet(format!("a file of process {}", found.pid)),
+            (Err(error), None) => Look::NotYet(error),
+        };
+        std::future::ready(look)
+    });
+    let announcement = waited.await.map_err(|e| Error::Environment(e.to_string()))?;
+    Ok((child, announcement))
+}
+
+fn spawn(start: &Start, log: &Path) -> Result<Child, Error> {
+    let failed = |what: &str, path: &Path, e: std::io::Error| {
+        Error::Environment(format!("{what} {}: {e}", path.display()))
+    };
+    let dir = start.run_dir.join("logs");
+    std::fs::create_dir_all(&dir).map_err(|e| failed("making", &dir, e))?;
+    let out =
+        OpenOptions::new().create(true).append(true).open(log).map_err(|e| failed("opening", log, e))?;
+    let err = out.try_clone().map_err(|e| failed("opening", log, e))?;
+    let program = start.bin_dir.join("e2e-supervisor");
+    let mut command = Command::new(&program);
+    command.arg("serve").arg("--run-id").arg(&start.run_id).arg("--run-dir").arg(&start.run_dir);
+    command.arg("--tools-dir").arg(&start.tools_dir);
+    match start.owner {
+        Owner::Pid(pid) => command.arg("--owner-pid").arg(pid.to_string()),
+        Owner::Keep => command.arg("--keep"),
+    };
+    if let Some(mib) = start.memory_budget_mib {
+        command.arg("--memory-budget-mib").arg(mib.to_string());
+    }
+    command
+        .env("E2E_RUN_ID", &start.run_id)
+        .stdin(Stdio::null())
+        .stdout(out)
+        .stderr(err)
+        .spawn()
+        .map_err(|e| failed("starting", &program, e))
+}
+
+fn read(path: &Path) -> Result<Announcement, String> {
+    let text = std::fs::read_to_string(path).map_err(|e| format!("{}: {e}", path.display()))?;
+    serde_json::from_str(&text).map_err(|e| format!("{}: {e}", path.display()))
+}
+
+/// The supervisors that run, by the `supervisor.json` files one level below `state_dir`, sorted by run id.
+/// Files that a killed supervisor left are removed.
+///
+/// # Errors
+/// When the directory exists but cannot be listed.
+pub fn running(state_dir: &Path) -> Result<Vec<(PathBuf, Announcement)>, Error> {
+    let entries = match std::fs::read_dir(state_dir) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(error) => return Err(Error::Environment(format!("listing {}: {error}", state_dir.display()))),
+    };
+    let mut found = Vec::new();
+    for entry in entries.flatten() {
+        // `latest` is a link to one of the others.
+        if entry.file_type().is_ok_and(|t| t.is_symlink()) {
+            continue;
+        }
+        let file = entry.path().join("supervisor.json");
+        let Ok(announcement) = read(&file) else { continue };
+        // The scratch directory counts, too: process ids are used again.
+        if is_alive(announcement.pid) && announcement.socket.exists() {
+            found.push((entry.path(), announcement));
+        } else {
+            let _ = std::fs::remove_file(&file);
+        }
+    }
+    found.sort_by(|a, b| a.1.run_id.cmp(&b.1.run_id));
+    Ok(found)
+}
+
+/// Whether a process of that id exists (and is not a zombie of ours alone to reap).
+pub fn is_alive(pid: u32) -> bool {
+    let raw = i32::try_from(pid).ok().and_then(Pid::from_raw);
+    raw.is_some_and(|pid| pidfd_open(pid, PidfdFlags::empty()).is_ok())
+}
+
+/// Directory of the harness's programs: `$E2E_BIN_DIR`, or where this program is (test programs are in
+/// `deps` below it).
+///
+/// # Errors
+/// When `e2e-supervisor` is not there.
+pub fn bin_dir() -> Result<PathBuf, Error> {
+    let dir = match std::env::var_os("E2E_BIN_DIR").filter(|value| !value.is_empty()) {
+        Some(dir) => PathBuf::from(dir),
+        None => {
+            let exe =
+                std::env::current_exe().map_err(|e| Error::Internal(format!("finding this program: {e}")))?;
+            let dir = exe.parent().unwrap_or(Path::new("/"));
+            if dir.ends_with("deps") { dir.parent().unwrap_or(dir) } else { dir }.to_owned()
+        }
+    };
+    if dir.join("e2e-supervisor").is_file() {
+        return Ok(dir);
+    }
+    Err(Error::Environment(format!(
+        "no e2e-supervisor in {}; build it (`cargo build --workspace --bins`) or set E2E_BIN_DIR",
+        dir.display()
+    )))
+}
+
+/// Directory of the control-plane programs: `$E2E_TOOLS_DIR`, or the cache; makes them if need be (minutes,
+/// once).
+///
+/// # Errors
+/// What `tools` says is missing.
+pub fn tools_dir() -> Result<PathBuf, Error> {
+    let tools = tools::Toolset::ensure(&tools::Options::from_env());
+    tools.map(|set| set.dir).map_err(|e| Error::Environment(e.to_string()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_killed_supervisor_left_is_not_taken_for_a_running_one() {
+        let dir = tempfile::tempdir().unwrap();
+        let run = dir.path().join("run-1");
+        std::fs::create_dir(&run).unwrap();
+        let announcement = Announcement {
+            // Alive, but somebody else's: its socket is gone.
+            pid: std::process::id(),
+            socket: run.join("no.sock"),
+            scratch: run.clone(),
+            run_id: "run-1".to_owned(),
+            tools_dir: run.clone(),
+        };
+        let file = run.join("supervisor.json");
+        std::fs::write(&file, serde_json::to_vec(&announcement).unwrap()).unwrap();
+        assert_eq!(running(dir.path()).unwrap(), []);
+        assert!(!file.exists());
+        assert_eq!(running(&dir.path().join("nowhere")).unwrap(), []);
+    }
+}

@@ -1,0 +1,41 @@
+//! Claims about the local provider: control planes that are what they say, and nothing left behind.
+//!
+//! Each trial starts its own supervisor on the real binaries; none uses the supervisor's book to prove what
+//! is left (see `traces`).
+
+mod planes;
+mod traces;
+mod world;
+
+use libtest_mimic::{Arguments, Failed, Trial};
+
+fn main() {
+    let arguments = Arguments::from_args();
+    let trials = vec![
+        trial("ready::two_control_planes_are_ready_and_run_as_asked", planes::ready_as_asked),
+        trial("ready::everything_listens_on_loopback_only", planes::loopback_only),
+        trial("ready::the_scheduler_binds_a_pod_and_kwok_runs_it", planes::binds_and_runs),
+        trial("rights::node_creator_makes_nodes_and_sees_no_pods", planes::node_creator_rights),
+        trial("ready::a_wrong_flag_is_told_with_the_last_log_lines", planes::wrong_flag),
+        trial("lease::too_little_memory_is_refused_with_numbers", planes::too_little_memory),
+        trial("lease::is_released_when_its_connection_closes", planes::released_on_close),
+        trial("verbs::a_killed_scheduler_is_seen_and_restarted", planes::scheduler_verbs),
+        trial("verbs::a_paused_apiserver_answers_again_when_continued", planes::apiserver_verbs),
+        trial("spawn::waits_for_readiness_and_tells_of_an_early_end", planes::spawned_programs),
+        trial("death::sigkill_of_the_supervisor_leaves_nothing", planes::supervisor_killed),
+        trial("death::sigkill_of_the_owner_leaves_nothing", planes::owner_killed),
+        trial("death::sigterm_to_the_supervisor_leaves_nothing", planes::supervisor_terminated),
+    ];
+    libtest_mimic::run(&arguments, trials).exit();
+}
+
+/// A trial whose failure is one `Error: ...` line on stderr, which junit shows.
+fn trial(name: &str, claim: fn(&'static str) -> anyhow::Result<()>) -> Trial {
+    let label: &'static str = Box::leak(name.replace("::", "-").into_boxed_str());
+    Trial::test(name, move || {
+        claim(label).map_err(|error| {
+            eprintln!("Error: {error:#}");
+            Failed::from(format!("{error:#}"))
+        })
+    })
+}

@@ -1,0 +1,90 @@
+//! A supervisor for one trial.
+
+use std::path::PathBuf;
+use std::process::{Child, Command};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, ensure};
+use component::poll::{self, Look};
+use harness::supervisor::Client;
+use harness::supervisor::protocol::Announcement;
+use harness::supervisor::starter::{self, Owner, Start};
+
+use crate::traces;
+
+/// What nothing of a run may outlive its end by.
+const NOTHING_LEFT: Duration = Duration::from_secs(5);
+
+/// A supervisor owned by this process, or by another that is made to die.
+pub struct World {
+    /// Its run id, as found in environments.
+    pub run_id: String,
+    /// The supervisor.
+    pub child: Child,
+    /// How to reach it.
+    pub announcement: Announcement,
+    /// Connected to it.
+    pub client: Client,
+    /// Its run directory.
+    pub run_dir: PathBuf,
+}
+
+impl World {
+    /// A supervisor that ends with this process; its run directory is kept for a look at the logs.
+    pub async fn new(label: &str, owner: Option<u32>, budget_mib: Option<u64>) -> anyhow::Result<Self> {
+        let run_id = format!("{label}-{}", std::process::id());
+        let run_dir = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("provisioning").join(label);
+        match std::fs::remove_dir_all(&run_dir) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                return Err(error).with_context(|| format!("removing {}", run_dir.display()));
+            }
+            _ => {}
+        }
+        let start = Start {
+            run_id: run_id.clone(),
+            run_dir: run_dir.clone(),
+            owner: Owner::Pid(owner.unwrap_or(std::process::id())),
+            bin_dir: starter::bin_dir()?,
+            tools_dir: starter::tools_dir()?,
+            memory_budget_mib: budget_mib,
+        };
+        let (child, announcement) = starter::start(&start).await?;
+        let client = Client::connect(&announcement.socket).await?;
+        Ok(Self { run_id, child, announcement, client, run_dir })
+    }
+
+    /// Ends the supervisor in order and checks that nothing is left.
+    pub async fn end(mut self) -> anyhow::Result<()> {
+        self.client.shutdown().await?;
+        self.nothing_is_left(&traces::listeners(&self.run_id)).await
+    }
+
+    /// Waits until no process, socket or scratch directory of the run is there; the run directory stays.
+    pub async fn nothing_is_left(
+        &mut self,
+        listeners: &std::collections::BTreeSet<std::net::SocketAddr>,
+    ) -> anyhow::Result<()> {
+        let begin = Instant::now();
+        let scratch = &self.announcement.scratch;
+        let (run_id, child) = (&self.run_id, &mut self.child);
+        poll::until("the run to leave nothing", Duration::from_millis(20), NOTHING_LEFT, || {
+            // Reaped here, since it is our child; a zombie has no environment but is not gone.
+            let reaped = child.try_wait().ok().flatten().is_some();
+            let left: Vec<u32> = traces::processes(run_id).into_iter().collect();
+            let open: Vec<_> =
+                traces::listening().into_iter().map(|(a, _)| a).filter(|a| listeners.contains(a)).collect();
+            let clean = reaped && left.is_empty() && open.is_empty() && !scratch.exists();
+            let seen = format!("processes {left:?}, sockets {open:?}, scratch {}", scratch.exists());
+            std::future::ready(if clean { Look::Ready(()) } else { Look::NotYet(seen) })
+        })
+        .await?;
+        ensure!(self.run_dir.join("logs").is_dir(), "the run directory must stay");
+        eprintln!("nothing left after {} ms", begin.elapsed().as_millis());
+        Ok(())
+    }
+}
+
+/// A process that does nothing, to own a supervisor and be killed.
+pub fn idle_process() -> anyhow::Result<Child> {
+    Command::new("sleep").arg("600").spawn().context("starting sleep")
+}
