@@ -46,17 +46,14 @@ fn host() -> serde_json::Value {
     })
 }
 
-/// Which control-plane binaries are used: their sizes are enough to tell sets apart; the directory's name
-/// is the digest of the set.
+/// Which control-plane programs are used: the description that lies beside them, else their names.
 fn tools(dir: &Path) -> serde_json::Value {
+    let described = std::fs::read(dir.join("toolset.json")).ok();
+    if let Some(described) = described.and_then(|text| serde_json::from_slice(&text).ok()) {
+        return described;
+    }
     let entries = std::fs::read_dir(dir).into_iter().flatten().flatten();
-    let mut binaries: Vec<(String, u64)> = entries
-        .filter_map(|e| Some((e.file_name().into_string().ok()?, e.metadata().ok()?.len())))
-        .filter(|(name, _)| !name.starts_with('.'))
-        .collect();
-    binaries.sort();
-    json!({
-        "set": dir.file_name().map(|name| name.to_string_lossy().into_owned()),
-        "binaries_bytes": binaries.into_iter().collect::<std::collections::BTreeMap<_, _>>(),
-    })
+    let mut names: Vec<String> = entries.filter_map(|e| e.file_name().into_string().ok()).collect();
+    names.sort();
+    json!({ "directory": dir, "names": names })
 }
