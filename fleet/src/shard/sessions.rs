@@ -156,8 +156,9 @@ fn blob(shard: &Shard, response: BootstrapResponse) {
     let _ = pending.answer.send(answer);
 }
 
-/// The first acknowledgement says that the drain began, the second that the Node is gone; a negative
-/// count says that the drain failed.
+/// The first acknowledgement says that the drain began, the second that the Node is gone, and a negative
+/// count that the drain failed. A count of zero says that the Node is gone, whichever answer it is: a
+/// restarted operator may well say twice that it began.
 fn reclaim_ack(shard: &Arc<Shard>, cluster: &str, ack: &ReclaimAck) {
     let mut state = shard.lock();
     let Some(drain) = state.drains.get_mut(&ack.instruction_id) else {
@@ -170,7 +171,8 @@ fn reclaim_ack(shard: &Arc<Shard>, cluster: &str, ack: &ReclaimAck) {
     }
     drain.acks += 1;
     let failed = ack.nodes_started < 0;
-    if !failed && drain.acks < 2 {
+    let gone = ack.nodes_started == 0 || drain.acks >= 2;
+    if !failed && !gone {
         return;
     }
     let drain = state.drains.remove(&ack.instruction_id);

@@ -225,7 +225,7 @@ async fn a_new_session_replaces_the_old_and_hears_all_of_it() {
     assert_eq!(new.instruction().await, instruction, "the same id again");
     assert_eq!(running.shard.lock().sessions.len(), 1);
     new.ack(&instruction, 1);
-    new.ack(&instruction, 1);
+    new.ack(&instruction, 0);
     running.wait_for_state("idle-0", State::Idle).await;
 }
 
