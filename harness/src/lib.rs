@@ -4,6 +4,7 @@
 pub mod cluster;
 pub mod codegen;
 pub mod judge;
+pub mod load_driver;
 pub mod node_creator;
 pub mod observe;
 pub mod plan;

@@ -342,11 +342,13 @@ pub struct LoadDriver {
     pub concurrency: u32,
     /// Whether churn is spaced by a seeded Poisson process instead of evenly.
     pub poisson_jitter: bool,
+    /// `workloads: bare` only: whether load-driver makes up for lost Pods, as a controller would.
+    pub bare_top_up: bool,
 }
 
 impl Default for LoadDriver {
     fn default() -> Self {
-        Self { qps: 200, burst: 400, concurrency: 8, poisson_jitter: false }
+        Self { qps: 200, burst: 400, concurrency: 8, poisson_jitter: false, bare_top_up: true }
     }
 }
 

@@ -1,0 +1,224 @@
+//! What load-driver does to its cluster: create, scale, delete, bind.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use component::apiserver;
+use k8s_openapi::api::apps::v1::{Deployment, StatefulSet};
+use k8s_openapi::api::core::v1::{Binding, ObjectReference, Pod};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use kube::api::{DeleteParams, PostParams, Preconditions};
+use kube::{Api, Client};
+use serde_json::json;
+use tokio::sync::Semaphore;
+
+use super::metrics;
+use super::world::{Seen, World};
+use crate::plan::template::{self, Manifest, NAMESPACE};
+use crate::plan::{Plan, Workload};
+use crate::profile::{Kind, Workloads};
+
+const FIRST_DELAY: Duration = Duration::from_millis(100);
+const LONGEST_DELAY: Duration = Duration::from_secs(5);
+
+/// A request that will never succeed.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot {what}: {source}")]
+pub struct Refused {
+    what: String,
+    #[source]
+    source: kube::Error,
+}
+
+/// The cluster under load.
+pub struct Cluster {
+    /// The plan.
+    pub plan: Arc<Plan>,
+    /// What is known of it.
+    pub world: World,
+    client: Client,
+    pods: Api<Pod>,
+    /// Requests in flight.
+    permits: Semaphore,
+}
+
+impl Cluster {
+    /// The cluster behind `client`, with at most `concurrency` requests in flight.
+    pub fn new(plan: Arc<Plan>, workloads: &[Workload], client: Client, concurrency: u32) -> Self {
+        Self {
+            world: World::new(workloads),
+            pods: Api::namespaced(client.clone(), NAMESPACE),
+            client,
+            permits: Semaphore::new(concurrency as usize),
+            plan,
+        }
+    }
+
+    /// Follows the Pods, for ever.
+    pub async fn follow(&self) {
+        self.world.follow(Api::namespaced(self.client.clone(), NAMESPACE)).await;
+    }
+
+    /// Brings an object to that many replicas: creates it, or scales it. Never deletes it.
+    ///
+    /// # Errors
+    /// When the apiserver refuses for good.
+    pub async fn set_replicas(&self, workload: &Workload, replicas: u32) -> Result<(), Refused> {
+        let before = self.world.declared(&workload.name).unwrap_or(0);
+        // Ahead of the request: whoever is cut off in the middle leaves a declaration to be put right, not a
+        // change that nobody knows of.
+        self.world.declare(&workload.name, replicas);
+        if self.plan.profile.workloads == Workloads::Bare {
+            return self.create_pods(workload, replicas.saturating_sub(before)).await;
+        }
+        if before > 0 {
+            return self.scale(workload, replicas).await;
+        }
+        let created = self.create_object(workload, replicas).await;
+        if created.is_err() {
+            self.world.declare(&workload.name, 0);
+        }
+        created
+    }
+
+    async fn create_object(&self, workload: &Workload, replicas: u32) -> Result<(), Refused> {
+        let what = || format!("create {} {}", workload.kind.as_str(), workload.name);
+        let manifest = template::manifest(&self.plan.catalog, workload, replicas);
+        let answer = self.insist("create", what, async || match &manifest {
+            Manifest::Deployment(d) => apiserver::create(&self.client, &**d).await,
+            Manifest::StatefulSet(s) => apiserver::create(&self.client, &**s).await,
+        });
+        // It may be there from an attempt whose answer was lost.
+        match answer.await {
+            Err(refused) if apiserver::code(&refused.source) == Some(409) => {
+                self.scale(workload, replicas).await
+            }
+            Err(refused) => Err(refused),
+            Ok(()) => {
+                metrics::object_created();
+                Ok(())
+            }
+        }
+    }
+
+    async fn scale(&self, workload: &Workload, replicas: u32) -> Result<(), Refused> {
+        let what = || format!("scale {} {} to {replicas}", workload.kind.as_str(), workload.name);
+        let patch = json!({"spec": {"replicas": replicas}});
+        self.insist("scale", what, async || match workload.kind {
+            Kind::Deployment => {
+                apiserver::patch::<Deployment>(&self.client, Some(NAMESPACE), &workload.name, &patch).await
+            }
+            Kind::StatefulSet => {
+                apiserver::patch::<StatefulSet>(&self.client, Some(NAMESPACE), &workload.name, &patch).await
+            }
+        })
+        .await
+    }
+
+    /// Pods without an owner, from the template of a workload.
+    ///
+    /// # Errors
+    /// When the apiserver refuses for good.
+    pub async fn create_pods(&self, workload: &Workload, count: u32) -> Result<(), Refused> {
+        let archetype = &self.plan.catalog.archetypes[&workload.archetype];
+        let template = template::pod_template(&self.plan.catalog, archetype, workload);
+        for _ in 0..count {
+            let metadata = ObjectMeta {
+                generate_name: Some(format!("{}-", workload.name)),
+                namespace: Some(NAMESPACE.into()),
+                ..template.metadata.clone().unwrap_or_default()
+            };
+            let pod = Pod { metadata, spec: template.spec.clone(), status: None };
+            let what = || format!("create a Pod of {}", workload.name);
+            self.insist("create", what, async || apiserver::create(&self.client, &pod).await).await?;
+        }
+        Ok(())
+    }
+
+    /// Deletes exactly this Pod. That it is gone already is success.
+    ///
+    /// # Errors
+    /// When the apiserver refuses for good.
+    pub async fn delete(&self, pod: &Seen) -> Result<(), Refused> {
+        // By uid: a StatefulSet's next Pod has the same name.
+        let only_this = Preconditions { uid: Some(pod.uid.clone()), resource_version: None };
+        let params = DeleteParams { preconditions: Some(only_this), ..DeleteParams::default() };
+        let what = || format!("delete Pod {}", pod.name);
+        let answer =
+            self.insist("delete", what, async || self.pods.delete(&pod.name, &params).await.map(drop));
+        match answer.await {
+            Err(refused) if matches!(apiserver::code(&refused.source), Some(404 | 409)) => Ok(()),
+            Err(refused) => Err(refused),
+            Ok(()) => {
+                metrics::pod_deleted();
+                Ok(())
+            }
+        }
+    }
+
+    /// Binds a Pod to a Node. That somebody else bound it, or that it is gone, is success.
+    ///
+    /// # Errors
+    /// When the apiserver refuses for good.
+    pub async fn bind(&self, pod: &Seen, node: &str) -> Result<(), Refused> {
+        let binding = Binding {
+            metadata: ObjectMeta {
+                name: Some(pod.name.clone()),
+                uid: Some(pod.uid.clone()),
+                ..ObjectMeta::default()
+            },
+            target: ObjectReference {
+                kind: Some("Node".into()),
+                name: Some(node.to_owned()),
+                ..ObjectReference::default()
+            },
+        };
+        let what = || format!("bind Pod {} to {node}", pod.name);
+        let answer = self.insist("bind", what, async || {
+            let post = PostParams::default();
+            self.pods
+                .create_subresource::<_, serde_json::Value>("binding", &pod.name, &post, &binding)
+                .await
+                .map(drop)
+        });
+        match answer.await {
+            Err(refused) if matches!(apiserver::code(&refused.source), Some(404 | 409)) => Ok(()),
+            other => other,
+        }
+    }
+
+    /// A client for lists.
+    pub fn client(&self) -> Client {
+        self.client.clone()
+    }
+
+    /// Repeats a request until it succeeds or can never succeed, with at most so many in flight.
+    async fn insist<F>(
+        &self,
+        kind: &'static str,
+        what: impl Fn() -> String,
+        request: impl Fn() -> F,
+    ) -> Result<(), Refused>
+    where
+        F: Future<Output = Result<(), kube::Error>>,
+    {
+        let mut delay = FIRST_DELAY;
+        loop {
+            let permit = self.permits.acquire().await.expect("the semaphore must stay open");
+            let answer = request().await;
+            drop(permit);
+            let Err(source) = answer else { return Ok(()) };
+            let code = apiserver::code(&source);
+            if matches!(code, Some(401 | 403 | 404 | 409)) || apiserver::is_permanent(&source) {
+                if !matches!(code, Some(404 | 409)) {
+                    metrics::failed(kind);
+                }
+                return Err(Refused { what: what(), source });
+            }
+            metrics::failed(kind);
+            tracing::warn!(what = what(), error = %source, "failed; retrying");
+            tokio::time::sleep(delay.max(apiserver::retry_after(&source))).await;
+            delay = (delay * 2).min(LONGEST_DELAY);
+        }
+    }
+}

@@ -1,0 +1,39 @@
+//! What load-driver did and when, as JSON lines.
+
+use std::fs::{File, OpenOptions};
+use std::io::Write;
+use std::path::Path;
+use std::sync::Mutex;
+
+use anyhow::Context;
+use serde_json::{Value, json};
+
+/// Appends events to a file; without a file, to the log only.
+pub struct Events(Option<Mutex<File>>);
+
+impl Events {
+    /// Opens the file for appending.
+    ///
+    /// # Errors
+    /// When it cannot be opened.
+    pub fn open(path: Option<&Path>) -> anyhow::Result<Self> {
+        let Some(path) = path else { return Ok(Self(None)) };
+        let file = OpenOptions::new().create(true).append(true).open(path);
+        let file = file.with_context(|| format!("opening the events file {}", path.display()))?;
+        Ok(Self(Some(Mutex::new(file))))
+    }
+
+    /// Records one event: `at_unix_ns`, `kind`, and the keys of `facts`.
+    pub fn record(&self, kind: &str, facts: Value) {
+        tracing::info!(kind, %facts, "event");
+        let Some(file) = &self.0 else { return };
+        let mut line = json!({"at_unix_ns": jiff::Timestamp::now().as_nanosecond() as i64, "kind": kind});
+        if let (Some(line), Value::Object(facts)) = (line.as_object_mut(), facts) {
+            line.extend(facts);
+        }
+        let mut file = file.lock().expect("the events mutex must not be poisoned");
+        if let Err(error) = writeln!(file, "{line}") {
+            tracing::error!(%error, "an event was not recorded");
+        }
+    }
+}
