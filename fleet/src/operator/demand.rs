@@ -144,7 +144,14 @@ impl DemandSide {
         phase_seconds("enqueue", end - built);
         histogram!("bigfleet_operator_rollup_duration_seconds").record((end - start).as_secs_f64());
         gauge!("bigfleet_operator_requests").set(snapshot.count as f64);
-        let batch = Arc::new(Batch { start: end });
+        if !waiting.is_empty() {
+            self.queue_acknowledgements(waiting, offered);
+        }
+        (snapshot, at_unix_ns)
+    }
+
+    fn queue_acknowledgements(&self, waiting: Vec<RequestId>, offered: bool) {
+        let batch = Arc::new(Batch { start: Instant::now() });
         for id in waiting {
             if offered {
                 let one = Acknowledgement { id, _batch: batch.clone() };
@@ -154,7 +161,6 @@ impl DemandSide {
                 self.lock().acknowledge_failed(id);
             }
         }
-        (snapshot, at_unix_ns)
     }
 
     async fn acknowledge(&self, id: RequestId) {
