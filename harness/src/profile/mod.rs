@@ -5,6 +5,7 @@ mod error;
 mod keys;
 mod load;
 mod ranges;
+mod slo;
 mod span;
 mod types;
 mod validate;
@@ -17,6 +18,7 @@ pub use self::catalog::{
 pub use self::error::{Problem, ProfileError};
 pub use self::load::{Loaded, load, profile_names};
 pub use self::ranges::{Range, Ranges};
+pub use self::slo::Slo;
 pub use self::span::Span;
 pub use self::types::*;
 
