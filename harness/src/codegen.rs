@@ -29,6 +29,9 @@ pub fn all() -> anyhow::Result<Vec<Generated>> {
             text: format!("{HEADER}{yaml}"),
         });
     }
+    // JSON has no comments: its schema names its type instead of the command that wrote it.
+    let schema = crate::summary::schema::summary_json();
+    files.push(Generated { path: "fixtures/schemas/summary.json".into(), text: schema });
     Ok(files)
 }
 

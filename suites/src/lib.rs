@@ -3,6 +3,8 @@
 //!
 //! stdout of a suite is the test protocol; nothing here prints to it.
 
+pub mod run_claims;
+
 use std::future::Future;
 use std::path::PathBuf;
 use std::process::ExitCode;

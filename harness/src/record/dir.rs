@@ -89,6 +89,11 @@ impl RunDir {
         self.root.join(format!("rollups-{cluster}.jsonl"))
     }
 
+    /// What the load-driver of `cluster` did.
+    pub fn load_events(&self, cluster: &str) -> PathBuf {
+        self.root.join(format!("load-{cluster}.jsonl"))
+    }
+
     /// The shard's record of what became of each action.
     pub fn audit(&self) -> PathBuf {
         self.root.join("audit.jsonl")

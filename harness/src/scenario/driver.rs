@@ -24,9 +24,14 @@ impl Driver {
     }
 
     /// The flags that make a load-driver serve `cluster` as planned.
-    pub fn args(cluster: &str, plan: &Path, socket: &Path) -> Vec<String> {
+    pub fn args(cluster: &str, plan: &Path, socket: &Path, events: &Path) -> Vec<String> {
         let text = |path: &Path| path.to_string_lossy().into_owned();
-        flags([("cluster-id", cluster.to_owned()), ("plan", text(plan)), ("control-socket", text(socket))])
+        flags([
+            ("cluster-id", cluster.to_owned()),
+            ("plan", text(plan)),
+            ("control-socket", text(socket)),
+            ("events", text(events)),
+        ])
     }
 
     /// Its cluster.

@@ -92,7 +92,12 @@ impl Starter<'_> {
 
         let mut args = common(cluster, "load-driver", p.load_driver.qps, p.load_driver.burst)?;
         let socket = self.places.scratch.join(format!("load-driver-{}.sock", cluster.name));
-        args.extend(Driver::args(&cluster.name, &self.places.dir.plan(), &socket));
+        args.extend(Driver::args(
+            &cluster.name,
+            &self.places.dir.plan(),
+            &socket,
+            &self.places.dir.load_events(&cluster.name),
+        ));
         let load = self.spawn("load-driver", Some(cluster), args);
         futures::try_join!(controller, creator, operator, load)?;
         if p.harness.scheduler == Scheduler::PodShim {
