@@ -10,7 +10,7 @@ use sha2::{Digest, Sha256};
 
 use crate::{Options, error::Error, progress::ProgressMode};
 
-/// Root of the cache for these options: `cache_dir`, else `~/.cache/fleet-e2e` (`$XDG_CACHE_HOME` is honoured).
+/// Root of the cache for these options: `cache_dir`, else `~/.cache/fleet-e2e`.
 ///
 /// # Errors
 /// [`Error::NoHome`] when nothing says where it is.
@@ -18,12 +18,8 @@ pub fn cache_root(options: &Options) -> Result<PathBuf, Error> {
     if let Some(dir) = &options.cache_dir {
         return std::path::absolute(dir).map_err(Error::io("resolve", dir));
     }
-    let var = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
-    var("XDG_CACHE_HOME")
-        .filter(|dir| dir.is_absolute())
-        .or_else(|| var("HOME").map(|home| home.join(".cache")))
-        .map(|cache| cache.join("fleet-e2e"))
-        .ok_or(Error::NoHome)
+    let home = std::env::var_os("HOME").filter(|value| !value.is_empty());
+    home.map(|home| PathBuf::from(home).join(".cache/fleet-e2e")).ok_or(Error::NoHome)
 }
 
 /// Takes the lock `<dir>/<name>.lock`, waiting for as long as another process holds it.

@@ -1,9 +1,7 @@
 //! Builds pinned programs from source: `go build` in a copy of the pinning module.
 
 use std::{
-    collections::VecDeque,
-    fs,
-    io::{self, BufRead, BufReader},
+    fs, io,
     path::Path,
     process::{Command, Stdio},
 };
@@ -11,11 +9,9 @@ use std::{
 use crate::{
     error::Error,
     pins::{ModulePin, ToolPin},
-    progress::{Progress, ProgressMode, Unit},
+    progress::ProgressMode,
+    quiet::run_quietly,
 };
-
-/// How many lines of a failed build are shown.
-const TAIL: usize = 20;
 
 /// Builds `tools` of the module into `target`.
 ///
@@ -39,7 +35,7 @@ pub(crate) fn build(
         command.args(["build", "-v", "-trimpath", "-ldflags", &module.ldflags, "-o"]);
         command.arg(target.join(&tool.name)).arg(&tool.package);
         let label = format!("build {} {} from source", tool.name, module.version);
-        match watch(&mut command, &label, progress) {
+        match run_quietly(&mut command, &label, progress) {
             Ok(None) => {}
             Ok(Some(output)) => {
                 return Err(Error::BuildFailed {
@@ -76,26 +72,4 @@ fn go(dir: &Path, offline: bool) -> Command {
         command.env("GOFLAGS", "-mod=mod").env("GOTELEMETRY", "off");
     }
     command
-}
-
-/// Runs a command whose stderr names one unit of work per line; gives the last lines when it fails.
-pub(crate) fn watch(
-    command: &mut Command,
-    label: &str,
-    progress: ProgressMode,
-) -> io::Result<Option<String>> {
-    let mut child = command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn()?;
-    let progress = Progress::start(progress, label, Unit::Packages);
-    let mut tail = VecDeque::with_capacity(TAIL);
-    let stderr = child.stderr.take().expect("must be there: it was piped");
-    for line in BufReader::new(stderr).lines() {
-        let line = line.unwrap_or_default();
-        progress.advance(1);
-        if tail.len() == TAIL {
-            tail.pop_front();
-        }
-        tail.push_back(line);
-    }
-    let status = child.wait()?;
-    Ok((!status.success()).then(|| Vec::from(tail).join("\n")))
 }

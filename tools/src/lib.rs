@@ -14,6 +14,7 @@ mod error;
 mod gobuild;
 mod progress;
 mod provision;
+mod quiet;
 mod releases;
 mod toolset;
 
@@ -22,6 +23,8 @@ pub use crate::{
     error::Error,
     progress::ProgressMode,
     provision::{cached_dir, ensure_pins},
+    quiet::run_quietly,
+    releases::Artifact,
     toolset::{Source, Tool, Toolset},
 };
 

@@ -11,7 +11,7 @@ use crate::{
     cache::{self, cache_root},
     download::{self, Outcome},
     error::Error,
-    gobuild,
+    quiet::run_quietly,
     releases::Releases,
     toolset::version_in,
 };
@@ -104,7 +104,7 @@ fn build(version: &str, staging: &Path, options: &Options) -> Result<(), Error> 
     // Not from within a workspace: its .cargo/config.toml and the flags of our own build are none of its business.
     command.current_dir(staging).stdin(Stdio::null()).env_remove("RUSTFLAGS").env_remove("CARGO_TARGET_DIR");
     let label = format!("build cargo-nextest {version} from source");
-    match gobuild::watch(&mut command, &label, options.progress) {
+    match run_quietly(&mut command, &label, options.progress) {
         Ok(None) => fs::remove_dir_all(staging.join("target")).map_err(Error::io("clean", staging)),
         Ok(Some(output)) => Err(Error::BuildFailed {
             what: format!("cargo-nextest {version}"),

@@ -13,6 +13,8 @@ use std::{
 use indicatif::{HumanBytes, ProgressBar, ProgressStyle};
 
 const HEARTBEAT: Duration = Duration::from_secs(10);
+/// What ends sooner needs no line.
+const FIRST_HEARTBEAT: Duration = Duration::from_secs(3);
 
 /// Where progress is shown.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -27,7 +29,7 @@ impl ProgressMode {
     /// Prints a line that stays.
     pub(crate) fn note(self, text: &str) {
         if self == ProgressMode::Auto {
-            eprintln!("tools: {text}");
+            eprintln!("{text}");
         }
     }
 }
@@ -77,7 +79,6 @@ impl Progress {
             bar.enable_steady_tick(Duration::from_millis(200));
             progress.bar = Some(bar);
         } else {
-            eprintln!("tools: {label}");
             let shared = progress.shared.clone();
             progress.heartbeat = Some(std::thread::spawn(move || shared.beat()));
         }
@@ -117,16 +118,18 @@ impl Drop for Progress {
 impl Shared {
     fn beat(&self) {
         let mut ended = self.ended.lock().expect("must not be poisoned: no holder panics");
+        let mut pause = FIRST_HEARTBEAT;
         loop {
             let (guard, timeout) = self
                 .wake
-                .wait_timeout_while(ended, HEARTBEAT, |ended| !*ended)
+                .wait_timeout_while(ended, pause, |ended| !*ended)
                 .expect("must not be poisoned: no holder panics");
             ended = guard;
             if !timeout.timed_out() {
                 return;
             }
-            eprintln!("tools: {}", self.line());
+            eprintln!("{}", self.line());
+            pause = HEARTBEAT;
         }
     }
 

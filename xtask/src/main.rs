@@ -3,20 +3,23 @@
 //! One file per task. This crate depends on neither kube nor tokio, so that the first command after a clone starts soon.
 #![allow(clippy::print_stdout)] // The answer of a command belongs on stdout.
 
+mod cargo;
+mod exit;
+mod host;
+mod run_dir;
+mod signals;
+mod supervisor;
 mod tasks;
 
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-/// Exit codes, as documented in the help text.
-mod exit {
-    /// The environment lacks something.
-    pub const ENVIRONMENT: u8 = 3;
-}
+use crate::tasks::forward::{self, Forwarded};
 
+/// End-to-end scale tests for node autoscalers, on real control planes, on one machine.
 #[derive(Parser)]
-#[command(name = "cargo xtask", bin_name = "cargo xtask", version, about)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask", version, after_help = exit::HELP)]
 struct Cli {
     #[command(subcommand)]
     task: Task,
@@ -24,19 +27,82 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Task {
+    /// Run a scenario from nothing to its verdict.
+    E2e(tasks::e2e::Args),
+    /// Print what a profile would make, need and take, without running it.
+    Plan(Forwarded),
+    /// Recompute the verdict of a run directory from its files alone.
+    Judge(Forwarded),
+    /// Start control planes that stay until `down`.
+    Up(Forwarded),
+    /// Stop what `up` or `e2e --keep` left running.
+    Down(Forwarded),
+    /// Show what runs.
+    Status(Forwarded),
+    /// Show the log of a component.
+    Logs(Forwarded),
+    /// Run kubectl against a control plane: `cargo xtask kubectl -- get nodes`.
+    Kubectl(Forwarded),
+    /// Check what this machine has and lacks, and say what to do about it.
+    Doctor(tasks::doctor::Args),
+    /// Write the files that are generated from Rust types, or check them.
+    Codegen(Forwarded),
+    /// Run all checks and tests, as CI does.
+    Ci(tasks::ci::Args),
     /// Find, download or build the pinned tools and print the directory that holds them.
     Tools(tasks::tools::Args),
+    /// What nextest's setup scripts call (see .config/nextest.toml).
+    #[command(hide = true)]
+    SuiteEnv(tasks::suite_env::Args),
 }
 
 fn main() -> ExitCode {
     let result = match Cli::parse().task {
+        Task::E2e(args) => tasks::e2e::run(&args),
+        Task::Plan(args) => forward::to_scenario("plan", &args),
+        Task::Judge(args) => forward::to_scenario("judge", &args),
+        Task::Up(args) => forward::to_supervisor("up", &args),
+        Task::Down(args) => forward::to_supervisor("down", &args),
+        Task::Status(args) => forward::to_supervisor("status", &args),
+        Task::Logs(args) => forward::to_supervisor("logs", &args),
+        Task::Kubectl(args) => forward::to_supervisor("kubectl", &args),
+        Task::Doctor(args) => tasks::doctor::run(&args),
+        Task::Codegen(args) => forward::to_codegen(&args),
+        Task::Ci(args) => tasks::ci::run(&args),
         Task::Tools(args) => tasks::tools::run(&args),
+        Task::SuiteEnv(args) => tasks::suite_env::run(&args),
     };
     match result {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(code) => ExitCode::from(code),
         Err(error) => {
-            eprintln!("error: {error:#}");
+            eprintln!("Error: {error:#}");
             ExitCode::from(exit::ENVIRONMENT)
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn wrong_command_lines_are_usage_errors() {
+        let wrong: &[&[&str]] = &[
+            &["x", "frobnicate"],
+            &["x"],
+            &["x", "e2e", "--seed", "-1"],
+            &["x", "e2e", "--set", "no-value"],
+        ];
+        for args in wrong {
+            let error = Cli::try_parse_from(*args).err().expect("must be refused");
+            assert_eq!(error.exit_code(), i32::from(exit::USAGE), "{args:?}: {error}");
         }
     }
 }

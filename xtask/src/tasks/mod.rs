@@ -1,3 +1,8 @@
 //! The tasks, one file each.
 
+pub mod ci;
+pub mod doctor;
+pub mod e2e;
+pub mod forward;
+pub mod suite_env;
 pub mod tools;

@@ -44,7 +44,7 @@ impl ToolArgs {
 }
 
 /// Runs the task.
-pub fn run(args: &Args) -> anyhow::Result<()> {
+pub fn run(args: &Args) -> anyhow::Result<u8> {
     let options = args.tools.options();
     let set = Toolset::ensure(&options)?;
     if args.json {
@@ -55,5 +55,5 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
     if args.nextest {
         println!("{}", nextest::ensure(&options)?.path.display());
     }
-    Ok(())
+    Ok(0)
 }

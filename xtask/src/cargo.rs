@@ -1,0 +1,68 @@
+//! Where things are built, and how cargo is called from within a program that cargo started.
+
+use std::{
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+use anyhow::{Context, bail};
+use tools::{ProgressMode, run_quietly};
+
+/// The root of the workspace.
+pub fn workspace_root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("must have one: xtask is a member of the workspace")
+}
+
+/// The directory of the workspace's programs: the one that this program was built into.
+pub fn bin_dir() -> anyhow::Result<PathBuf> {
+    let exe = std::env::current_exe().context("cannot tell the directory of this program")?;
+    // Under `cargo test` the program lies one directory deeper.
+    let dir = exe.parent().context("this program has no directory")?;
+    Ok(if dir.ends_with("deps") { dir.parent().unwrap_or(dir).to_owned() } else { dir.to_owned() })
+}
+
+/// The root of all run directories, `target/e2e`.
+pub fn runs_dir() -> anyhow::Result<PathBuf> {
+    Ok(bin_dir()?.parent().context("the build directory has no parent")?.join("e2e"))
+}
+
+/// A cargo command in the workspace.
+///
+/// What `cargo run` sets for this program would look like changed inputs to some build scripts, and rebuild their
+/// crates at every turn; so it is taken out.
+pub fn cargo(args: &[&str]) -> Command {
+    let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    command.args(args);
+    clean(&mut command);
+    command
+}
+
+/// Takes out of a command's environment what `cargo run` put into ours.
+pub fn clean(command: &mut Command) {
+    for (name, _) in std::env::vars_os() {
+        let text = name.to_string_lossy();
+        let of_cargo_run = ["CARGO_PKG_", "CARGO_MANIFEST_"].iter().any(|prefix| text.starts_with(prefix))
+            || ["CARGO_BIN_NAME", "CARGO_CRATE_NAME", "CARGO_PRIMARY_PACKAGE", "OUT_DIR"].contains(&&*text);
+        if of_cargo_run {
+            command.env_remove(&name);
+        }
+    }
+    command.current_dir(workspace_root());
+}
+
+/// Builds the programs that a run consists of, in one cargo call; tells their directory.
+pub fn build_bins() -> anyhow::Result<PathBuf> {
+    let mut command = cargo(&["build", "--package", "harness", "--package", "fleet", "--bins"]);
+    // A profile's name is its directory's, except for dev.
+    let dir = bin_dir()?;
+    if dir.ends_with("release") {
+        command.arg("--release");
+    }
+    let failed =
+        run_quietly(&mut command, "build the programs of the harness and the fleet", ProgressMode::Auto)
+            .context("cannot run cargo")?;
+    if let Some(output) = failed {
+        bail!("the programs do not build: `cargo build -p harness -p fleet --bins`\n{output}");
+    }
+    Ok(dir)
+}

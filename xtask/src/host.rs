@@ -1,0 +1,235 @@
+//! What this machine has and lacks. The checks here start no process and take milliseconds.
+
+use std::{
+    fs,
+    net::TcpListener,
+    os::unix::net::UnixListener,
+    path::{Path, PathBuf},
+};
+
+use anyhow::bail;
+use rustix::process::{PidfdFlags, Resource};
+
+const GIB: u64 = 1 << 30;
+/// What the smallest profile takes (README); `plan` has the figures of each.
+const MEMORY_LEAST: u64 = 4 * GIB;
+/// What dev-500 takes (README).
+const MEMORY_ENOUGH: u64 = 16 * GIB;
+/// Tools, build artefacts and one run of dev-50.
+const DISK_LEAST: u64 = 10 * GIB;
+/// etcd's data of one run, in /tmp.
+const SCRATCH_LEAST: u64 = 2 * GIB;
+/// An apiserver holds hundreds of connections, the harness a few thousand.
+const FILES_LEAST: u64 = 4096;
+
+/// How a check came out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum State {
+    /// Fine.
+    Good,
+    /// Runs are possible, but slower, smaller or later.
+    Poor,
+    /// No run is possible.
+    Lacking,
+}
+
+/// One answered check.
+#[derive(Debug)]
+pub struct Finding {
+    /// What was looked at.
+    pub name: &'static str,
+    /// How it came out.
+    pub state: State,
+    /// What was found.
+    pub detail: String,
+    /// What to do about it; empty when it is good.
+    pub advice: String,
+}
+
+impl Finding {
+    /// Something is as it should be.
+    pub fn good(name: &'static str, detail: impl Into<String>) -> Finding {
+        Finding { name, state: State::Good, detail: detail.into(), advice: String::new() }
+    }
+
+    /// Something is not ideal.
+    pub fn poor(name: &'static str, detail: impl Into<String>, advice: impl Into<String>) -> Finding {
+        Finding { name, state: State::Poor, detail: detail.into(), advice: advice.into() }
+    }
+
+    /// Something is missing that no run can do without.
+    pub fn lacking(name: &'static str, detail: impl Into<String>, advice: impl Into<String>) -> Finding {
+        Finding { name, state: State::Lacking, detail: detail.into(), advice: advice.into() }
+    }
+}
+
+/// Fails with everything that this machine lacks, and what to do about it.
+pub fn refuse_if_lacking(runs_dir: &Path) -> anyhow::Result<()> {
+    let lacking: Vec<_> = check(runs_dir)
+        .into_iter()
+        .filter(|finding| finding.state == State::Lacking)
+        .map(|finding| format!("{}: {}; {}", finding.name, finding.detail, finding.advice))
+        .collect();
+    if !lacking.is_empty() {
+        bail!("this machine cannot run it:\n  {}", lacking.join("\n  "));
+    }
+    Ok(())
+}
+
+/// All checks of this file. `runs_dir` need not exist.
+pub fn check(runs_dir: &Path) -> Vec<Finding> {
+    vec![
+        cores(),
+        memory(),
+        disk("disk for builds and runs", runs_dir, DISK_LEAST, "free some space, or set CARGO_TARGET_DIR"),
+        disk("disk for scratch", Path::new("/tmp"), SCRATCH_LEAST, "free some space in /tmp"),
+        files(),
+        ports(),
+        unix_sockets(),
+        pidfd(),
+    ]
+}
+
+fn cores() -> Finding {
+    let n = std::thread::available_parallelism().map_or(1, usize::from);
+    let detail = format!("{n}");
+    if n >= 2 {
+        return Finding::good("cores", detail);
+    }
+    Finding::poor(
+        "cores",
+        detail,
+        "use a machine with 2 or more; a run on one takes twice as long and may be invalid",
+    )
+}
+
+fn memory() -> Finding {
+    let available = memory_available();
+    let detail = format!("{:.1} GiB available", available as f64 / GIB as f64);
+    if available < MEMORY_LEAST {
+        return Finding::lacking("memory", detail, "end other programs: dev-50 takes 4 GiB");
+    }
+    if available < MEMORY_ENOUGH {
+        return Finding::poor("memory", detail, "enough for dev-50; dev-500 takes 16 GiB");
+    }
+    Finding::good("memory", detail)
+}
+
+/// Bytes that can be used, as the kernel and the control group (version 2 or 1) see it.
+fn memory_available() -> u64 {
+    let meminfo = fs::read_to_string("/proc/meminfo").unwrap_or_default();
+    let number = |path: &str| fs::read_to_string(path).ok()?.trim().parse::<u64>().ok();
+    let group = |limit: &str, usage: &str| Some(number(limit)?.saturating_sub(number(usage)?));
+    let v2 = group("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory.current");
+    let v1 =
+        group("/sys/fs/cgroup/memory/memory.limit_in_bytes", "/sys/fs/cgroup/memory/memory.usage_in_bytes");
+    let limits = [mem_available(&meminfo), v2, v1];
+    limits.into_iter().flatten().min().unwrap_or(0)
+}
+
+/// `MemAvailable` in bytes; the file gives kibibytes.
+fn mem_available(meminfo: &str) -> Option<u64> {
+    let line = meminfo.lines().find_map(|line| line.strip_prefix("MemAvailable:"))?;
+    Some(line.trim().strip_suffix("kB")?.trim().parse::<u64>().ok()? * 1024)
+}
+
+fn disk(name: &'static str, path: &Path, least: u64, advice: &str) -> Finding {
+    // A directory that is yet to be made will be on the disk of the nearest one above it.
+    let existing = path.ancestors().find(|dir| dir.exists()).unwrap_or(Path::new("/"));
+    match rustix::fs::statvfs(existing) {
+        Ok(stat) => {
+            let free = stat.f_bavail * stat.f_frsize;
+            let detail = format!("{} GiB free in {}", free / GIB, existing.display());
+            if free >= least {
+                Finding::good(name, detail)
+            } else {
+                Finding::lacking(name, detail, format!("{advice}: {} GiB are needed", least / GIB))
+            }
+        }
+        Err(error) => Finding::lacking(name, format!("{}: {error}", existing.display()), advice),
+    }
+}
+
+fn files() -> Finding {
+    let limit = rustix::process::getrlimit(Resource::Nofile);
+    let show = |n: Option<u64>| n.map_or("unlimited".to_owned(), |n| n.to_string());
+    let detail = format!("{} (may be raised to {})", show(limit.current), show(limit.maximum));
+    let short = |n: Option<u64>| n.is_some_and(|n| n < FILES_LEAST);
+    if short(limit.maximum) {
+        return Finding::lacking(
+            "open files",
+            detail,
+            "raise the hard limit to 65536 (/etc/security/limits.conf)",
+        );
+    }
+    if short(limit.current) {
+        return Finding::poor(
+            "open files",
+            detail,
+            "`ulimit -n 65536` in this shell; profiles beyond dev-50 need it",
+        );
+    }
+    Finding::good("open files", detail)
+}
+
+fn ports() -> Finding {
+    let sockets: Result<Vec<_>, _> = (0..32).map(|_| TcpListener::bind("127.0.0.1:0")).collect();
+    match sockets {
+        Ok(_) => Finding::good("loopback ports", "can be bound"),
+        Err(error) => Finding::lacking(
+            "loopback ports",
+            format!("32 at a time cannot be bound on 127.0.0.1: {error}"),
+            "see that the loopback device is up and net.ipv4.ip_local_port_range has room",
+        ),
+    }
+}
+
+fn unix_sockets() -> Finding {
+    let path = PathBuf::from(format!("/tmp/e2e-doctor-{}.sock", std::process::id()));
+    let bound = UnixListener::bind(&path);
+    let _ = fs::remove_file(&path);
+    match bound {
+        Ok(_) => Finding::good("unix sockets", "can be bound in /tmp"),
+        Err(error) => {
+            let detail = format!("cannot be bound in /tmp: {error}");
+            Finding::lacking("unix sockets", detail, "make /tmp writable and local; etcd listens there")
+        }
+    }
+}
+
+fn pidfd() -> Finding {
+    match rustix::process::pidfd_open(rustix::process::getpid(), PidfdFlags::empty()) {
+        Ok(_) => Finding::good("pidfd", "supported"),
+        Err(error) => {
+            let detail = format!("not supported: {error}");
+            Finding::lacking("pidfd", detail, "use Linux 5.3 or newer, and a sandbox that permits pidfd_open")
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn available_memory_is_read_in_bytes() {
+        let text = "MemTotal:       24681728 kB\nMemFree: 1 kB\nMemAvailable:    2048 kB\n";
+        assert_eq!(mem_available(text), Some(2 << 20));
+        assert_eq!(mem_available("MemTotal: 1 kB"), None);
+    }
+
+    #[test]
+    fn too_small_a_disk_is_named_with_what_is_needed() {
+        let finding = disk("disk", Path::new("/tmp/not/there"), u64::MAX, "free some space");
+        assert_eq!(finding.state, State::Lacking);
+        assert!(finding.detail.ends_with("free in /tmp"), "{}", finding.detail);
+        assert!(finding.advice.starts_with("free some space: "), "{}", finding.advice);
+    }
+
+    #[test]
+    fn every_finding_that_is_not_good_says_what_to_do() {
+        for finding in check(Path::new("/tmp")) {
+            assert_eq!(finding.state == State::Good, finding.advice.is_empty(), "{finding:?}");
+        }
+    }
+}

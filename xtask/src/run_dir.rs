@@ -1,0 +1,81 @@
+//! Run ids and run directories.
+
+use std::{
+    fs,
+    hash::{BuildHasher, RandomState},
+    path::{Path, PathBuf},
+};
+
+use anyhow::Context;
+
+/// A new run id: `<profile>-<yyyymmdd-hhmmss>-<4 hex>`, in UTC.
+pub fn new_id(profile: &str) -> String {
+    let now = jiff::Timestamp::now().strftime("%Y%m%d-%H%M%S");
+    // Two runs within a second are told apart by chance.
+    let chance = RandomState::new().hash_one(std::process::id()) & 0xffff;
+    format!("{}-{now}-{chance:04x}", profile_name(profile))
+}
+
+/// The name of a profile that may be given as a file; a `profile.yaml` is named by its directory.
+fn profile_name(profile: &str) -> String {
+    let path = Path::new(profile);
+    let stem = path.file_stem().unwrap_or_default();
+    let name = match path.parent().and_then(Path::file_name) {
+        Some(dir) if stem == "profile" => dir,
+        _ => stem,
+    };
+    let name: String =
+        name.to_string_lossy().chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '-' }).collect();
+    if name.is_empty() { "run".to_owned() } else { name }
+}
+
+/// Makes the run directory with its `logs/`, and lets `latest` beside it point to it.
+pub fn create(root: &Path, id: &str) -> anyhow::Result<PathBuf> {
+    let dir = root.join(id);
+    fs::create_dir_all(dir.join("logs")).with_context(|| format!("cannot create {}", dir.display()))?;
+    let latest = root.join("latest");
+    // Replaced by a rename, so that there is one at any moment.
+    let new = root.join(format!(".latest-{id}"));
+    std::os::unix::fs::symlink(id, &new)
+        .and_then(|()| fs::rename(&new, &latest))
+        .with_context(|| format!("cannot let {} point to the run", latest.display()))?;
+    Ok(dir)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_id_names_the_profile_the_time_and_differs_from_the_next() {
+        let id = new_id("dev-50");
+        let rest = id.strip_prefix("dev-50-").unwrap();
+        assert_eq!(rest.len(), "20260101-120000-abcd".len(), "{id}");
+        assert!(rest.chars().all(|c| c.is_ascii_hexdigit() || c == '-'), "{id}");
+        let distinct: std::collections::BTreeSet<_> = (0..20).map(|_| new_id("dev-50")).collect();
+        assert!(distinct.len() > 15, "{distinct:?}");
+    }
+
+    #[test]
+    fn a_profile_given_as_a_file_is_named_by_it_or_by_its_directory() {
+        for (profile, expected) in [
+            ("dev-50", "dev-50"),
+            ("/x/mine/profile.yaml", "mine"),
+            ("/x/my_own.yaml", "my-own"),
+            ("profile.yaml", "profile"),
+            ("", "run"),
+        ] {
+            assert_eq!(profile_name(profile), expected);
+        }
+    }
+
+    #[test]
+    fn latest_points_to_the_newest_run() {
+        let root = tempfile::tempdir().unwrap();
+        for id in ["a", "b"] {
+            let dir = create(root.path(), id).unwrap();
+            assert!(dir.join("logs").is_dir());
+            assert_eq!(fs::read_link(root.path().join("latest")).unwrap(), Path::new(id));
+        }
+    }
+}

@@ -1,0 +1,198 @@
+//! Starts and ends `e2e-supervisor serve`.
+
+use std::{
+    fs::{self, File},
+    path::{Path, PathBuf},
+    process::{Child, Command, ExitStatus, Stdio},
+    thread,
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context, bail};
+use serde::Deserialize;
+
+/// A start takes milliseconds; a busy machine gets this long.
+const START_TIMEOUT: Duration = Duration::from_secs(30);
+/// How long it may take to end every process of a run.
+const STOP_TIMEOUT: Duration = Duration::from_secs(30);
+/// How many lines of its log are shown when it fails.
+const LOG_LINES: usize = 15;
+
+/// What a supervisor is started with.
+pub struct Spec<'a> {
+    /// In the environment of every process of the run.
+    pub run_id: &'a str,
+    /// Holds `supervisor.json` and `logs/`.
+    pub run_dir: &'a Path,
+    /// The directory of the workspace's programs.
+    pub bin_dir: &'a Path,
+    /// The directory of the control-plane programs.
+    pub tools_dir: &'a Path,
+    /// With whom it ends.
+    pub owner: Owner,
+}
+
+/// With whom a supervisor ends.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Owner {
+    /// With this process, and killed with it.
+    Us,
+    /// With another process, which it watches.
+    Other(u32),
+    /// When told to.
+    Nobody,
+}
+
+/// A running supervisor.
+pub struct Supervisor {
+    child: Child,
+    /// The socket of its control protocol.
+    pub socket: PathBuf,
+}
+
+#[derive(Deserialize)]
+struct Announcement {
+    pid: u32,
+    socket: PathBuf,
+}
+
+/// Starts a supervisor and waits until it listens. Call it from the main thread: its life hangs on the thread that forks.
+///
+/// `started` gets its process id at once.
+pub fn start(spec: &Spec, started: impl FnOnce(u32)) -> anyhow::Result<Supervisor> {
+    let log = spec.run_dir.join("logs/supervisor.log");
+    let file = File::create(&log).with_context(|| format!("cannot create {}", log.display()))?;
+    let us = std::process::id();
+    let program = spec.bin_dir.join("e2e-supervisor");
+    let mut command = match spec.owner {
+        Owner::Us => shim(spec.bin_dir, us, &program),
+        Owner::Other(_) | Owner::Nobody => Command::new(&program),
+    };
+    command.args(["serve", "--run-id", spec.run_id]);
+    command.arg("--run-dir").arg(spec.run_dir).arg("--tools-dir").arg(spec.tools_dir);
+    match spec.owner {
+        Owner::Us => command.args(["--owner-pid", &us.to_string()]),
+        Owner::Other(pid) => command.args(["--owner-pid", &pid.to_string()]),
+        Owner::Nobody => command.arg("--keep"),
+    };
+    command.env("E2E_RUN_ID", spec.run_id).env_remove("KUBECONFIG").current_dir(spec.run_dir);
+    command.stdin(Stdio::null()).stdout(file.try_clone()?).stderr(file);
+    let child = command.spawn().with_context(|| format!("cannot start {}", program.display()))?;
+    started(child.id());
+    wait_until_it_listens(child, &spec.run_dir.join("supervisor.json"), &log)
+}
+
+/// A command that dies with process `parent`, by way of `e2e-shim`.
+pub fn shim(bin_dir: &Path, parent: u32, program: &Path) -> Command {
+    let mut command = Command::new(bin_dir.join("e2e-shim"));
+    command.arg(parent.to_string()).arg(program);
+    command
+}
+
+fn wait_until_it_listens(mut child: Child, file: &Path, log: &Path) -> anyhow::Result<Supervisor> {
+    let deadline = Instant::now() + START_TIMEOUT;
+    loop {
+        // It appears by a rename, hence whole; one of an earlier supervisor has another process id.
+        let announced =
+            fs::read(file).ok().and_then(|text| serde_json::from_slice::<Announcement>(&text).ok());
+        if let Some(Announcement { socket, .. }) = announced.filter(|a| a.pid == child.id()) {
+            return Ok(Supervisor { child, socket });
+        }
+        if let Some(status) = child.try_wait().context("cannot wait for the supervisor")? {
+            bail!(
+                "the supervisor ended before it was ready ({status}); its last words:\n{}",
+                last_lines(log)
+            );
+        }
+        if Instant::now() > deadline {
+            let _ = child.kill();
+            let _ = child.wait();
+            bail!(
+                "the supervisor did not write {} within {} s; its last words:\n{}",
+                file.display(),
+                START_TIMEOUT.as_secs(),
+                last_lines(log)
+            );
+        }
+        thread::sleep(Duration::from_millis(20));
+    }
+}
+
+impl Supervisor {
+    /// Its process id.
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Tells it to end everything, and waits until it did.
+    pub fn stop(mut self) -> anyhow::Result<()> {
+        if let Some(status) = self.child.try_wait()? {
+            return ended(status);
+        }
+        let pid = i32::try_from(self.child.id()).ok().and_then(rustix::process::Pid::from_raw);
+        let pid = pid.context("the supervisor has no process id")?;
+        let _ = rustix::process::kill_process(pid, rustix::process::Signal::TERM);
+        let deadline = Instant::now() + STOP_TIMEOUT;
+        loop {
+            if let Some(status) = self.child.try_wait()? {
+                return ended(status);
+            }
+            if Instant::now() > deadline {
+                self.child.kill()?;
+                self.child.wait()?;
+                bail!("the supervisor did not end within {} s and was killed", STOP_TIMEOUT.as_secs());
+            }
+            thread::sleep(Duration::from_millis(20));
+        }
+    }
+}
+
+fn ended(status: ExitStatus) -> anyhow::Result<()> {
+    if status.success() {
+        Ok(())
+    } else {
+        bail!("the supervisor ended with {status}; see logs/supervisor.log")
+    }
+}
+
+/// The end of a log file.
+pub fn last_lines(log: &Path) -> String {
+    let text = fs::read(log).map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).unwrap_or_default();
+    let lines: Vec<_> = text.lines().collect();
+    let shown = &lines[lines.len().saturating_sub(LOG_LINES)..];
+    if shown.is_empty() {
+        format!("  ({} is empty)", log.display())
+    } else {
+        format!("  {}", shown.join("\n  "))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn supervisor(script: &str, dir: &Path) -> anyhow::Result<Supervisor> {
+        let log = dir.join("log");
+        let file = File::create(&log).unwrap();
+        let child = Command::new("sh").args(["-c", script]).current_dir(dir).stderr(file).spawn().unwrap();
+        wait_until_it_listens(child, &dir.join("supervisor.json"), &log)
+    }
+
+    #[test]
+    fn one_that_dies_at_the_start_is_reported_with_its_last_words() {
+        let dir = tempfile::tempdir().unwrap();
+        let error = supervisor("echo no such flag >&2; exit 2", dir.path()).err().unwrap().to_string();
+        assert!(error.contains("exit status: 2") && error.ends_with("  no such flag"), "{error}");
+    }
+
+    #[test]
+    fn an_announcement_of_an_earlier_one_is_not_taken_for_ours() {
+        let dir = tempfile::tempdir().unwrap();
+        fs::write(dir.path().join("supervisor.json"), r#"{"pid":1,"socket":"/old"}"#).unwrap();
+        let script = r#"echo "{\"pid\":$$,\"socket\":\"/new\"}" >new; mv new supervisor.json; exec sleep 60"#;
+        let supervisor = supervisor(script, dir.path()).unwrap();
+        assert_eq!(supervisor.socket, Path::new("/new"));
+        let error = supervisor.stop().unwrap_err().to_string();
+        assert!(error.contains("signal: 15"), "{error}");
+    }
+}

@@ -1,0 +1,172 @@
+//! `cargo xtask ci`: every check and test, in the order of what fails soonest.
+
+use std::{
+    process::{Command, Stdio},
+    time::{Duration, Instant},
+};
+
+use anyhow::Context;
+use tools::{ProgressMode, nextest, run_quietly};
+
+use crate::{cargo, exit, tasks::tools::ToolArgs};
+
+/// Arguments of `cargo xtask ci`.
+#[derive(Debug, clap::Args)]
+#[command(after_help = exit::HELP)]
+pub struct Args {
+    /// Only the steps whose name contains this.
+    #[arg(long, value_name = "TEXT")]
+    only: Option<String>,
+
+    #[command(flatten)]
+    tools: ToolArgs,
+}
+
+/// One step.
+struct Step {
+    name: String,
+    command: Command,
+    /// Its output is what people want to see: it is not held back.
+    shown: bool,
+}
+
+/// Runs the task; stops at the first step that fails.
+pub fn run(args: &Args) -> anyhow::Result<u8> {
+    let options = args.tools.options();
+    let mut steps = checks()?;
+    let runner = nextest::ensure(&options)?;
+    steps.extend(tests(&runner));
+    steps.retain(|step| args.only.as_ref().is_none_or(|text| step.name.contains(text)));
+    let count = steps.len();
+    for (idx, step) in steps.into_iter().enumerate() {
+        let shown = step.shown;
+        let repeat = repeat(&step.command);
+        println!("[{}/{count}] {}: {repeat}", idx + 1, step.name);
+        let started = Instant::now();
+        let name = step.name.clone();
+        if let Some(output) = step.run()? {
+            println!("{output}");
+            println!("FAILED {name} after {}; to repeat it: {repeat}", seconds(started.elapsed()));
+            return Ok(exit::FAILED);
+        }
+        // The last thing to be read is nextest's own summary.
+        if !(shown && idx + 1 == count) {
+            println!("[{}/{count}] {name}: ok ({})", idx + 1, seconds(started.elapsed()));
+        }
+    }
+    Ok(0)
+}
+
+impl Step {
+    fn quiet(name: impl Into<String>, command: Command) -> Step {
+        Step { name: name.into(), command, shown: false }
+    }
+
+    fn shown(name: impl Into<String>, command: Command) -> Step {
+        Step { name: name.into(), command, shown: true }
+    }
+
+    /// `None` when it passed, else what it wrote (as far as it was held back).
+    fn run(mut self) -> anyhow::Result<Option<String>> {
+        if self.shown {
+            let what = format!("cannot start `{}`", repeat(&self.command));
+            let status = self.command.stdin(Stdio::null()).status().context(what)?;
+            return Ok((!status.success()).then(|| format!("{status}")));
+        }
+        run_quietly(&mut self.command, &self.name, ProgressMode::Auto)
+            .with_context(|| format!("cannot run the step {}", self.name))
+    }
+}
+
+fn checks() -> anyhow::Result<Vec<Step>> {
+    let mut doc = cargo::cargo(&["doc", "--workspace", "--no-deps"]);
+    doc.env("RUSTDOCFLAGS", "-D warnings");
+    let codegen = ["run", "--package", "harness", "--bin", "e2e-codegen", "--", "--check"];
+    let clippy = ["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"];
+    let mut steps = vec![
+        Step::quiet("format", cargo::cargo(&["fmt", "--all", "--check"])),
+        Step::quiet("clippy", cargo::cargo(&clippy)),
+        Step::quiet("generated files", cargo::cargo(&codegen)),
+        Step::quiet("docs", doc),
+    ];
+    for member in members()? {
+        // Features that another crate happens to switch on hide a missing dependency.
+        steps.push(Step::quiet(
+            format!("{member} alone"),
+            cargo::cargo(&["check", "--package", &member, "--all-targets"]),
+        ));
+    }
+    Ok(steps)
+}
+
+fn tests(runner: &nextest::Nextest) -> Vec<Step> {
+    let nextest = |args: &[&str]| {
+        let mut command = Command::new(&runner.path);
+        command.args(["nextest", "run"]).args(args);
+        cargo::clean(&mut command);
+        // A backtrace tells nothing here and makes a panicking trial six times slower.
+        command.env("RUST_BACKTRACE", "0");
+        command
+    };
+    vec![
+        Step::shown("unit tests", nextest(&["--workspace", "--exclude", "suites", "--profile", "ci"])),
+        Step::shown("suites", nextest(&["--package", "suites", "--profile", "ci"])),
+    ]
+}
+
+/// The workspace's packages, by the workspace's own list.
+fn members() -> anyhow::Result<Vec<String>> {
+    let output = cargo::cargo(&["metadata", "--no-deps", "--format-version", "1"])
+        .output()
+        .context("cannot run `cargo metadata`")?;
+    let metadata: serde_json::Value =
+        serde_json::from_slice(&output.stdout).context("`cargo metadata` gave no JSON")?;
+    let packages = metadata["packages"].as_array().context("`cargo metadata` names no packages")?;
+    Ok(packages.iter().filter_map(|package| package["name"].as_str()).map(str::to_owned).collect())
+}
+
+/// The command as one would type it.
+fn repeat(command: &Command) -> String {
+    let program = command.get_program().to_string_lossy();
+    let name = program.rsplit('/').next().unwrap_or_default();
+    // `cargo-nextest nextest run` is `cargo nextest run` for whoever has it on PATH.
+    let mut words = vec![if name == "cargo-nextest" { program.to_string() } else { name.to_owned() }];
+    let flags = command.get_envs().find(|(name, _)| *name == "RUSTDOCFLAGS").and_then(|(_, value)| value);
+    if let Some(flags) = flags {
+        words.insert(0, format!("RUSTDOCFLAGS='{}'", flags.to_string_lossy()));
+    }
+    words.extend(command.get_args().map(|arg| arg.to_string_lossy().into_owned()));
+    words.join(" ")
+}
+
+fn seconds(duration: Duration) -> String {
+    format!("{:.1} s", duration.as_secs_f64())
+}
+
+#[cfg(test)]
+mod tests_of_ci {
+    use super::*;
+
+    #[test]
+    fn the_command_to_repeat_a_step_is_what_one_types() {
+        let mut command = Command::new("/opt/rust/bin/cargo");
+        command.args(["doc", "--no-deps"]).env("RUSTDOCFLAGS", "-D warnings").env("OTHER", "x");
+        assert_eq!(repeat(&command), "RUSTDOCFLAGS='-D warnings' cargo doc --no-deps");
+    }
+
+    #[test]
+    fn a_failing_step_gives_its_output() {
+        let mut command = Command::new("sh");
+        command.args(["-c", "echo why >&2; exit 1"]);
+        assert_eq!(Step::quiet("x", command).run().unwrap().as_deref(), Some("why"));
+        assert_eq!(Step::quiet("x", Command::new("true")).run().unwrap(), None);
+    }
+
+    #[test]
+    fn every_member_is_checked_alone() {
+        let members = members().unwrap();
+        for name in ["api", "component", "fleet", "harness", "suites", "tools", "xtask"] {
+            assert!(members.iter().any(|member| member == name), "{name} is not in {members:?}");
+        }
+    }
+}

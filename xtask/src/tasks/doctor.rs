@@ -1,0 +1,137 @@
+//! `cargo xtask doctor`: what this machine has and lacks, and what to do about each lack.
+
+use std::process::{Command, Stdio};
+
+use tools::{Options, Toolset, cached_dir, nextest, pins::Pins};
+
+use crate::{
+    cargo, exit,
+    host::{self, Finding, State},
+};
+
+/// Arguments of `cargo xtask doctor`.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// Also read every cached tool and compare it with its recorded digest.
+    #[arg(long)]
+    verify: bool,
+}
+
+/// Runs the task: 0 when runs are possible, else the environment's exit code.
+pub fn run(args: &Args) -> anyhow::Result<u8> {
+    let options = Options::from_env();
+    let tools = control_plane_tools(&options, args.verify);
+    let cached = tools.state == State::Good;
+    let mut findings = vec![
+        program("cargo", "cargo", &["--version"], true, "install Rust: https://rustup.rs"),
+        program(
+            "go",
+            "go",
+            &["version"],
+            !cached,
+            "install Go 1.26 or newer: https://go.dev/dl (it builds the tools, once)",
+        ),
+        program("git", "git", &["--version"], false, "install git"),
+    ];
+    findings.extend(host::check(&cargo::runs_dir()?));
+    findings.push(tools);
+    findings.push(test_runner(&options));
+    for finding in &findings {
+        println!("{}", line(finding));
+    }
+    let lacking = findings.iter().filter(|finding| finding.state == State::Lacking).count();
+    if lacking == 0 {
+        println!("ready: `cargo xtask e2e dev-50` can run here");
+        return Ok(0);
+    }
+    println!("{lacking} of {} checks failed", findings.len());
+    Ok(exit::ENVIRONMENT)
+}
+
+fn line(finding: &Finding) -> String {
+    let mark = match finding.state {
+        State::Good => "ok  ",
+        State::Poor => "poor",
+        State::Lacking => "LACK",
+    };
+    let arrow = if finding.advice.is_empty() { "" } else { "\n       -> " };
+    format!("{mark} {}: {}{arrow}{}", finding.name, finding.detail, finding.advice)
+}
+
+fn program(name: &'static str, program: &str, args: &[&str], needed: bool, advice: &str) -> Finding {
+    let output = Command::new(program).args(args).stdin(Stdio::null()).output();
+    match output {
+        Ok(output) if output.status.success() => {
+            Finding::good(name, String::from_utf8_lossy(&output.stdout).trim().to_owned())
+        }
+        Ok(output) => {
+            let detail = String::from_utf8_lossy(&output.stderr).trim().to_owned();
+            Finding::poor(name, format!("does not answer: {detail}"), advice)
+        }
+        Err(error) if needed => Finding::lacking(name, format!("cannot be started: {error}"), advice),
+        Err(error) => Finding::poor(name, format!("cannot be started: {error}"), advice),
+    }
+}
+
+/// Looks, and makes nothing: a check-up must not take minutes.
+fn control_plane_tools(options: &Options, verify: bool) -> Finding {
+    const NAME: &str = "control-plane tools";
+    let dir = match &options.tools_dir {
+        Some(dir) => Ok(dir.clone()),
+        None => Pins::embedded().and_then(|pins| cached_dir(&pins, options)),
+    };
+    let dir = match dir {
+        Ok(dir) => dir,
+        Err(error) => return Finding::lacking(NAME, error.to_string(), "set HOME or E2E_CACHE_DIR"),
+    };
+    if options.tools_dir.is_none() && !dir.exists() {
+        let advice = "nothing to do: the first run makes them (about 6 minutes on 2 cores), or `cargo xtask tools` now";
+        return Finding::poor(NAME, format!("not cached yet ({})", dir.display()), advice);
+    }
+    let set = Toolset::open(&dir).and_then(|set| if verify { set.verify().map(|()| set) } else { Ok(set) });
+    match set {
+        Ok(set) => {
+            let checked = if verify { ", digests verified" } else { "" };
+            Finding::good(NAME, format!("{} in {}{checked}", versions(&set), dir.display()))
+        }
+        Err(error) if options.tools_dir.is_some() => {
+            Finding::lacking(NAME, error.to_string(), "unset E2E_TOOLS_DIR")
+        }
+        Err(error) => {
+            Finding::poor(NAME, error.to_string(), "`cargo xtask tools` replaces what is not as it was")
+        }
+    }
+}
+
+fn versions(set: &Toolset) -> String {
+    let names = ["kube-apiserver", "etcd", "kwok"];
+    names.map(|name| format!("{name} {}", set.tool(name).version)).join(", ")
+}
+
+fn test_runner(options: &Options) -> Finding {
+    const NAME: &str = "cargo-nextest";
+    match nextest::find(options) {
+        Ok(Some(found)) => Finding::good(NAME, format!("{} ({})", found.version, found.path.display())),
+        Ok(None) => Finding::poor(
+            NAME,
+            "not there yet",
+            "nothing to do: `cargo xtask ci` builds it (about 7 minutes on 2 cores, once); \
+             `cargo xtask tools --nextest` does so now",
+        ),
+        Err(error) => Finding::poor(NAME, error.to_string(), "set HOME or E2E_CACHE_DIR"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_lack_is_marked_and_followed_by_what_to_do() {
+        let finding = program("go", "no-such-program-here", &[], true, "install Go");
+        let text = line(&finding);
+        assert!(text.starts_with("LACK go: cannot be started"), "{text}");
+        assert!(text.ends_with("-> install Go"), "{text}");
+        assert_eq!(program("go", "no-such-program-here", &[], false, "x").state, State::Poor);
+    }
+}

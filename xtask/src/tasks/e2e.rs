@@ -1,0 +1,172 @@
+//! `cargo xtask e2e`: one run of a profile, from nothing to its verdict.
+
+use std::{
+    fs,
+    os::unix::process::CommandExt,
+    path::{Path, PathBuf},
+    process::Stdio,
+};
+
+use anyhow::{Context, bail};
+use tools::Toolset;
+
+use crate::{
+    cargo, exit, host, run_dir,
+    signals::Signals,
+    supervisor::{self, Owner, Spec},
+    tasks::{
+        forward::{self, Forwarded},
+        tools::ToolArgs,
+    },
+};
+
+/// Arguments of `cargo xtask e2e`.
+#[derive(Debug, clap::Args)]
+#[command(after_help = exit::HELP)]
+pub struct Args {
+    /// A profile of fixtures/profiles, or a file.
+    #[arg(default_value = "dev-50")]
+    profile: String,
+
+    #[command(flatten)]
+    overrides: Overrides,
+
+    /// Leave the control planes running until `cargo xtask down`.
+    #[arg(long)]
+    keep: bool,
+
+    /// List the profiles and end.
+    #[arg(long)]
+    list: bool,
+
+    /// Where run directories are made [default: target/e2e].
+    #[arg(long, value_name = "DIR")]
+    run_dir_root: Option<PathBuf>,
+
+    #[command(flatten)]
+    tools: ToolArgs,
+}
+
+/// What changes a profile for one run; all of it is recorded in the run directory.
+#[derive(Debug, Default, Clone, clap::Args)]
+pub struct Overrides {
+    /// Length of the soak, e.g. 120s or 30m.
+    #[arg(long, value_name = "DURATION")]
+    pub soak: Option<String>,
+
+    /// Seed of everything that is left to chance.
+    #[arg(long)]
+    pub seed: Option<u64>,
+
+    /// Override a key of the profile; may be repeated.
+    #[arg(long = "set", value_name = "KEY=VALUE", value_parser = key_value)]
+    pub set: Vec<String>,
+}
+
+/// One start of `e2e-scenario run`.
+pub struct Scenario<'a> {
+    /// The profile's name or file.
+    pub profile: &'a str,
+    /// Its overrides.
+    pub overrides: &'a Overrides,
+    /// `E2E_RUN_ID`: that of the supervisor.
+    pub run_id: &'a str,
+    /// Where results go.
+    pub run_dir: &'a Path,
+    /// The supervisor's socket.
+    pub socket: &'a Path,
+    /// The directory of the workspace's programs.
+    pub bin_dir: &'a Path,
+}
+
+/// Runs the task; the answer is the exit code.
+pub fn run(args: &Args) -> anyhow::Result<u8> {
+    if args.list {
+        return forward::to_scenario("list", &Forwarded::default());
+    }
+    let signals = Signals::take()?;
+    let set = Toolset::ensure(&args.tools.options())?;
+    let bin_dir = cargo::build_bins()?;
+    host::refuse_if_lacking(&cargo::runs_dir()?)?;
+    let root = match &args.run_dir_root {
+        Some(root) => std::path::absolute(root)?,
+        None => cargo::runs_dir()?,
+    };
+    let run_id = run_dir::new_id(&args.profile);
+    let dir = run_dir::create(&root, &run_id)?;
+    write_tools(&set, &dir)?;
+
+    let owner = if args.keep { Owner::Nobody } else { Owner::Us };
+    let spec = Spec { run_id: &run_id, run_dir: &dir, bin_dir: &bin_dir, tools_dir: &set.dir, owner };
+    let supervisor = match supervisor::start(&spec, |pid| signals.pass_to(pid)) {
+        Err(_) if signals.interrupted() => return Ok(exit::INTERRUPTED),
+        result => result?,
+    };
+    let scenario = Scenario {
+        profile: &args.profile,
+        overrides: &args.overrides,
+        run_id: &run_id,
+        run_dir: &dir,
+        socket: &supervisor.socket,
+        bin_dir: &bin_dir,
+    };
+    let outcome = scenario.run(&signals);
+    signals.pass_to(supervisor.pid());
+    if args.keep {
+        eprintln!("the control planes are kept: `cargo xtask status`, and `cargo xtask down` to end them");
+    } else if let Err(error) = supervisor.stop() {
+        eprintln!("Warning: {error:#}");
+    }
+    match outcome {
+        Ok(_) | Err(_) if signals.interrupted() => {
+            eprintln!("interrupted; what was recorded is in {}", dir.display());
+            Ok(exit::INTERRUPTED)
+        }
+        Ok(code) => Ok(code),
+        Err(error) => Err(error.context(format!("the run is recorded in {}", dir.display()))),
+    }
+}
+
+/// Records which tools a run used.
+pub fn write_tools(set: &Toolset, run_dir: &Path) -> anyhow::Result<()> {
+    let path = run_dir.join("tools.json");
+    let json = serde_json::to_vec_pretty(set).context("cannot encode the tool set")?;
+    fs::write(&path, json).with_context(|| format!("cannot write {}", path.display()))
+}
+
+impl Scenario<'_> {
+    /// Runs it with our stdin and output, from the main thread, and tells its exit code.
+    pub fn run(&self, signals: &Signals) -> anyhow::Result<u8> {
+        let program = self.bin_dir.join("e2e-scenario");
+        let mut command = supervisor::shim(self.bin_dir, std::process::id(), &program);
+        command.args(["run", "--profile", self.profile]);
+        if let Some(soak) = &self.overrides.soak {
+            command.args(["--soak", soak]);
+        }
+        if let Some(seed) = self.overrides.seed {
+            command.args(["--seed", &seed.to_string()]);
+        }
+        for key_value in &self.overrides.set {
+            command.args(["--set", key_value]);
+        }
+        command.arg("--run-dir").arg(self.run_dir).arg("--supervisor").arg(self.socket);
+        command.arg("--bin-dir").arg(self.bin_dir);
+        command.env("E2E_RUN_ID", self.run_id).env_remove("KUBECONFIG").stdin(Stdio::null());
+        // A group of its own: a Ctrl-C at the terminal then reaches us alone, and it is told exactly once.
+        command.process_group(0);
+        let mut child = command.spawn().with_context(|| format!("cannot start {}", program.display()))?;
+        signals.pass_to(child.id());
+        let status = child.wait().context("cannot wait for the scenario")?;
+        match status.code() {
+            Some(_) => Ok(exit::of(status)),
+            None => bail!("the scenario was killed ({status}); see {}/logs", self.run_dir.display()),
+        }
+    }
+}
+
+fn key_value(text: &str) -> Result<String, String> {
+    match text.split_once('=') {
+        Some((key, _)) if !key.is_empty() => Ok(text.to_owned()),
+        _ => Err("expected KEY=VALUE, e.g. soak.churn_per_second=0.01".to_owned()),
+    }
+}

@@ -1,0 +1,64 @@
+//! Tasks that are another program's: built, then replaced by it.
+
+use std::{ffi::OsString, os::unix::process::CommandExt, path::PathBuf, process::Command};
+
+use anyhow::{Context, anyhow};
+use tools::{Options, Toolset};
+
+use crate::cargo;
+
+/// Arguments that are not ours to understand; `--help` shows the other program's help.
+#[derive(Debug, Default, clap::Args)]
+#[command(disable_help_flag = true)]
+pub struct Forwarded {
+    /// Passed on; `--help` explains them.
+    #[arg(trailing_var_arg = true, allow_hyphen_values = true, value_name = "ARGS")]
+    args: Vec<OsString>,
+}
+
+/// `e2e-scenario <verb> …`.
+pub fn to_scenario(verb: &str, args: &Forwarded) -> anyhow::Result<u8> {
+    let dir = cargo::build_bins()?;
+    exec(Command::new(dir.join("e2e-scenario")).arg(verb).args(&args.args))
+}
+
+/// `e2e-supervisor <verb> …`, with the tools at hand.
+pub fn to_supervisor(verb: &str, args: &Forwarded) -> anyhow::Result<u8> {
+    let help = args.args.iter().any(|arg| arg == "--help" || arg == "-h");
+    let dir = cargo::build_bins()?;
+    let mut command = Command::new(dir.join("e2e-supervisor"));
+    command.arg(verb);
+    let given = |name: &str| args.args.iter().any(|arg| arg.to_string_lossy().starts_with(name));
+    if !given("--state-dir") {
+        command.arg("--state-dir").arg(cargo::runs_dir()?);
+    }
+    // `kubectl -- get nodes`: the separator is the other program's, too, but clap has taken it when it came first.
+    if verb == "kubectl" && !args.args.iter().any(|arg| arg == "--") && !help && !starts_with_flag(&args.args)
+    {
+        command.arg("--");
+    }
+    if ["up", "kubectl"].contains(&verb) && !help {
+        command.env("E2E_TOOLS_DIR", tools_dir()?);
+    }
+    exec(command.args(&args.args))
+}
+
+/// `e2e-codegen …`. Always built anew, because it writes what is compiled into it.
+pub fn to_codegen(args: &Forwarded) -> anyhow::Result<u8> {
+    let mut command = cargo::cargo(&["run", "--quiet", "--package", "harness", "--bin", "e2e-codegen", "--"]);
+    exec(command.args(&args.args))
+}
+
+fn tools_dir() -> anyhow::Result<PathBuf> {
+    Ok(Toolset::ensure(&Options::from_env())?.dir)
+}
+
+fn starts_with_flag(args: &[OsString]) -> bool {
+    args.first().is_some_and(|arg| arg.to_string_lossy().starts_with('-'))
+}
+
+fn exec(command: &mut Command) -> anyhow::Result<u8> {
+    command.env_remove("KUBECONFIG");
+    let error = command.exec();
+    Err(anyhow!(error)).with_context(|| format!("cannot start {}", command.get_program().display()))
+}
