@@ -105,11 +105,16 @@ fn tests(runner: &nextest::Nextest) -> Vec<Step> {
         command.args(["nextest", "run"]).args(args);
         cargo::clean(&mut command);
         // A backtrace tells nothing here and makes a panicking trial six times slower.
-        command.env("RUST_BACKTRACE", "0");
+        command.env("RUST_BACKTRACE", "0").env("E2E_NEXTEST", &runner.path);
         command
     };
+    let units = ["--workspace", "--exclude", "suites", "--profile", "ci", "-E", "not binary(nothing_left)"];
     vec![
-        Step::shown("unit tests", nextest(&["--workspace", "--exclude", "suites", "--profile", "ci"])),
+        Step::shown("unit tests", nextest(&units)),
+        Step::shown(
+            "nothing left",
+            nextest(&["--package", "xtask", "--profile", "ci", "-E", "binary(nothing_left)"]),
+        ),
         Step::shown("suites", nextest(&["--package", "suites", "--profile", "ci"])),
     ]
 }
@@ -135,7 +140,10 @@ fn repeat(command: &Command) -> String {
     if let Some(flags) = flags {
         words.insert(0, format!("RUSTDOCFLAGS='{}'", flags.to_string_lossy()));
     }
-    words.extend(command.get_args().map(|arg| arg.to_string_lossy().into_owned()));
+    words.extend(command.get_args().map(|arg| {
+        let arg = arg.to_string_lossy();
+        if arg.contains([' ', '(']) { format!("'{arg}'") } else { arg.into_owned() }
+    }));
     words.join(" ")
 }
 

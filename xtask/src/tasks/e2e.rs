@@ -4,7 +4,7 @@ use std::{
     fs,
     os::unix::process::CommandExt,
     path::{Path, PathBuf},
-    process::Stdio,
+    process::{Command, Stdio},
 };
 
 use anyhow::{Context, bail};
@@ -30,6 +30,10 @@ pub struct Args {
 
     #[command(flatten)]
     overrides: Overrides,
+
+    /// Run although the machine is too small for the profile.
+    #[arg(long)]
+    force: bool,
 
     /// Leave the control planes running until `cargo xtask down`.
     #[arg(long)]
@@ -77,6 +81,10 @@ pub struct Scenario<'a> {
     pub socket: &'a Path,
     /// The directory of the workspace's programs.
     pub bin_dir: &'a Path,
+    /// The directory of the control-plane programs.
+    pub tools_dir: &'a Path,
+    /// Run although the machine is too small.
+    pub force: bool,
 }
 
 /// Runs the task; the answer is the exit code.
@@ -85,8 +93,11 @@ pub fn run(args: &Args) -> anyhow::Result<u8> {
         return forward::to_scenario("list", &Forwarded::default());
     }
     let signals = Signals::take()?;
-    let set = Toolset::ensure(&args.tools.options())?;
     let bin_dir = cargo::build_bins()?;
+    if let Some(code) = args.overrides.refused(&args.profile, &bin_dir)? {
+        return Ok(code);
+    }
+    let set = Toolset::ensure(&args.tools.options())?;
     host::refuse_if_lacking(&cargo::runs_dir()?)?;
     let root = match &args.run_dir_root {
         Some(root) => std::path::absolute(root)?,
@@ -109,6 +120,8 @@ pub fn run(args: &Args) -> anyhow::Result<u8> {
         run_dir: &dir,
         socket: &supervisor.socket,
         bin_dir: &bin_dir,
+        tools_dir: &set.dir,
+        force: args.force,
     };
     let outcome = scenario.run(&signals);
     signals.pass_to(supervisor.pid());
@@ -127,6 +140,31 @@ pub fn run(args: &Args) -> anyhow::Result<u8> {
     }
 }
 
+impl Overrides {
+    fn add_to(&self, command: &mut Command) {
+        if let Some(soak) = &self.soak {
+            command.args(["--soak", soak]);
+        }
+        if let Some(seed) = self.seed {
+            command.args(["--seed", &seed.to_string()]);
+        }
+        for key_value in &self.set {
+            command.args(["--set", key_value]);
+        }
+    }
+
+    /// Whether the profile cannot be run as asked, and with which exit code to end. The planner says on stderr why:
+    /// before minutes go into tools, and before there is a run directory.
+    pub fn refused(&self, profile: &str, bin_dir: &Path) -> anyhow::Result<Option<u8>> {
+        let mut command = Command::new(bin_dir.join("e2e-scenario"));
+        command.args(["plan", "--profile", profile]);
+        self.add_to(&mut command);
+        let status = command.stdin(Stdio::null()).stdout(Stdio::null()).status();
+        let status = status.context("cannot start e2e-scenario")?;
+        Ok((!status.success()).then(|| exit::of(status)))
+    }
+}
+
 /// Records which tools a run used.
 pub fn write_tools(set: &Toolset, run_dir: &Path) -> anyhow::Result<()> {
     let path = run_dir.join("tools.json");
@@ -140,17 +178,12 @@ impl Scenario<'_> {
         let program = self.bin_dir.join("e2e-scenario");
         let mut command = supervisor::shim(self.bin_dir, std::process::id(), &program);
         command.args(["run", "--profile", self.profile]);
-        if let Some(soak) = &self.overrides.soak {
-            command.args(["--soak", soak]);
-        }
-        if let Some(seed) = self.overrides.seed {
-            command.args(["--seed", &seed.to_string()]);
-        }
-        for key_value in &self.overrides.set {
-            command.args(["--set", key_value]);
-        }
+        self.overrides.add_to(&mut command);
         command.arg("--run-dir").arg(self.run_dir).arg("--supervisor").arg(self.socket);
-        command.arg("--bin-dir").arg(self.bin_dir);
+        command.arg("--bin-dir").arg(self.bin_dir).arg("--tools-dir").arg(self.tools_dir);
+        if self.force {
+            command.arg("--force");
+        }
         command.env("E2E_RUN_ID", self.run_id).env_remove("KUBECONFIG").stdin(Stdio::null());
         // A group of its own: a Ctrl-C at the terminal then reaches us alone, and it is told exactly once.
         command.process_group(0);

@@ -19,7 +19,13 @@ pub struct Forwarded {
 /// `e2e-scenario <verb> …`.
 pub fn to_scenario(verb: &str, args: &Forwarded) -> anyhow::Result<u8> {
     let dir = cargo::build_bins()?;
-    exec(Command::new(dir.join("e2e-scenario")).arg(verb).args(&args.args))
+    let mut command = Command::new(dir.join("e2e-scenario"));
+    command.arg(verb);
+    // `cargo xtask plan dev-50` reads better than what the program wants.
+    if verb == "plan" && args.args.first().is_some_and(|arg| !is_flag(arg)) {
+        command.arg("--profile");
+    }
+    exec(command.args(&args.args))
 }
 
 /// `e2e-supervisor <verb> …`, with the tools at hand.
@@ -29,12 +35,11 @@ pub fn to_supervisor(verb: &str, args: &Forwarded) -> anyhow::Result<u8> {
     let mut command = Command::new(dir.join("e2e-supervisor"));
     command.arg(verb);
     let given = |name: &str| args.args.iter().any(|arg| arg.to_string_lossy().starts_with(name));
-    if !given("--state-dir") {
+    if !given("--state-dir") && !help {
         command.arg("--state-dir").arg(cargo::runs_dir()?);
     }
-    // `kubectl -- get nodes`: the separator is the other program's, too, but clap has taken it when it came first.
-    if verb == "kubectl" && !args.args.iter().any(|arg| arg == "--") && !help && !starts_with_flag(&args.args)
-    {
+    // `kubectl get nodes`: the program wants a separator before what is kubectl's.
+    if verb == "kubectl" && args.args.first().is_some_and(|arg| !is_flag(arg)) {
         command.arg("--");
     }
     if ["up", "kubectl"].contains(&verb) && !help {
@@ -53,8 +58,8 @@ fn tools_dir() -> anyhow::Result<PathBuf> {
     Ok(Toolset::ensure(&Options::from_env())?.dir)
 }
 
-fn starts_with_flag(args: &[OsString]) -> bool {
-    args.first().is_some_and(|arg| arg.to_string_lossy().starts_with('-'))
+fn is_flag(arg: &OsString) -> bool {
+    arg.to_string_lossy().starts_with('-')
 }
 
 fn exec(command: &mut Command) -> anyhow::Result<u8> {

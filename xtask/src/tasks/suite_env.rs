@@ -78,6 +78,8 @@ pub fn run(args: &Args) -> anyhow::Result<u8> {
         run_dir: &dir,
         socket: &supervisor.socket,
         bin_dir: &bin_dir,
+        tools_dir: &set.dir,
+        force: false,
     };
     let code = scenario.run(&signals);
     if let Err(error) = supervisor.stop() {
