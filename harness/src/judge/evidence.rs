@@ -90,10 +90,8 @@ impl Timeline {
 
 /// A line of an operator's `--rollup-log`. Other fields are ignored.
 #[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
 struct RollupLine {
-    #[serde(alias = "timestamp_unix_nanos", alias = "unix_nanos", alias = "unixNanos")]
-    timestamp_unix_nanos: u64,
+    at_unix_ns: u64,
 }
 
 /// A line of the shard's `--audit-log`. Other fields are ignored.
@@ -129,7 +127,7 @@ impl Evidence {
         let clusters: Vec<String> = evidence.pods.iter().map(|p| p.cluster.clone()).collect();
         for cluster in clusters.into_iter().collect::<std::collections::BTreeSet<_>>() {
             let lines: Vec<RollupLine> = if_present(&dir.rollups(&cluster), lines::read_lines)?;
-            let times = lines.iter().map(|l| evidence.run_us(l.timestamp_unix_nanos)).collect();
+            let times = lines.iter().map(|l| evidence.run_us(l.at_unix_ns)).collect();
             evidence.rollups_us.insert(cluster, times);
         }
         for line in if_present::<AuditLine>(&dir.audit(), lines::read_lines)? {

@@ -67,7 +67,6 @@ impl Expect {
     /// What a plan and its ranges expect.
     pub fn of(plan: &Plan, ranges: &Ranges) -> Self {
         let profile = &plan.profile;
-        let ages = |a: &crate::profile::Archetype| a.lifetime.is_some();
         Self {
             profile: profile.name.clone(),
             seed: profile.seed,
@@ -75,7 +74,7 @@ impl Expect {
             clusters: plan.clusters.iter().map(|c| c.name.clone()).collect(),
             pods_per_cluster: u64::from(profile.pods_per_cluster),
             needs: needs(plan),
-            has_churn: profile.churn_per_minute > 0.0 || plan.catalog.archetypes.values().any(ages),
+            has_churn: profile.churn_per_minute > 0.0,
             has_wave: profile.demand_wave.is_some(),
             slos: slos(&profile.slo),
             ranges: ranges
