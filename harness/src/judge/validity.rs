@@ -58,7 +58,13 @@ pub fn check(expect: &Expect, evidence: &Evidence) -> Vec<Finding> {
 fn completed(_: &Expect, evidence: &Evidence) -> Result<String, String> {
     match evidence.end {
         Some(End::Completed) => Ok("all phases were run".into()),
-        Some(_) => Err(evidence.end_reason.clone().unwrap_or_else(|| "the run was cut short".into())),
+        // Log lines may follow: they were shown when it happened.
+        Some(_) => Err(evidence
+            .end_reason
+            .as_deref()
+            .and_then(|r| r.lines().next())
+            .unwrap_or("the run was cut short")
+            .to_owned()),
         None => Err("the run was killed: its last event is missing".into()),
     }
 }
