@@ -5,7 +5,6 @@ use std::process::ExitStatus;
 /// A gate failed, or a check of `ci`.
 pub const FAILED: u8 = 1;
 /// The command line is wrong. clap exits with it, too.
-#[cfg_attr(not(test), allow(dead_code))]
 pub const USAGE: u8 = 2;
 /// The machine lacks something: a tool, memory, a port.
 pub const ENVIRONMENT: u8 = 3;

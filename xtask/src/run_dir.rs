@@ -8,6 +8,8 @@ use std::{
 
 use anyhow::Context;
 
+use crate::cargo;
+
 /// A new run id: `<profile>-<yyyymmdd-hhmmss>-<4 hex>`, in UTC.
 pub fn new_id(profile: &str) -> String {
     let now = jiff::Timestamp::now().strftime("%Y%m%d-%H%M%S");
@@ -27,6 +29,19 @@ fn profile_name(profile: &str) -> String {
     let name: String =
         name.to_string_lossy().chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '-' }).collect();
     if name.is_empty() { "run".to_owned() } else { name }
+}
+
+/// The names of all profiles, if `profile` is neither one of them nor a file.
+///
+/// The planner would say so, too, but only after it was built.
+pub fn profiles_unless_known(profile: &str) -> anyhow::Result<Option<Vec<String>>> {
+    let dir = cargo::workspace_root().join("fixtures/profiles");
+    let entries = fs::read_dir(&dir).with_context(|| format!("cannot list {}", dir.display()))?;
+    let mut known: Vec<_> =
+        entries.flatten().filter_map(|entry| entry.file_name().into_string().ok()).collect();
+    known.sort();
+    let is_known = known.iter().any(|name| name == profile) || Path::new(profile).exists();
+    Ok((!is_known).then_some(known))
 }
 
 /// Makes the run directory with its `logs/`, and lets `latest` beside it point to it.
@@ -67,6 +82,14 @@ mod tests {
         ] {
             assert_eq!(profile_name(profile), expected);
         }
+    }
+
+    #[test]
+    fn an_unknown_profile_is_answered_with_the_known_ones() {
+        assert_eq!(profiles_unless_known("dev-50").unwrap(), None);
+        assert_eq!(profiles_unless_known("/etc/hostname").unwrap(), None);
+        let known = profiles_unless_known("dev-5000").unwrap().unwrap();
+        assert!(known.contains(&"dev-500".to_owned()), "{known:?}");
     }
 
     #[test]

@@ -92,6 +92,10 @@ pub fn run(args: &Args) -> anyhow::Result<u8> {
     if args.list {
         return forward::to_scenario("list", &Forwarded::default());
     }
+    if let Some(known) = run_dir::profiles_unless_known(&args.profile)? {
+        eprintln!("Error: no profile `{}`; known: {}; or give a file", args.profile, known.join(", "));
+        return Ok(exit::USAGE);
+    }
     let signals = Signals::take()?;
     let bin_dir = cargo::build_bins()?;
     if let Some(code) = args.overrides.refused(&args.profile, &bin_dir)? {
