@@ -1,5 +1,7 @@
 //! The contract that the harness and the system under test share: custom resources, the operator-shard
 //! session, label, annotation and metric names. Other implementations speak the same.
+// One `printcolumn` or `shortname` per column or name is how kube's derive takes them.
+#![allow(clippy::duplicated_attributes)]
 
 pub mod capacity_request;
 pub mod names;

@@ -132,7 +132,7 @@ fn plan_is_expected(run: &Run) -> anyhow::Result<()> {
             })
         })
         .collect();
-    let seeded: BTreeMap<_, _> = run.plan.shapes.iter().map(|(name, s)| (name, s)).collect();
+    let seeded: BTreeMap<_, _> = run.plan.shapes.iter().collect();
     run.snapshot("plan", &json!({ "clusters": clusters, "shapes": seeded, "totals": run.plan.totals }));
     Ok(())
 }

@@ -47,6 +47,8 @@ enum Task {
     Doctor(tasks::doctor::Args),
     /// Write the files that are generated from Rust types, or check them.
     Codegen(Forwarded),
+    /// Measure the figures that the project wants to reach.
+    Bench(tasks::bench::Args),
     /// Run all checks and tests, as CI does.
     Ci(tasks::ci::Args),
     /// Find, download or build the pinned tools and print the directory that holds them.
@@ -68,6 +70,7 @@ fn main() -> ExitCode {
         Task::Kubectl(args) => forward::to_supervisor("kubectl", &args),
         Task::Doctor(args) => tasks::doctor::run(&args),
         Task::Codegen(args) => forward::to_codegen(&args),
+        Task::Bench(args) => tasks::bench::run(&args),
         Task::Ci(args) => tasks::ci::run(&args),
         Task::Tools(args) => tasks::tools::run(&args),
         Task::SuiteEnv(args) => tasks::suite_env::run(&args),

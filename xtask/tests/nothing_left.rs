@@ -3,10 +3,12 @@
 //! What is left is found from outside (process environments, listening sockets, scratch paths), never
 //! from the supervisor's own book.
 
+mod common;
+
 use std::collections::BTreeSet;
 use std::fs;
 use std::os::unix::process::CommandExt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -52,7 +54,7 @@ fn killing_nextest_leaves_nothing() {
 
 #[test]
 fn killing_a_suite_leaves_nothing() {
-    Started::nextest().kill_and_expect_nothing(|run| run.process_named("provisioning-"));
+    Started::nextest().kill_and_expect_nothing(|run| run.process_named("scheduler_limits-"));
 }
 
 /// What can be seen of runs from outside.
@@ -68,7 +70,7 @@ struct Traces {
 
 impl Traces {
     fn now() -> Self {
-        Self { processes: processes(), listeners: listeners(), scratch: scratch() }
+        Self { processes: common::processes(), listeners: listeners(), scratch: scratch() }
     }
 
     fn since(&self, before: &Self) -> Self {
@@ -99,8 +101,10 @@ impl Started {
         let runs = tempfile::tempdir().unwrap();
         let nextest = std::env::var_os("E2E_NEXTEST").map_or_else(|| "cargo-nextest".into(), PathBuf::from);
         let mut command = Command::new(nextest);
-        command.args(["nextest", "run", "--package", "suites", "--run-ignored", "all"]);
-        command.args(["--filterset", "test(=provisioning::holds_its_lease_until_killed)"]);
+        command.args(["nextest", "run", "--package", "suites"]);
+        // One that holds control planes for half a minute.
+        command
+            .args(["--filterset", "test(=default_qps::binds_50_pods_per_second_and_the_limiter_is_named)"]);
         for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("NEXTEST")) {
             command.env_remove(name);
         }
@@ -112,7 +116,7 @@ impl Started {
         let before = Traces::now();
         let log = fs::File::create(runs.path().join("output.log")).unwrap();
         let child = command
-            .current_dir(Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap())
+            .current_dir(common::root())
             .stdin(Stdio::null())
             .stdout(log.try_clone().unwrap())
             .stderr(log)
@@ -187,22 +191,6 @@ impl Drop for Started {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
-}
-
-fn processes() -> BTreeSet<String> {
-    let mut found = BTreeSet::new();
-    for entry in fs::read_dir("/proc").unwrap().flatten() {
-        let dir = entry.path();
-        let Some(pid) = dir.file_name().and_then(|name| name.to_str()?.parse::<u32>().ok()) else { continue };
-        // A process may end between the listing and the reading.
-        let Ok(environ) = fs::read(dir.join("environ")) else { continue };
-        if environ.split(|&b| b == 0).any(|variable| variable.starts_with(b"E2E_RUN_ID=")) {
-            let executable = fs::read_link(dir.join("exe")).unwrap_or_default();
-            let name = executable.file_name().unwrap_or_default().to_string_lossy().into_owned();
-            found.insert(format!("{pid} {name}"));
-        }
-    }
-    found
 }
 
 fn listeners() -> BTreeSet<String> {

@@ -25,9 +25,12 @@ const DRIVER_WAIT_SHARE_MAX: f64 = 0.5;
 const NEED_A_WHOLE_RUN: [&str; 5] =
     ["completed", "ledger_complete", "ledger_agrees_with_list", "measurements_present", "driver_kept_pace"];
 
+/// A rule: what was found, as an error if it does not hold.
+type Rule = fn(&Expect, &Evidence) -> Result<String, String>;
+
 /// Checks all rules, each with what was found.
 pub fn check(expect: &Expect, evidence: &Evidence) -> Vec<Finding> {
-    let rules: [(&str, fn(&Expect, &Evidence) -> Result<String, String>); 11] = [
+    let rules: [(&str, Rule); 11] = [
         ("completed", completed),
         ("components_alive", components_alive),
         ("watches_without_gap", watches_without_gap),
@@ -41,7 +44,7 @@ pub fn check(expect: &Expect, evidence: &Evidence) -> Vec<Finding> {
         ("driver_kept_pace", driver_kept_pace),
     ];
     let cut_short = evidence.end == Some(End::GoalMissed);
-    let finding = |(rule, check): (&str, fn(&Expect, &Evidence) -> Result<String, String>)| {
+    let finding = |(rule, check): (&str, Rule)| {
         let (ok, detail) = match check(expect, evidence) {
             // The run failed already, and left out what these rules look at.
             _ if cut_short && NEED_A_WHOLE_RUN.contains(&rule) => {

@@ -7,10 +7,11 @@ mod planes;
 mod traces;
 mod world;
 
-use libtest_mimic::{Arguments, Failed, Trial};
+use std::process::ExitCode;
 
-fn main() {
-    let arguments = Arguments::from_args();
+use libtest_mimic::{Arguments, Trial};
+
+fn main() -> ExitCode {
     let trials = vec![
         trial("ready::two_control_planes_are_ready_and_run_as_asked", planes::ready_as_asked),
         trial("ready::everything_listens_on_loopback_only", planes::loopback_only),
@@ -26,16 +27,11 @@ fn main() {
         trial("death::sigkill_of_the_owner_leaves_nothing", planes::owner_killed),
         trial("death::sigterm_to_the_supervisor_leaves_nothing", planes::supervisor_terminated),
     ];
-    libtest_mimic::run(&arguments, trials).exit();
+    suites::run(&Arguments::from_args(), trials)
 }
 
-/// A trial whose failure is one `Error: ...` line on stderr, which junit shows.
+/// A claim that is told its name, as a label for what it makes.
 fn trial(name: &str, claim: fn(&'static str) -> anyhow::Result<()>) -> Trial {
     let label: &'static str = Box::leak(name.replace("::", "-").into_boxed_str());
-    Trial::test(name, move || {
-        claim(label).map_err(|error| {
-            eprintln!("Error: {error:#}");
-            Failed::from(format!("{error:#}"))
-        })
-    })
+    suites::trial(name, move || claim(label))
 }

@@ -108,12 +108,20 @@ fn tests(runner: &nextest::Nextest) -> Vec<Step> {
         command.env("RUST_BACKTRACE", "0").env("E2E_NEXTEST", &runner.path);
         command
     };
-    let units = ["--workspace", "--exclude", "suites", "--profile", "ci", "-E", "not binary(nothing_left)"];
+    let units = [
+        "--workspace",
+        "--exclude",
+        "suites",
+        "--profile",
+        "ci",
+        "-E",
+        "not binary(/^(nothing_left|runs)$/)",
+    ];
     vec![
         Step::shown("unit tests", nextest(&units)),
         Step::shown(
-            "nothing left",
-            nextest(&["--package", "xtask", "--profile", "ci", "-E", "binary(nothing_left)"]),
+            "whole runs",
+            nextest(&["--package", "xtask", "--profile", "ci", "-E", "binary(/^(nothing_left|runs)$/)"]),
         ),
         Step::shown("suites", nextest(&["--package", "suites", "--profile", "ci"])),
     ]

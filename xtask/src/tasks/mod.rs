@@ -1,5 +1,6 @@
 //! The tasks, one file each.
 
+pub mod bench;
 pub mod ci;
 pub mod doctor;
 pub mod e2e;

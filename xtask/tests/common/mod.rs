@@ -1,0 +1,27 @@
+//! What the tests of whole runs share.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::Path;
+
+/// The repository.
+pub fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("xtask lies in the repository")
+}
+
+/// `pid program` of all processes that carry a run id in their environment.
+pub fn processes() -> BTreeSet<String> {
+    let mut found = BTreeSet::new();
+    for entry in fs::read_dir("/proc").unwrap().flatten() {
+        let dir = entry.path();
+        let Some(pid) = dir.file_name().and_then(|name| name.to_str()?.parse::<u32>().ok()) else { continue };
+        // A process may end between the listing and the reading.
+        let Ok(environ) = fs::read(dir.join("environ")) else { continue };
+        if environ.split(|&b| b == 0).any(|variable| variable.starts_with(b"E2E_RUN_ID=")) {
+            let executable = fs::read_link(dir.join("exe")).unwrap_or_default();
+            let name = executable.file_name().unwrap_or_default().to_string_lossy().into_owned();
+            found.insert(format!("{pid} {name}"));
+        }
+    }
+    found
+}

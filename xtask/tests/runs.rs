@@ -1,0 +1,159 @@
+//! Whole runs of the smallest profile: one seed gives one outcome, and each break of the chain or of the
+//! measurement turns the right thing red. A harness whose gates cannot fail proves nothing.
+
+mod common;
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use rustix::process::{Pid, Signal, kill_process};
+use serde_json::Value;
+
+const GATE_FAILED: i32 = 1;
+const INVALID: i32 = 4;
+
+#[test]
+fn one_seed_gives_one_plan_and_one_outcome_and_a_removed_range_fails() {
+    let runs = tempfile::tempdir().unwrap();
+    let (first, second) = (Run::finished(runs.path(), &[]), Run::finished(runs.path(), &[]));
+    for run in [&first, &second] {
+        assert_eq!(run.exit_code, 0, "{}", run.output);
+    }
+    for digest in ["plan_digest", "outcome_digest"] {
+        let (first, second) = (&first.summary()[digest], &second.summary()[digest]);
+        assert!(first.is_string() && first == second, "{digest}: {first} and {second}");
+    }
+    let plan = |seed: &str| xtask().args(["plan", "smoke", "--seed", seed]).output().unwrap().stdout;
+    assert!(!plan("7").is_empty() && plan("7") == plan("7"), "one seed must give one plan");
+    assert_ne!(plan("7"), plan("8"), "another seed must give another plan");
+
+    remove_range(&first.dir.join("ranges.yaml"), "fill_s");
+    let judged = xtask().arg("judge").arg(&first.dir).output().unwrap();
+    let told =
+        String::from_utf8_lossy(&judged.stdout).into_owned() + &String::from_utf8_lossy(&judged.stderr);
+    assert_eq!(judged.status.code(), Some(GATE_FAILED), "{told}");
+    assert!(told.contains("fill_s") && told.contains("neither objective nor range"), "{told}");
+}
+
+#[test]
+fn an_operator_killed_in_the_ramp_voids_the_run_and_is_named() {
+    let runs = tempfile::tempdir().unwrap();
+    let before = common::processes();
+    let run = Run::started(runs.path(), &["--set", "phases.rampBudget=20s"]);
+    let start = Instant::now();
+    let operator = loop {
+        let operator =
+            common::processes().into_iter().find(|p| !before.contains(p) && p.ends_with(" operator"));
+        if let Some(operator) = operator {
+            break operator;
+        }
+        assert!(start.elapsed() < Duration::from_secs(300), "no operator was started");
+        std::thread::sleep(Duration::from_millis(10));
+    };
+    let pid = operator.split(' ').next().unwrap().parse().unwrap();
+    kill_process(Pid::from_raw(pid).unwrap(), Signal::KILL).unwrap();
+    let run = run.wait();
+    assert_eq!(run.exit_code, INVALID, "{}", run.output);
+    let summary = run.summary();
+    let alive = finding(&summary, "components_alive");
+    assert_eq!(alive["ok"], false, "{alive}");
+    assert!(alive["detail"].as_str().unwrap().contains("operator"), "{alive}");
+}
+
+#[test]
+fn churn_without_controllers_loses_demand() {
+    let runs = tempfile::tempdir().unwrap();
+    let bare = ["workloads=bare", "loadDriver.bareTopUp=false", "churnPerMinute=1.0"];
+    let args: Vec<&str> = bare.iter().flat_map(|set| ["--set", set]).collect();
+    let run = Run::finished(runs.path(), &args);
+    assert_ne!(run.exit_code, 0, "{}", run.output);
+    let summary = run.summary();
+    let ledger = finding(&summary, "ledger_complete");
+    assert_eq!(ledger["ok"], false, "declared = live must not hold: {ledger}\n{}", run.output);
+    assert!(ledger["detail"].as_str().unwrap().contains("declared"), "{ledger}");
+}
+
+/// A run of the profile `smoke`.
+struct Run {
+    dir: PathBuf,
+    exit_code: i32,
+    output: String,
+}
+
+/// A run under way.
+struct Running {
+    child: std::process::Child,
+    root: PathBuf,
+    log: PathBuf,
+}
+
+impl Run {
+    fn finished(runs: &Path, args: &[&str]) -> Self {
+        Self::started(runs, args).wait()
+    }
+
+    fn started(runs: &Path, args: &[&str]) -> Running {
+        let root = tempfile::tempdir_in(runs).unwrap().keep();
+        let log = root.join("output.log");
+        let file = fs::File::create(&log).unwrap();
+        let child = xtask()
+            .args(["e2e", "smoke", "--soak", "15s", "--run-dir-root"])
+            .arg(&root)
+            .args(args)
+            .stdin(Stdio::null())
+            .stdout(file.try_clone().unwrap())
+            .stderr(file)
+            .spawn()
+            .unwrap();
+        Running { child, root, log }
+    }
+
+    fn summary(&self) -> Value {
+        serde_json::from_slice(&fs::read(self.dir.join("summary.json")).unwrap()).unwrap()
+    }
+}
+
+impl Running {
+    fn wait(mut self) -> Run {
+        let status = self.child.wait().unwrap();
+        let output = fs::read_to_string(&self.log).unwrap();
+        let dirs = fs::read_dir(&self.root).unwrap().flatten().map(|entry| entry.path());
+        let dir = dirs.filter(|path| path.join("profile.yaml").is_file() && !path.is_symlink()).next();
+        let dir = dir.unwrap_or_else(|| panic!("no run directory: {status}\n{output}"));
+        Run { dir, exit_code: status.code().unwrap_or(-1), output }
+    }
+}
+
+fn xtask() -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_xtask"));
+    command.current_dir(common::root());
+    command
+}
+
+fn finding(summary: &Value, rule: &str) -> Value {
+    let validity = summary["validity"].as_array().unwrap();
+    validity
+        .iter()
+        .find(|finding| finding["rule"] == rule)
+        .unwrap_or_else(|| panic!("no rule {rule}"))
+        .clone()
+}
+
+/// Removes one metric, a block of indented lines, from a ranges file.
+fn remove_range(path: &Path, metric: &str) {
+    let text = fs::read_to_string(path).unwrap();
+    let (mut kept, mut inside) = (String::new(), false);
+    for line in text.lines() {
+        let indent = line.len() - line.trim_start().len();
+        if indent <= 2 {
+            inside = line.trim() == format!("{metric}:");
+        }
+        if !inside {
+            kept += &format!("{line}\n");
+        }
+    }
+    assert_ne!(text, kept, "{metric} must be among the ranges");
+    fs::write(path, kept).unwrap();
+}
