@@ -119,8 +119,8 @@ impl Running {
     fn wait(mut self) -> Run {
         let status = self.child.wait().unwrap();
         let output = fs::read_to_string(&self.log).unwrap();
-        let dirs = fs::read_dir(&self.root).unwrap().flatten().map(|entry| entry.path());
-        let dir = dirs.filter(|path| path.join("profile.yaml").is_file() && !path.is_symlink()).next();
+        let mut dirs = fs::read_dir(&self.root).unwrap().flatten().map(|entry| entry.path());
+        let dir = dirs.find(|path| path.join("profile.yaml").is_file() && !path.is_symlink());
         let dir = dir.unwrap_or_else(|| panic!("no run directory: {status}\n{output}"));
         Run { dir, exit_code: status.code().unwrap_or(-1), output }
     }

@@ -227,16 +227,16 @@ pub struct Shard {
     pub execute_concurrency: u32,
     /// Time between two cycles.
     pub cycle_interval: Span,
-    /// Most actions per cycle; 0: no cap.
-    pub max_actions_per_cycle: u32,
     /// Fake provider: Speculative to Idle.
     pub create_latency: Span,
     /// Fake provider: Idle to Configured.
     pub configure_latency: Span,
     /// Fake provider: Draining to Idle.
     pub drain_latency: Span,
-    /// Failures per second and Configured machine.
-    pub failure_rate_per_second: f64,
+    /// Fake provider: share of creations that fail, 0..=1.
+    pub create_failure_rate: f64,
+    /// Fake provider: share of configurations that fail, 0..=1.
+    pub configure_failure_rate: f64,
     /// Largest share of Configured machines that one cycle may reclaim, 0..=1; absent: no cap.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reclaim_cap_fraction: Option<f64>,
@@ -255,11 +255,11 @@ impl Default for Shard {
         Self {
             execute_concurrency: 64,
             cycle_interval: Span::seconds(1),
-            max_actions_per_cycle: 0,
             create_latency: Span::default(),
             configure_latency: Span::default(),
             drain_latency: Span::default(),
-            failure_rate_per_second: 0.0,
+            create_failure_rate: 0.0,
+            configure_failure_rate: 0.0,
             reclaim_cap_fraction: None,
             empty_rollup_guard: true,
             reclaim_grace: Span::seconds(60),

@@ -84,11 +84,6 @@ fn numbers(p: &Profile, problems: &mut Vec<Problem>) {
             problems.push(Problem::new(key, "is 0s, but must be longer"));
         }
     }
-    let rate = p.shard.failure_rate_per_second;
-    if !(rate.is_finite() && rate >= 0.0) {
-        problems
-            .push(Problem::new("shard.failureRatePerSecond", format!("is {rate}, but must be 0 or more")));
-    }
     if p.workloads == super::Workloads::Bare && p.demand_wave.is_some() {
         problems.push(Problem::new(
             "demandWave",
@@ -106,6 +101,8 @@ fn fractions(p: &Profile, problems: &mut Vec<Problem>) {
         ),
         ("inventory.configuredFraction", Some(p.inventory.configured_fraction), ""),
         ("shard.reclaimCapFraction", p.shard.reclaim_cap_fraction, ""),
+        ("shard.createFailureRate", Some(p.shard.create_failure_rate), ""),
+        ("shard.configureFailureRate", Some(p.shard.configure_failure_rate), ""),
         ("slo.boundRatioMin", p.slo.bound_ratio_min, ""),
     ];
     for (key, value, note) in unit {

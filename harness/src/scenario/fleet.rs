@@ -155,6 +155,8 @@ fn shard_args(profile: &Profile, dir: &RunDir) -> Vec<String> {
         ("create-latency", millis(shard.create_latency)),
         ("configure-latency", millis(shard.configure_latency)),
         ("drain-latency", millis(shard.drain_latency)),
+        ("create-failure-rate", shard.create_failure_rate.to_string()),
+        ("configure-failure-rate", shard.configure_failure_rate.to_string()),
         ("reclaim-cap-fraction", shard.reclaim_cap_fraction.unwrap_or(0.0).to_string()),
         ("empty-rollup-guard", shard.empty_rollup_guard.to_string()),
         ("reclaim-grace", millis(shard.reclaim_grace)),

@@ -83,7 +83,7 @@ pub async fn up(up: &Up) -> Result<String, Error> {
             format_args!("  {}  ready after {total_ms} ms  {}", cluster.name, kubeconfig.display()),
         );
     }
-    text.push_str("next: e2e-supervisor kubectl -- get nodes; e2e-supervisor down\n");
+    text.push_str("next: cargo xtask kubectl -- get nodes; cargo xtask down\n");
     Ok(text)
 }
 
@@ -195,7 +195,7 @@ fn find(which: &Which) -> Result<(PathBuf, Announcement), Error> {
             Err(Error::Usage(format!("several runs; name one with --run: {}", ids.join(", "))))
         }
         (None, _) if ids.is_empty() => Err(Error::Usage(format!(
-            "no supervisor runs (looked in {}); start one with `e2e-supervisor up`",
+            "no supervisor runs (looked in {}); start one with `cargo xtask up`",
             which.state_dir.display()
         ))),
         (None, _) => Err(Error::Usage(format!("no such run; there are: {}", ids.join(", ")))),
