@@ -42,16 +42,9 @@ fn an_operator_killed_in_the_ramp_voids_the_run_and_is_named() {
     let runs = tempfile::tempdir().unwrap();
     let before = common::processes();
     let run = Run::started(runs.path(), &["--set", "phases.rampBudget=20s"]);
-    let start = Instant::now();
-    let operator = loop {
-        let operator =
-            common::processes().into_iter().find(|p| !before.contains(p) && p.ends_with(" operator"));
-        if let Some(operator) = operator {
-            break operator;
-        }
-        assert!(start.elapsed() < Duration::from_secs(300), "no operator was started");
-        std::thread::sleep(Duration::from_millis(10));
-    };
+    run.wait_for_output("fill ");
+    let operator = common::processes().into_iter().find(|p| !before.contains(p) && p.ends_with(" operator"));
+    let operator = operator.expect("an operator must run during the fill");
     let pid = operator.split(' ').next().unwrap().parse().unwrap();
     kill_process(Pid::from_raw(pid).unwrap(), Signal::KILL).unwrap();
     let run = run.wait();
@@ -116,6 +109,14 @@ impl Run {
 }
 
 impl Running {
+    fn wait_for_output(&self, text: &str) {
+        let start = Instant::now();
+        while !fs::read_to_string(&self.log).unwrap().contains(text) {
+            assert!(start.elapsed() < Duration::from_secs(300), "the run never wrote {text:?}");
+            std::thread::sleep(Duration::from_millis(10));
+        }
+    }
+
     fn wait(mut self) -> Run {
         let status = self.child.wait().unwrap();
         let output = fs::read_to_string(&self.log).unwrap();
