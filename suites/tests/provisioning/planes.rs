@@ -294,8 +294,15 @@ async fn with_load(world: &World) -> anyhow::Result<BTreeSet<std::net::SocketAdd
         ..SpawnRequest::default()
     };
     world.client.spawn(stubborn).await?;
-    let processes = traces::processes(&world.run_id).len();
-    ensure!(processes == 13, "expected 10 components, a program, supervisor and janitor; found {processes}");
+    // A process that is just becoming another program shows no environment for a moment.
+    let what = "10 components, a program, supervisor and janitor to run";
+    poll::until(what, TICK, CEILING, || async {
+        match traces::processes(&world.run_id).len() {
+            13 => Look::Ready(()),
+            found => Look::NotYet(found),
+        }
+    })
+    .await?;
     let listeners = traces::listeners(&world.run_id);
     ensure!(listeners.len() == 6, "{listeners:?}");
     Ok(listeners)
