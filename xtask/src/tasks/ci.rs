@@ -119,11 +119,12 @@ fn tests(runner: &nextest::Nextest) -> Vec<Step> {
     ];
     vec![
         Step::shown("unit tests", nextest(&units)),
+        Step::shown("suites", nextest(&["--package", "suites", "--profile", "ci"])),
+        // After the suites: it starts them once more in the middle, and must not have to build them then.
         Step::shown(
             "whole runs",
             nextest(&["--package", "xtask", "--profile", "ci", "-E", "binary(/^(nothing_left|runs)$/)"]),
         ),
-        Step::shown("suites", nextest(&["--package", "suites", "--profile", "ci"])),
     ]
 }
 
