@@ -7,6 +7,7 @@ use kube::core::Request;
 use kube::{Client, Error, Resource};
 use serde::Serialize;
 use serde::de::IgnoredAny;
+use serde_json::Value;
 
 /// Creates `object` and skips the answer: parsing it back would be half the client's share of the cost.
 ///
@@ -18,27 +19,19 @@ where
 {
     let request = Request::new(K::url_path(&(), object.meta().namespace.as_deref()));
     let body = serde_json::to_vec(object).map_err(Error::SerdeError)?;
-    let request = request.create(&PostParams::default(), body).map_err(Error::BuildRequest)?;
-    client.request::<IgnoredAny>(request).await.map(drop)
+    send(client, request.create(&PostParams::default(), body)).await
 }
 
 /// Merges `patch` into an object and skips the answer.
 ///
 /// # Errors
 /// As the apiserver or the connection has it.
-pub async fn patch<K>(
-    client: &Client,
-    namespace: Option<&str>,
-    name: &str,
-    patch: &serde_json::Value,
-) -> Result<(), Error>
+pub async fn patch<K>(client: &Client, namespace: Option<&str>, name: &str, patch: &Value) -> Result<(), Error>
 where
     K: Resource<DynamicType = ()>,
 {
-    let request = Request::new(K::url_path(&(), namespace))
-        .patch(name, &PatchParams::default(), &Patch::Merge(patch))
-        .map_err(Error::BuildRequest)?;
-    client.request::<IgnoredAny>(request).await.map(drop)
+    let request = Request::new(K::url_path(&(), namespace));
+    send(client, request.patch(name, &PatchParams::default(), &Patch::Merge(patch))).await
 }
 
 /// Merges `patch` into an object's status and skips the answer.
@@ -49,15 +42,21 @@ pub async fn patch_status<K>(
     client: &Client,
     namespace: Option<&str>,
     name: &str,
-    patch: &serde_json::Value,
+    patch: &Value,
 ) -> Result<(), Error>
 where
     K: Resource<DynamicType = ()>,
 {
-    let request = Request::new(K::url_path(&(), namespace))
-        .patch_subresource("status", name, &PatchParams::default(), &Patch::Merge(patch))
-        .map_err(Error::BuildRequest)?;
-    client.request::<IgnoredAny>(request).await.map(drop)
+    let request = Request::new(K::url_path(&(), namespace));
+    let params = PatchParams::default();
+    send(client, request.patch_subresource("status", name, &params, &Patch::Merge(patch))).await
+}
+
+async fn send(
+    client: &Client,
+    request: Result<http::Request<Vec<u8>>, kube::core::request::Error>,
+) -> Result<(), Error> {
+    client.request::<IgnoredAny>(request.map_err(Error::BuildRequest)?).await.map(drop)
 }
 
 /// The HTTP code of a refusal; `None` when no answer came.

@@ -7,6 +7,7 @@ pub mod client;
 pub mod log;
 pub mod metrics;
 pub mod poll;
+pub mod program;
 pub mod queue;
 pub mod ready;
 pub mod shutdown;
@@ -14,3 +15,4 @@ pub mod slim;
 pub mod watch;
 
 pub use crate::args::ComponentArgs;
+pub use crate::program::Program;

@@ -13,3 +13,4 @@ pub mod record;
 pub mod scenario;
 pub mod summary;
 pub mod supervisor;
+pub mod up;

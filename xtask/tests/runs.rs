@@ -58,7 +58,9 @@ fn an_operator_killed_in_the_ramp_voids_the_run_and_is_named() {
 #[test]
 fn churn_without_controllers_loses_demand() {
     let runs = tempfile::tempdir().unwrap();
-    let bare = ["workloads=bare", "loadDriver.bareTopUp=false", "churnPerMinute=1.0"];
+    // It never becomes quiet, so there is no use in waiting long for that.
+    let bare =
+        ["workloads=bare", "loadDriver.bareTopUp=false", "churnPerMinute=1.0", "phases.quiesce=10s"];
     let args: Vec<&str> = bare.iter().flat_map(|set| ["--set", set]).collect();
     let run = Run::finished(runs.path(), &args);
     assert_ne!(run.exit_code, 0, "{}", run.output);
@@ -66,6 +68,58 @@ fn churn_without_controllers_loses_demand() {
     let ledger = finding(&summary, "ledger_complete");
     assert_eq!(ledger["ok"], false, "declared = live must not hold: {ledger}\n{}", run.output);
     assert!(ledger["detail"].as_str().unwrap().contains("declared"), "{ledger}");
+}
+
+#[test]
+fn up_with_the_fleet_brings_a_machine_for_a_pod() {
+    let before = common::processes();
+    let planes = Planes::up(&["--profile", "smoke", "--with-fleet"]);
+    let manifest = planes.state.path().join("pod.json");
+    let requests = serde_json::json!({"cpu": "400m", "memory": "500Mi"});
+    let pod = serde_json::json!({
+        "apiVersion": "v1", "kind": "Pod", "metadata": {"name": "one"},
+        "spec": {"containers": [
+            {"name": "one", "image": "registry.k8s.io/pause:3.10", "resources": {"requests": requests}}
+        ]},
+    });
+    fs::write(&manifest, pod.to_string()).unwrap();
+    planes.kubectl(&["create", "-f", &manifest.to_string_lossy()]);
+    planes.kubectl(&["wait", "pod/one", "--for=condition=Ready", "--timeout=60s"]);
+    let nodes = planes.kubectl(&["get", "nodes", "-o", "name"]);
+    assert_eq!(nodes.lines().count(), 1, "one Pod needs one machine: {nodes}");
+    drop(planes);
+    assert_eq!(common::processes(), before);
+}
+
+/// Control planes that `up` started; `down` ends them, also when a test fails.
+struct Planes {
+    state: tempfile::TempDir,
+}
+
+impl Planes {
+    fn up(args: &[&str]) -> Self {
+        let planes = Self { state: tempfile::tempdir().unwrap() };
+        planes.ask("up", args);
+        planes
+    }
+
+    fn kubectl(&self, args: &[&str]) -> String {
+        let mut all = vec!["--"];
+        all.extend(args);
+        self.ask("kubectl", &all)
+    }
+
+    fn ask(&self, verb: &str, args: &[&str]) -> String {
+        let asked = xtask().args([verb, "--state-dir"]).arg(self.state.path()).args(args).output().unwrap();
+        assert!(asked.status.success(), "{verb}: {}", String::from_utf8_lossy(&asked.stderr));
+        String::from_utf8_lossy(&asked.stdout).into_owned()
+    }
+}
+
+impl Drop for Planes {
+    fn drop(&mut self) {
+        let _ = xtask().args(["down", "--all", "--state-dir"]).arg(self.state.path()).output();
+    }
 }
 
 /// A run of the profile `smoke`.

@@ -1,8 +1,7 @@
 //! `unschedulable-pod-controller`: writes one CapacityRequest per live Pod.
 
-use anyhow::Context;
 use clap::Parser;
-use component::{ComponentArgs, client, log, metrics, ready, shutdown};
+use component::{ComponentArgs, Program};
 use fleet::pod_requests::{Options, controller};
 
 /// Writes one CapacityRequest per live Pod (ADR-0039) and deletes it when the Pod ends.
@@ -19,19 +18,11 @@ struct Cli {
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> anyhow::Result<()> {
     let cli = Cli::parse();
-    log::init();
-    let stop = shutdown::token()?;
-    let handle = metrics::install(&[])?;
-    let address = metrics::serve(cli.common.metrics_addr, handle).await?;
-    let client = client::connect(&cli.common.kubeconfig, cli.common.qps, cli.common.burst).await?;
+    let program = Program::start(&cli.common, &[]).await?;
     let on_ready = || {
         tracing::info!("Starting Controller");
-        ready::announce(cli.common.ready_file.as_deref(), &[("metrics", address)])
+        program.announce()
     };
-    tokio::select! {
-        () = stop.cancelled() => Ok(()),
-        ended = controller::run(client, &cli.options, on_ready) => {
-            ended.context("the controller ended; see the lines above")
-        }
-    }
+    let work = controller::run(program.client.clone(), &cli.options, on_ready);
+    program.run("the controller", work).await
 }

@@ -5,8 +5,9 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
-use harness::supervisor::human::{self, Up, Which};
+use harness::supervisor::human::{self, Which};
 use harness::supervisor::{Error, server, starter};
+use harness::up::{self, Up};
 
 /// Owns the processes of a run; leaves nothing behind but the run directory.
 ///
@@ -22,7 +23,7 @@ struct Cli {
 enum Command {
     /// Runs a supervisor in the foreground until its owner ends, a signal comes, or a client says shutdown.
     Serve(Serve),
-    /// Starts control planes that stay until `down`.
+    /// Starts control planes that stay until `down`, on request with a profile's programs.
     Up(Up),
     /// Ends them.
     Down {
@@ -102,7 +103,7 @@ fn run(command: Command) -> Result<(), Error> {
     }
     let text = runtime()?.block_on(async {
         match &command {
-            Command::Up(up) => human::up(up).await,
+            Command::Up(args) => up::up(args).await,
             Command::Down { which, all } => human::down(which, *all).await,
             Command::Logs { which, name, cluster, lines } => {
                 human::logs(which, name, cluster.as_deref(), *lines).await

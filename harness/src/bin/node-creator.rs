@@ -1,8 +1,7 @@
 //! `node-creator`: makes the fake Node of each UpcomingNode that is Ready.
 
-use anyhow::Context;
 use clap::Parser;
-use component::{ComponentArgs, client, log, metrics, ready, shutdown};
+use component::{ComponentArgs, Program};
 use harness::node_creator::{self, Options};
 
 /// Makes the fake Node of each UpcomingNode that is Ready (ADR-0023), and deletes it when that goes.
@@ -19,16 +18,7 @@ struct Cli {
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> anyhow::Result<()> {
     let cli = Cli::parse();
-    log::init();
-    let stop = shutdown::token()?;
-    let handle = metrics::install(&node_creator::BUCKETS)?;
-    let address = metrics::serve(cli.common.metrics_addr, handle).await?;
-    let client = client::connect(&cli.common.kubeconfig, cli.common.qps, cli.common.burst).await?;
-    let on_ready = || ready::announce(cli.common.ready_file.as_deref(), &[("metrics", address)]);
-    tokio::select! {
-        () = stop.cancelled() => Ok(()),
-        ended = node_creator::run(client, &cli.options, on_ready) => {
-            ended.context("node-creator ended; see the lines above")
-        }
-    }
+    let program = Program::start(&cli.common, &node_creator::BUCKETS).await?;
+    let work = node_creator::run(program.client.clone(), &cli.options, || program.announce());
+    program.run("node-creator", work).await
 }

@@ -192,11 +192,20 @@ pub struct Phases {
     pub settle: Span,
     /// Length of the measured part.
     pub soak: Span,
+    /// Longest time until machines and Pods stand still after the soak; absent: `settle` and 3 min, because
+    /// surplus leaves a few machines per cycle.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub quiesce: Option<Span>,
 }
 
 impl Default for Phases {
     fn default() -> Self {
-        Self { ramp_budget: Span::seconds(600), settle: Span::seconds(60), soak: Span::seconds(180) }
+        Self {
+            ramp_budget: Span::seconds(600),
+            settle: Span::seconds(60),
+            soak: Span::seconds(180),
+            quiesce: None,
+        }
     }
 }
 

@@ -7,21 +7,20 @@ use std::time::{Duration, Instant};
 use anyhow::Context;
 use futures::future::try_join_all;
 
-use crate::cluster::spec::{ClusterSpec, Lease, LeaseSpec};
+use crate::cluster::spec::Lease;
 use crate::observe::scrape::{Endpoint, Target};
 use crate::observe::{Counts, Observer};
-use crate::profile::Scheduler;
 use crate::record::{Event, Phase};
 use crate::scenario::collect;
 use crate::scenario::failure::Failure;
 use crate::scenario::fleet::{self, Fleet, Places};
 use crate::scenario::quiet::{self, Still};
 use crate::scenario::run::Run;
-use crate::scenario::{account, driver::Driver};
+use crate::scenario::{account, driver::Driver, prepare};
 
 /// How long a number of machines that differs from the plan must stand still to count as quiet.
 const MACHINES_UNCHANGED: Duration = Duration::from_secs(45);
-/// Added to the profile's settle time after the soak: surplus leaves a few machines per cycle.
+/// Added to the profile's settle time after the soak, unless it says how long to wait there.
 const QUIESCE_EXTRA: Duration = Duration::from_secs(180);
 /// Time between two looks at the counts.
 const POLL: Duration = Duration::from_secs(1);
@@ -45,27 +44,12 @@ impl Run<'_> {
         self.begin(Phase::Provision, 0);
         let plan = self.options.plan;
         self.progress.say(&format!("starting {} control planes", plan.profile.clusters));
-        let clusters = plan.profile.cluster_names().map(|name| self.cluster_spec(&name)).collect();
-        let lease = self.client.lease(&LeaseSpec { clusters }).await?;
+        let lease = self.client.lease(&prepare::lease_spec(&plan.profile)).await?;
         self.lease = Some(lease.clone());
         let json = serde_json::to_value(&lease).unwrap_or_default();
         self.options.dir.write_json(&self.options.dir.root().join("lease.json"), &json)?;
         self.end(Phase::Provision);
         Ok(lease)
-    }
-
-    fn cluster_spec(&self, name: &str) -> ClusterSpec {
-        let profile = &self.options.plan.profile;
-        let mut spec = ClusterSpec::named(name);
-        spec.scheduler_config = PathBuf::from(&profile.harness.scheduler_config);
-        spec.run_scheduler = profile.harness.scheduler == Scheduler::KubeScheduler;
-        let tuning = &mut spec.control_plane_tuning;
-        tuning.apiserver_gogc = profile.control_plane.apiserver_gogc;
-        tuning.apiserver_gomemlimit_mib = u64::from(profile.control_plane.apiserver_gomemlimit_mib);
-        tuning.kcm_qps = profile.control_plane.kcm_qps;
-        tuning.kcm_burst = profile.control_plane.kcm_burst;
-        tuning.kcm_concurrent_syncs = profile.control_plane.kcm_concurrent_syncs;
-        spec
     }
 
     async fn start(&mut self, lease: &Lease) -> Result<(), Failure> {
@@ -194,7 +178,8 @@ impl Run<'_> {
     async fn quiesce(&mut self) -> Result<(), Failure> {
         let unchanged = Some(MACHINES_UNCHANGED);
         let still = Still { machines: self.planned_machines(), machines_unchanged: unchanged };
-        let ceiling = self.options.plan.profile.phases.settle.0 + QUIESCE_EXTRA;
+        let phases = &self.options.plan.profile.phases;
+        let ceiling = phases.quiesce.map_or(phases.settle.0 + QUIESCE_EXTRA, |span| span.0);
         self.quiet(Phase::Quiesce, still, ceiling).await?;
         self.scraper.boundary().await;
         Ok(())

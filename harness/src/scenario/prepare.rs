@@ -1,13 +1,15 @@
-//! What is written down before a run begins: profile, plan, inventory, host, tools.
+//! What is known before a run begins: the control planes to ask for, and what is written down (profile,
+//! plan, inventory, host, tools).
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 use serde_json::json;
 
+use crate::cluster::spec::{ClusterSpec, LeaseSpec};
 use crate::observe::sampler;
 use crate::plan::Plan;
-use crate::profile::Loaded;
+use crate::profile::{Loaded, Profile, Scheduler};
 use crate::record::RunDir;
 
 /// Writes what a run is made from.
@@ -25,6 +27,24 @@ pub fn write(dir: &RunDir, loaded: &Loaded, plan: &Plan, tools_dir: &Path) -> an
     dir.write_json(&dir.host(), &host())?;
     dir.write_json(&dir.tools(), &tools(tools_dir))?;
     Ok(())
+}
+
+/// The control planes of a profile.
+pub fn lease_spec(profile: &Profile) -> LeaseSpec {
+    LeaseSpec { clusters: profile.cluster_names().map(|name| cluster_spec(profile, &name)).collect() }
+}
+
+fn cluster_spec(profile: &Profile, name: &str) -> ClusterSpec {
+    let mut spec = ClusterSpec::named(name);
+    spec.scheduler_config = PathBuf::from(&profile.harness.scheduler_config);
+    spec.run_scheduler = profile.harness.scheduler == Scheduler::KubeScheduler;
+    let tuning = &mut spec.control_plane_tuning;
+    tuning.apiserver_gogc = profile.control_plane.apiserver_gogc;
+    tuning.apiserver_gomemlimit_mib = u64::from(profile.control_plane.apiserver_gomemlimit_mib);
+    tuning.kcm_qps = profile.control_plane.kcm_qps;
+    tuning.kcm_burst = profile.control_plane.kcm_burst;
+    tuning.kcm_concurrent_syncs = profile.control_plane.kcm_concurrent_syncs;
+    spec
 }
 
 /// Facts about the host.

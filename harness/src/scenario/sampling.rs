@@ -30,6 +30,11 @@ enum Request {
 }
 
 impl Scraper {
+    /// One that takes targets and never scrapes them.
+    pub fn idle() -> Self {
+        Self(mpsc::unbounded_channel().0)
+    }
+
     /// Adds a target.
     pub fn add(&self, target: Target) {
         let _ = self.0.send(Request::Add(target));

@@ -1,8 +1,8 @@
-//! `e2e-supervisor up|down|status|logs|kubectl`: control planes to look at and play with.
+//! `e2e-supervisor down|status|logs|kubectl`: looking at control planes that run, and ending them.
 
 use std::fmt::Write;
 use std::os::unix::process::CommandExt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::Args;
@@ -10,9 +10,8 @@ use component::poll::{self, Look};
 
 use super::client::Client;
 use super::protocol::{Announcement, ProcessState};
-use super::starter::{self, Owner, Start};
+use super::starter;
 use super::{Error, internal};
-use crate::cluster::spec::LeaseSpec;
 
 /// Which supervisor is meant.
 #[derive(Args, Clone, Debug)]
@@ -23,68 +22,6 @@ pub struct Which {
     /// Run id; needed when several supervisors run.
     #[arg(long)]
     pub run: Option<String>,
-}
-
-/// Options of `up`.
-#[derive(Args, Clone, Debug)]
-pub struct Up {
-    /// How many control planes.
-    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=64))]
-    pub clusters: u16,
-    /// Scheduler configuration: a path, or the name of a file in fixtures/scheduler.
-    #[arg(long, default_value = "most-allocated.yaml")]
-    pub scheduler_config: PathBuf,
-    /// Directory for the run directory.
-    #[arg(long, default_value = "target/e2e")]
-    pub state_dir: PathBuf,
-    /// Directory of the control-plane programs [default: the cache].
-    #[arg(long)]
-    pub tools_dir: Option<PathBuf>,
-    /// MiB that the control planes may take together [default: what is available].
-    #[arg(long)]
-    pub memory_budget_mib: Option<u64>,
-}
-
-/// Starts a supervisor that stays, and control planes with it; answers what to type next.
-///
-/// # Errors
-/// When something does not start; nothing is left running then.
-pub async fn up(up: &Up) -> Result<String, Error> {
-    let run_id = format!("up-{}", jiff::Zoned::now().strftime("%Y%m%d-%H%M%S"));
-    let tools_dir = up.tools_dir.clone().map_or_else(starter::tools_dir, Ok)?;
-    let start = Start {
-        run_dir: up.state_dir.join(&run_id),
-        run_id,
-        owner: Owner::Keep,
-        bin_dir: starter::bin_dir()?,
-        tools_dir,
-        memory_budget_mib: up.memory_budget_mib,
-    };
-    let (mut child, announcement) = starter::start(&start).await?;
-    let mut spec = LeaseSpec::of(usize::from(up.clusters));
-    for cluster in &mut spec.clusters {
-        cluster.scheduler_config.clone_from(&up.scheduler_config);
-    }
-    let client = Client::connect(&announcement.socket).await?;
-    let lease = match client.lease_detached(&spec).await {
-        Ok(lease) => lease,
-        Err(error) => {
-            let _ = client.shutdown().await;
-            let _ = child.wait();
-            return Err(error);
-        }
-    };
-    let mut text = format!("run {} ({})\n", start.run_id, start.run_dir.display());
-    for cluster in &lease.clusters {
-        let total_ms = cluster.steps.last().map_or(0, |step| step.duration_ms);
-        let kubeconfig = cluster.kubeconfigs.get("admin").map_or(Path::new("?"), PathBuf::as_path);
-        line(
-            &mut text,
-            format_args!("  {}  ready after {total_ms} ms  {}", cluster.name, kubeconfig.display()),
-        );
-    }
-    text.push_str("next: cargo xtask kubectl -- get nodes; cargo xtask down\n");
-    Ok(text)
 }
 
 /// Ends a supervisor, or all that run.

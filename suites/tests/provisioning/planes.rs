@@ -13,16 +13,13 @@ use kube::api::{ListParams, PostParams};
 use kube::{Api, Client};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::json;
+use suites::block_on;
 
 use crate::traces;
 use crate::world::{World, idle_process};
 
 const TICK: Duration = Duration::from_millis(50);
 const CEILING: Duration = Duration::from_secs(60);
-
-fn run<F: Future<Output = anyhow::Result<()>>>(claim: F) -> anyhow::Result<()> {
-    tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(claim)
-}
 
 async fn client(cluster: &Cluster, identity: &str) -> anyhow::Result<Client> {
     let path = cluster.kubeconfigs.get(identity).with_context(|| format!("no kubeconfig {identity}"))?;
@@ -31,7 +28,7 @@ async fn client(cluster: &Cluster, identity: &str) -> anyhow::Result<Client> {
 
 /// Two control planes at once: settings as asked, probes removed, all processes running.
 pub fn ready_as_asked(label: &'static str) -> anyhow::Result<()> {
-    run(async {
+    block_on(async {
         let world = World::new(label, None, None).await?;
         let lease = world.client.lease(&LeaseSpec::of(2)).await?;
         for cluster in &lease.clusters {
@@ -58,7 +55,7 @@ pub fn ready_as_asked(label: &'static str) -> anyhow::Result<()> {
 
 /// Nothing of the run can be reached from outside the machine.
 pub fn loopback_only(label: &'static str) -> anyhow::Result<()> {
-    run(async {
+    block_on(async {
         let world = World::new(label, None, None).await?;
         let _lease = world.client.lease(&LeaseSpec::of(1)).await?;
         let listeners = traces::listeners(&world.run_id);
@@ -70,7 +67,7 @@ pub fn loopback_only(label: &'static str) -> anyhow::Result<()> {
 
 /// The real scheduler binds a Pod to a Node that kwok plays, and kwok makes it Running.
 pub fn binds_and_runs(label: &'static str) -> anyhow::Result<()> {
-    run(async {
+    block_on(async {
         let world = World::new(label, None, None).await?;
         let lease = world.client.lease(&LeaseSpec::of(1)).await?;
         let admin = client(&lease.clusters[0], "admin").await?;
@@ -111,7 +108,7 @@ async fn make_node(client: &Client, name: &str) -> anyhow::Result<()> {
 
 /// "node-creator has zero responsibility for Pods" (ADR-0023) is enforced by the apiserver.
 pub fn node_creator_rights(label: &'static str) -> anyhow::Result<()> {
-    run(async {
+    block_on(async {
         let world = World::new(label, None, None).await?;
         let lease = world.client.lease(&LeaseSpec::of(1)).await?;
         let node_creator = client(&lease.clusters[0], "node-creator").await?;
@@ -127,7 +124,7 @@ pub fn node_creator_rights(label: &'static str) -> anyhow::Result<()> {
 
 /// A component that does not start is told with the reason that it logged, and the lease is undone.
 pub fn wrong_flag(label: &'static str) -> anyhow::Result<()> {
-    run(async {
+    block_on(async {
         let world = World::new(label, None, None).await?;
         let mut spec = LeaseSpec::of(2);
         spec.clusters[1].extra_flags =
@@ -144,7 +141,7 @@ pub fn wrong_flag(label: &'static str) -> anyhow::Result<()> {
 
 /// Refused before anything starts.
 pub fn too_little_memory(label: &'static str) -> anyhow::Result<()> {
-    run(async {
+    block_on(async {
         let world = World::new(label, None, Some(3_000)).await?;
         let Err(error) = world.client.lease(&LeaseSpec::of(2)).await else { bail!("leased without memory") };
         ensure!(error.to_string().contains("of 3000 MiB"), "{error}");
@@ -156,7 +153,7 @@ pub fn too_little_memory(label: &'static str) -> anyhow::Result<()> {
 
 /// A caller that dies gives its control planes back.
 pub fn released_on_close(label: &'static str) -> anyhow::Result<()> {
-    run(async {
+    block_on(async {
         let world = World::new(label, None, None).await?;
         let other = harness::supervisor::Client::connect(&world.announcement.socket).await?;
         other.lease(&LeaseSpec::of(1)).await?;
@@ -176,7 +173,7 @@ pub fn released_on_close(label: &'static str) -> anyhow::Result<()> {
 
 /// A death that nobody asked for is reported; a restarted scheduler is the same one again.
 pub fn scheduler_verbs(label: &'static str) -> anyhow::Result<()> {
-    run(async {
+    block_on(async {
         let world = World::new(label, None, None).await?;
         let lease = world.client.lease(&LeaseSpec::of(1)).await?;
         let act = |verb| world.client.component(&lease.id, Some("kwok-cluster-0"), "kube-scheduler", verb);
@@ -200,7 +197,7 @@ pub fn scheduler_verbs(label: &'static str) -> anyhow::Result<()> {
 
 /// SIGSTOP and SIGCONT.
 pub fn apiserver_verbs(label: &'static str) -> anyhow::Result<()> {
-    run(async {
+    block_on(async {
         let world = World::new(label, None, None).await?;
         let lease = world.client.lease(&LeaseSpec::of(1)).await?;
         let act = |verb| world.client.component(&lease.id, Some("kwok-cluster-0"), "kube-apiserver", verb);
@@ -221,7 +218,7 @@ pub fn apiserver_verbs(label: &'static str) -> anyhow::Result<()> {
 
 /// A program is ready when its ready file is there; one that ends before is an error with its last words.
 pub fn spawned_programs(label: &'static str) -> anyhow::Result<()> {
-    run(async {
+    block_on(async {
         let world = World::new(label, None, None).await?;
         let lease = world.client.lease(&LeaseSpec::of(1)).await?;
         let script = |name: &str, text: &str| SpawnRequest {
@@ -251,7 +248,7 @@ pub fn spawned_programs(label: &'static str) -> anyhow::Result<()> {
 
 /// The hard way: the supervisor cannot do anything any more.
 pub fn supervisor_killed(label: &'static str) -> anyhow::Result<()> {
-    run(async {
+    block_on(async {
         let mut world = World::new(label, None, None).await?;
         let listeners = with_load(&world).await?;
         kill(world.child.id(), Signal::KILL)?;
@@ -261,7 +258,7 @@ pub fn supervisor_killed(label: &'static str) -> anyhow::Result<()> {
 
 /// The owner (xtask, nextest) is killed; the supervisor ends with it.
 pub fn owner_killed(label: &'static str) -> anyhow::Result<()> {
-    run(async {
+    block_on(async {
         let mut owner = idle_process()?;
         let mut world = World::new(label, Some(owner.id()), None).await?;
         let listeners = with_load(&world).await?;
@@ -273,7 +270,7 @@ pub fn owner_killed(label: &'static str) -> anyhow::Result<()> {
 
 /// In order.
 pub fn supervisor_terminated(label: &'static str) -> anyhow::Result<()> {
-    run(async {
+    block_on(async {
         let mut world = World::new(label, None, None).await?;
         let listeners = with_load(&world).await?;
         kill(world.child.id(), Signal::TERM)?;

@@ -1,0 +1,137 @@
+//! `e2e-supervisor up`: control planes that stay until `down`, on request with a profile's programs beside
+//! them.
+
+use std::fmt::Write;
+use std::path::{Path, PathBuf};
+
+use clap::Args;
+
+use crate::cluster::spec::{Lease, LeaseSpec};
+use crate::plan::{self, Plan};
+use crate::profile::{self, Loaded};
+use crate::record::RunDir;
+use crate::scenario::fleet::{self, Places};
+use crate::scenario::sampling::Scraper;
+use crate::scenario::{Failure, prepare};
+use crate::supervisor::starter::{self, Owner, Start};
+use crate::supervisor::{Client, Error};
+
+/// Options of `up`.
+#[derive(Args, Clone, Debug)]
+pub struct Up {
+    /// How many control planes [default: the profile's, or 1].
+    #[arg(long, value_parser = clap::value_parser!(u16).range(1..=64))]
+    pub clusters: Option<u16>,
+    /// Control planes as this profile has them: their number, scheduler configuration and tuning.
+    #[arg(long)]
+    pub profile: Option<String>,
+    /// Also the profile's autoscaler, node-creator and (idle) load-driver, and its machines.
+    #[arg(long, requires = "profile")]
+    pub with_fleet: bool,
+    /// Scheduler configuration: a path, or the name of a file in fixtures/scheduler [default: the
+    /// profile's, or most-allocated.yaml].
+    #[arg(long)]
+    pub scheduler_config: Option<PathBuf>,
+    /// Directory for the run directory.
+    #[arg(long, default_value = "target/e2e")]
+    pub state_dir: PathBuf,
+    /// Directory of the control-plane programs [default: the cache].
+    #[arg(long)]
+    pub tools_dir: Option<PathBuf>,
+    /// MiB that the control planes may take together [default: what is available].
+    #[arg(long)]
+    pub memory_budget_mib: Option<u64>,
+}
+
+/// A profile and what it would make.
+struct Chosen {
+    loaded: Loaded,
+    plan: Plan,
+}
+
+/// Starts a supervisor that stays, and control planes with it; answers what to type next.
+///
+/// # Errors
+/// When something does not start; nothing is left running then.
+pub async fn up(up: &Up) -> Result<String, Error> {
+    let chosen = choose(up)?;
+    let run_id = format!("up-{}", jiff::Zoned::now().strftime("%Y%m%d-%H%M%S"));
+    let tools_dir = up.tools_dir.clone().map_or_else(starter::tools_dir, Ok)?;
+    let start = Start {
+        run_dir: up.state_dir.join(&run_id),
+        run_id,
+        owner: Owner::Keep,
+        bin_dir: starter::bin_dir()?,
+        tools_dir,
+        memory_budget_mib: up.memory_budget_mib,
+    };
+    let (mut child, announcement) = starter::start(&start).await?;
+    let client = Client::connect(&announcement.socket).await?;
+    match fill_in(up, chosen.as_ref(), &start, &client).await {
+        Ok(lease) => Ok(describe(&start, &lease, up.with_fleet)),
+        Err(error) => {
+            let _ = client.shutdown().await;
+            let _ = child.wait();
+            Err(error)
+        }
+    }
+}
+
+fn choose(up: &Up) -> Result<Option<Chosen>, Error> {
+    let Some(name) = &up.profile else { return Ok(None) };
+    let mut overrides = Vec::new();
+    overrides.extend(up.clusters.map(|n| format!("clusters={n}")));
+    let loaded = profile::load(&profile::fixtures_dir(), name, &overrides)
+        .map_err(|e| Error::Usage(e.to_string()))?;
+    let plan = plan::derive(&loaded).map_err(|e| Error::Usage(e.to_string()))?;
+    Ok(Some(Chosen { loaded, plan }))
+}
+
+async fn fill_in(
+    up: &Up,
+    chosen: Option<&Chosen>,
+    start: &Start,
+    client: &Client,
+) -> Result<Lease, Error> {
+    let mut spec = match chosen {
+        Some(chosen) => prepare::lease_spec(&chosen.plan.profile),
+        None => LeaseSpec::of(usize::from(up.clusters.unwrap_or(1))),
+    };
+    if let Some(config) = &up.scheduler_config {
+        spec.clusters.iter_mut().for_each(|cluster| cluster.scheduler_config.clone_from(config));
+    }
+    let lease = client.lease_detached(&spec).await?;
+    if let Some(chosen) = chosen.filter(|_| up.with_fleet) {
+        start_fleet(chosen, start, client, &lease).await?;
+    }
+    Ok(lease)
+}
+
+async fn start_fleet(chosen: &Chosen, start: &Start, client: &Client, lease: &Lease) -> Result<(), Error> {
+    let root = start.run_dir.canonicalize().map_err(|e| Error::Environment(e.to_string()))?;
+    let dir = RunDir::new(root);
+    prepare::write(&dir, &chosen.loaded, &chosen.plan, &start.tools_dir)
+        .map_err(|e| Error::Environment(format!("{e:#}")))?;
+    let scratch = client.status().await?.scratch.join("scenario");
+    let places = Places { bin_dir: &start.bin_dir, dir: &dir, scratch };
+    let started = fleet::start(client, lease, &chosen.plan.profile, &places, &Scraper::idle()).await;
+    started.map(drop).map_err(|failure| match failure {
+        Failure::Usage(message) => Error::Usage(message),
+        other => Error::Environment(other.to_string()),
+    })
+}
+
+fn describe(start: &Start, lease: &Lease, with_fleet: bool) -> String {
+    let mut text = format!("run {} ({})\n", start.run_id, start.run_dir.display());
+    for cluster in &lease.clusters {
+        let total_ms = cluster.steps.last().map_or(0, |step| step.duration_ms);
+        let kubeconfig = cluster.kubeconfigs.get("admin").map_or(Path::new("?"), PathBuf::as_path);
+        writeln!(text, "  {}  ready after {total_ms} ms  {}", cluster.name, kubeconfig.display())
+            .expect("writing to a string must succeed");
+    }
+    if with_fleet {
+        text.push_str("  the autoscaler runs: what asks for one of its shapes gets machines\n");
+    }
+    text.push_str("next: cargo xtask kubectl -- get nodes; cargo xtask status; cargo xtask down\n");
+    text
+}
