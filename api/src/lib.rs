@@ -11,6 +11,7 @@ pub mod available_capacity;
 pub mod crds;
 pub mod inventory;
 pub mod penalty;
+pub mod quantity;
 /// The session's messages and service, generated from `proto/bigfleet.proto`.
 #[allow(missing_docs, clippy::all)]
 pub mod session {

@@ -4,7 +4,6 @@
 pub mod engine;
 pub mod operator;
 pub mod pod_requests;
-pub mod quantity;
 pub mod shard;
 
 pub use component::{apiserver, queue};

@@ -14,7 +14,6 @@ mod phase1;
 mod phase2;
 mod phase3;
 mod pool;
-pub mod quantity;
 pub mod rails;
 pub mod resources;
 mod spread;

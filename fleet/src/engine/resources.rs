@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::engine::quantity;
+use api::quantity::{Amount, ParseError};
 
 /// Amounts by resource name, in thousandths. A name that is absent counts as zero.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -17,7 +17,7 @@ pub enum Error {
         /// The resource.
         name: String,
         /// What is wrong with its amount.
-        error: quantity::Error,
+        error: ParseError,
     },
     /// Below zero.
     #[error("resource {name} is negative: {text}")]
@@ -37,12 +37,12 @@ impl Resources {
     pub fn parse(texts: &BTreeMap<String, String>) -> Result<Self, Error> {
         let mut amounts = BTreeMap::new();
         for (name, text) in texts {
-            let milli =
-                quantity::parse_milli(text).map_err(|error| Error::Quantity { name: name.clone(), error })?;
-            if milli < 0 {
+            let amount: Amount =
+                text.parse().map_err(|error| Error::Quantity { name: name.clone(), error })?;
+            if amount.is_negative() {
                 return Err(Error::Negative { name: name.clone(), text: text.clone() });
             }
-            amounts.insert(name.clone(), milli);
+            amounts.insert(name.clone(), amount.milli());
         }
         Ok(Self(amounts))
     }
@@ -104,8 +104,13 @@ impl Resources {
 
     /// Name to quantity text.
     pub fn to_texts(&self) -> BTreeMap<String, String> {
-        self.0.iter().map(|(name, &v)| (name.clone(), quantity::format_milli(v))).collect()
+        self.0.iter().map(|(name, &v)| (name.clone(), text(v))).collect()
     }
+}
+
+/// The shortest plain form: an integer, or thousandths with `m`.
+fn text(milli: i128) -> String {
+    if milli % 1000 == 0 { (milli / 1000).to_string() } else { format!("{milli}m") }
 }
 
 #[cfg(test)]

@@ -9,13 +9,13 @@ use std::sync::Arc;
 
 use api::capacity_request::{CapacityRequestSpec, CoLocation};
 use api::penalty;
+use api::quantity::{self, Amount, ParseError, Resources};
 use api::session::node_selector_requirement::Operator;
 use api::session::topology_spread::WhenUnsatisfiable;
 use api::session::{CapacityNeed, NodeSelectorRequirement, TopologySpread};
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 
-use crate::quantity::{self, Amount, ParseError, Resources};
 
 /// What needs are merged by, within one cluster.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

@@ -5,10 +5,9 @@ use std::path::Path;
 
 use anyhow::Context;
 use api::names;
+use api::quantity::Amount;
 use component::slim::Pod;
 use serde::Deserialize;
-
-use crate::quantity::Amount;
 
 /// Defaults by PriorityClass name, as read from `--priority-class-defaults`.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize)]

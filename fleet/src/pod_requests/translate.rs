@@ -5,13 +5,13 @@ use std::collections::BTreeMap;
 use api::CapacityRequest;
 use api::capacity_request::{CapacityRequestSpec, CoLocation, TopologySpread};
 use api::names;
+use api::quantity::{self, ParseError, Resources};
 use component::slim::{Container, Pod, PodSpec};
 use k8s_openapi::api::core::v1::NodeSelectorRequirement;
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
 
 use crate::pod_requests::penalties::{self, PenaltyDefaults};
-use crate::quantity::{self, ParseError, Resources};
 
 /// A Pod that cannot be translated.
 #[derive(Debug, thiserror::Error)]

@@ -5,7 +5,6 @@
 mod error;
 mod estimate;
 mod needs;
-pub mod quantity;
 mod render;
 mod seed;
 mod sizes;

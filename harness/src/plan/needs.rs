@@ -2,12 +2,12 @@
 
 use std::collections::BTreeMap;
 
+use api::quantity::Amount;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::Workload;
 use super::error::Refusal;
-use super::quantity::Amount;
 use crate::profile::{Archetype, Catalog, DemandWave, Profile, WhenUnsatisfiable, is_core};
 
 /// Demand of one profile fingerprint (or one gang) in one cluster.
@@ -45,7 +45,7 @@ pub fn allocatable(archetype: &Archetype, density: u32) -> BTreeMap<String, Stri
         .into_iter()
         .map(|(resource, amount)| {
             let scale = archetype.pods_per_node.is_some() || is_core(&resource);
-            (resource, amount.times(if scale { per_machine } else { 1 }).to_string())
+            (resource, (amount * u64::from(if scale { per_machine } else { 1 })).to_string())
         })
         .collect()
 }
@@ -56,9 +56,7 @@ fn largest_size(archetype: &Archetype) -> BTreeMap<String, Amount> {
     for (resource, quantity) in archetype.sizes.iter().flat_map(|s| &s.requests) {
         let amount = parse(quantity);
         let kept = largest.entry(resource.clone()).or_insert(amount);
-        if amount.thousandths() > kept.thousandths() {
-            *kept = amount;
-        }
+        *kept = amount.larger(*kept);
     }
     largest
 }
@@ -71,14 +69,14 @@ fn parse(quantity: &str) -> Amount {
 fn machines_exact(archetype: &Archetype, density: u32, pods: &BTreeMap<usize, u32>) -> f64 {
     let allocatable = allocatable(archetype, density);
     let ratio = |(resource, per_machine): (&String, &String)| {
-        let aggregate: u128 = pods
+        let aggregate: Amount = pods
             .iter()
             .filter_map(|(size, n)| {
                 let request = archetype.sizes[*size].requests.get(resource)?;
-                Some(parse(request).thousandths() * u128::from(*n))
+                Some(parse(request) * u64::from(*n))
             })
             .sum();
-        aggregate as f64 / parse(per_machine).thousandths() as f64
+        aggregate.milli() as f64 / parse(per_machine).milli() as f64
     };
     allocatable.iter().map(ratio).fold(0.0, f64::max)
 }

@@ -1,11 +1,12 @@
 //! Values that parse but make no sense.
 
+use api::quantity::Amount;
+
 use super::catalog::{Archetype, Catalog};
 use super::error::Problem;
 use super::keys;
 use super::ranges::Ranges;
 use super::types::Profile;
-use crate::plan::quantity::Amount;
 
 /// Problems of a profile on its catalog.
 pub fn profile(p: &Profile, catalog: &Catalog) -> Vec<Problem> {
@@ -226,9 +227,12 @@ fn archetype(path: &str, a: &Archetype, problems: &mut Vec<Problem>) {
             refuse(&format!("sizes[{i}].requests"), "is empty".into());
         }
         for (resource, quantity) in &size.requests {
-            if let Err(message) = quantity.parse::<Amount>() {
-                refuse(&format!("sizes[{i}].requests.{resource}"), message);
-            }
+            let problem = match quantity.parse::<Amount>() {
+                Ok(amount) if !amount.is_zero() && !amount.is_negative() => continue,
+                Ok(_) => format!("is {quantity}, but must be more than 0"),
+                Err(error) => error.to_string(),
+            };
+            refuse(&format!("sizes[{i}].requests.{resource}"), problem);
         }
     }
     if a.pods_per_node == Some(0) {

@@ -1,7 +1,8 @@
 //! Kubernetes quantities as exact integers.
 //!
-//! Demand is a sum over ten thousand requests: in floating point it would drift by a machine. Source of the
-//! grammar: Kubernetes API reference, `resource.Quantity`.
+//! Demand is a sum over ten thousand requests: in floating point it would drift by a machine. Sums and products
+//! stop at what an `i128` of billionths holds, some 10^29 units. Source of the grammar: Kubernetes API reference,
+//! `resource.Quantity`.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -42,6 +43,17 @@ impl Amount {
     /// The larger of two amounts, displayed in binary form if either was.
     pub fn larger(self, other: Self) -> Self {
         Self { nanos: self.nanos.max(other.nanos), binary: self.binary || other.binary }
+    }
+
+    /// Thousandths of the unit; finer fractions round away from zero, as in Kubernetes' `MilliValue`.
+    pub fn milli(self) -> i128 {
+        let finer = NANO / 1000;
+        self.nanos / finer + (self.nanos % finer).signum()
+    }
+
+    /// Whether the amount is below zero.
+    pub fn is_negative(self) -> bool {
+        self.nanos < 0
     }
 
     /// Whether the amount is zero.
@@ -127,7 +139,7 @@ impl Add for Amount {
     type Output = Self;
 
     fn add(self, other: Self) -> Self {
-        Self { nanos: self.nanos + other.nanos, binary: self.binary || other.binary }
+        Self { nanos: self.nanos.saturating_add(other.nanos), binary: self.binary || other.binary }
     }
 }
 
@@ -141,7 +153,7 @@ impl Mul<u64> for Amount {
     type Output = Self;
 
     fn mul(self, times: u64) -> Self {
-        Self { nanos: self.nanos * i128::from(times), binary: self.binary }
+        Self { nanos: self.nanos.saturating_mul(i128::from(times)), binary: self.binary }
     }
 }
 
@@ -215,6 +227,29 @@ mod tests {
         let sum: Amount = std::iter::repeat_n(tenth, 10_000).sum();
         assert_eq!(sum, Amount::from_units(1000));
         assert_eq!(tenth * 10_000, sum);
+    }
+
+    #[test]
+    fn thousandths_round_away_from_zero() {
+        let cases = [("2", 2000), ("250m", 250), ("1.5Gi", 1500 << 30), ("100n", 1), ("1500u", 2), ("-100n", -1)];
+        for (text, expected) in cases {
+            assert_eq!(text.parse::<Amount>().unwrap().milli(), expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn what_does_not_fit_is_refused_or_stops_at_the_end() {
+        let huge = "9".repeat(60);
+        assert!(huge.parse::<Amount>().unwrap_err().to_string().contains("too long"));
+        let large: Amount = "1e28".parse().unwrap();
+        assert_eq!(large * u64::MAX, large * u64::MAX + large);
+    }
+
+    #[test]
+    fn a_multiple_keeps_its_suffix_where_it_can() {
+        let times = |text: &str, n| (text.parse::<Amount>().unwrap() * n).to_string();
+        assert_eq!(times("400m", 100), "40");
+        assert_eq!(times("500Mi", 100), "50000Mi");
     }
 
     #[test]
