@@ -24,6 +24,8 @@ use crate::supervisor::process::Key;
 const VERSION: &str = "1";
 /// Lease id and cluster name of the processes that build a seed.
 const NAME: &str = "seed";
+/// A seed (some MiB) is built anew in seconds, so that old ones may go whether or not somebody uses them.
+const KEPT_FOR: Duration = Duration::from_secs(30 * 24 * 3600);
 /// Namespaces that the apiserver makes after it is ready.
 const NAMESPACES: [&str; 4] = ["default", "kube-system", "kube-public", "kube-node-lease"];
 
@@ -47,6 +49,7 @@ impl Provider {
         for key in self.table.running(Some(NAME)) {
             self.table.kill(&key).await?;
         }
+        forget_old(seeds);
         built.map(|()| seed)
     }
 
@@ -94,6 +97,19 @@ pub(super) fn copy(from: &Path, to: &Path) -> Result<(), Error> {
         }
     }
     Ok(())
+}
+
+/// Removes what was built long ago: every change of tools or fixtures leaves a seed behind. What cannot be
+/// removed stays.
+fn forget_old(seeds: &Path) {
+    for entry in std::fs::read_dir(seeds).into_iter().flatten().flatten() {
+        let modified = entry.metadata().and_then(|metadata| metadata.modified());
+        let age = modified.ok().and_then(|time| time.elapsed().ok());
+        if age.is_some_and(|age| age > KEPT_FOR) {
+            let path = entry.path();
+            let _ = if path.is_dir() { std::fs::remove_dir_all(path) } else { std::fs::remove_file(path) };
+        }
+    }
 }
 
 /// etcd warns about directories that others can read.
@@ -224,6 +240,18 @@ mod tests {
         let to = dir.path().join("to");
         copy(&from, &to).unwrap();
         assert!(to.join("member/wal/0.wal").is_file() && !to.join("member/wal/0.tmp").exists());
+    }
+
+    #[test]
+    fn old_seeds_go_and_new_ones_stay() {
+        let dir = tempfile::tempdir().unwrap();
+        for name in ["old", "new"] {
+            std::fs::create_dir_all(dir.path().join(name).join("member")).unwrap();
+        }
+        let long_ago = std::time::SystemTime::now() - KEPT_FOR - Duration::from_secs(60);
+        File::open(dir.path().join("old")).unwrap().set_modified(long_ago).unwrap();
+        forget_old(dir.path());
+        assert!(!dir.path().join("old").exists() && dir.path().join("new/member").exists());
     }
 
     #[test]
