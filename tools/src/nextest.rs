@@ -48,7 +48,7 @@ pub fn find(options: &Options) -> Result<Option<Nextest>, Error> {
     }))
 }
 
-/// Finds cargo-nextest, or downloads it (when a digest is pinned), or builds it (about 7 minutes on 2 cores, once).
+/// Finds cargo-nextest, or downloads it (when a digest is pinned), or builds it (minutes on 2 cores, once).
 ///
 /// # Errors
 /// [`Error`]; each says what is missing and what to do.
@@ -98,6 +98,12 @@ fn build(version: &str, staging: &Path, options: &Options) -> Result<(), Error> 
     let mut command = Command::new("cargo");
     command.args(["install", "cargo-nextest", "--locked", "--no-track", "--version", &format!("={version}")]);
     command.arg("--root").arg(staging.join("root")).arg("--target-dir").arg(staging.join("target"));
+    // Built for one machine that waits for it: without what updates and traces itself (all that the default features
+    // are), and without the release's long optimising.
+    command.arg("--no-default-features");
+    for (key, value) in [("OPT_LEVEL", "1"), ("LTO", "false"), ("CODEGEN_UNITS", "16"), ("DEBUG", "false")] {
+        command.env(format!("CARGO_PROFILE_RELEASE_{key}"), value);
+    }
     if options.offline {
         command.arg("--offline");
     }

@@ -52,17 +52,20 @@ pub fn clean(command: &mut Command) {
 
 /// Builds the programs that a run consists of, in one cargo call; tells their directory.
 pub fn build_bins() -> anyhow::Result<PathBuf> {
-    let mut command = cargo(&["build", "--package", "harness", "--package", "fleet", "--bins"]);
-    // A profile's name is its directory's, except for dev.
-    let dir = bin_dir()?;
-    if dir.ends_with("release") {
-        command.arg("--release");
-    }
-    let failed =
-        run_quietly(&mut command, "build the programs of the harness and the fleet", ProgressMode::Auto)
-            .context("cannot run cargo")?;
-    if let Some(output) = failed {
+    let label = "build the programs of the harness and the fleet";
+    let failed = run_quietly(&mut build_bins_command()?, label, ProgressMode::Auto);
+    if let Some(output) = failed.context("cannot run cargo")? {
         bail!("the programs do not build: `cargo build -p harness -p fleet --bins`\n{output}");
     }
-    Ok(dir)
+    bin_dir()
+}
+
+/// What [`build_bins`] runs.
+pub fn build_bins_command() -> anyhow::Result<Command> {
+    let mut command = cargo(&["build", "--package", "harness", "--package", "fleet", "--bins"]);
+    // A profile's name is its directory's, except for dev.
+    if bin_dir()?.ends_with("release") {
+        command.arg("--release");
+    }
+    Ok(command)
 }

@@ -101,7 +101,8 @@ impl Started {
         let runs = tempfile::tempdir().unwrap();
         let nextest = std::env::var_os("E2E_NEXTEST").map_or_else(|| "cargo-nextest".into(), PathBuf::from);
         let mut command = Command::new(nextest);
-        command.args(["nextest", "run", "--package", "suites"]);
+        // The whole workspace, as the test that is running: other choices of packages would be built anew.
+        command.args(["nextest", "run", "--workspace"]);
         // One that holds control planes for half a minute.
         command
             .args(["--filterset", "test(=default_qps::binds_50_pods_per_second_and_the_limiter_is_named)"]);
