@@ -145,6 +145,7 @@ fn samples() -> Vec<Sample> {
             busy_cpu_ms: at_s * 500,
             idle_cpu_ms: at_s * 1500,
             available_mib: 8_000,
+            yardstick_us: 100,
             ..HostSample::default()
         },
         processes: names

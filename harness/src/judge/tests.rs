@@ -54,6 +54,17 @@ fn the_sound_run_passes() {
 }
 
 #[test]
+fn a_host_that_gets_slower_is_told() {
+    let steady = broken(|_, _| {});
+    assert_eq!(steady.metrics["host_slowdown_p90"].value, Some(1.0));
+    let slower = broken(|_, evidence| {
+        let half = evidence.samples.len() / 2;
+        evidence.samples[half..].iter_mut().for_each(|s| s.host.yardstick_us = 150);
+    });
+    assert_eq!(slower.metrics["host_slowdown_p90"].value, Some(1.5));
+}
+
+#[test]
 fn a_removed_range_fails() {
     let summary = broken(|expect, _| expect.ranges.retain(|name, _| name != "fill_s"));
     assert_gate(&summary, "fill_s", Outcome::Unbounded);

@@ -32,6 +32,9 @@ pub struct HostSample {
     pub steal_cpu_ms: u64,
     /// Memory that can still be had, MiB.
     pub available_mib: u64,
+    /// CPU time that a fixed piece of work took, microseconds; 0: not taken.
+    #[serde(default)]
+    pub yardstick_us: u64,
 }
 
 /// One process.

@@ -6,6 +6,9 @@ use std::path::Path;
 use crate::record::Phase;
 use crate::summary::{Bound, Gate, Outcome, Summary, Verdict};
 
+/// Ratio of the host's slowest to its fastest from which it is said.
+const NOTABLE_SLOWDOWN: f64 = 1.25;
+
 /// Lines of the verdict, without colour, 100 columns at most unless a scheduler's message is longer.
 pub fn render(summary: &Summary, run_dir: &Path) -> String {
     let mut out = String::new();
@@ -116,6 +119,13 @@ fn resources(summary: &Summary, out: &mut String) {
         bottleneck(Phase::Soak),
         summary.memory_mib.peak
     );
+    let slowdown = summary.metrics.get("host_slowdown_p90").and_then(|m| m.value);
+    if let Some(slowdown) = slowdown.filter(|x| *x >= NOTABLE_SLOWDOWN) {
+        let _ = writeln!(
+            out,
+            "  host: its cores took up to {slowdown:.1} times as long for the same work; compare runs with care"
+        );
+    }
 }
 
 fn stuck(summary: &Summary, out: &mut String) {

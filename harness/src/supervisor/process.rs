@@ -161,6 +161,7 @@ impl Table {
         let err = log.try_clone().map_err(|e| internal(format!("cloning a log file handle: {e}")))?;
         let mut command = tokio::process::Command::new(&self.settings.shim);
         command
+            .arg("--batch")
             .arg(std::process::id().to_string())
             .args(&plan.argv)
             .env_clear()
