@@ -1,12 +1,12 @@
-//! `e2e-shim [--batch] PARENT-PID CMD [ARG]...`: runs CMD so that it dies with the process PARENT-PID.
+//! `e2e-shim [--batch NICE] PARENT-PID CMD [ARG]...`: runs CMD so that it dies with the process PARENT-PID.
 //!
 //! The parent-death signal is set by the child on itself, because setting it between fork and exec would
 //! need `unsafe`; it survives exec. The check of the parent closes the race with a parent that died before
 //! the signal was set. The signal fires when the *thread* that forked ends: start this only from a thread
 //! that lives as long as its process.
 //!
-//! `--batch` puts CMD into the scheduling class SCHED_BATCH (sched(7)): it gets its turn no less, but does not
-//! interrupt others when it wakes up. Thirty programs on two cores otherwise spend a quarter of their time on
+//! `--batch` puts CMD into the scheduling class SCHED_BATCH (sched(7)), NICE steps behind this process: it does
+//! not interrupt others when it wakes up. Thirty programs on two cores otherwise spend a quarter of their time on
 //! being switched and on cold caches (docs/performance.md). Done by util-linux' `chrt`, where there is one,
 //! because the call needs `unsafe`.
 
@@ -14,7 +14,9 @@ use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Command, ExitCode};
 
-use rustix::process::{Signal, getppid, set_parent_process_death_signal};
+use rustix::process::{
+    Signal, getppid, getpriority_process, set_parent_process_death_signal, setpriority_process,
+};
 
 /// Exit code when the parent was gone already or the signal could not be set (`EX_SOFTWARE`).
 const NO_PARENT: u8 = 70;
@@ -25,10 +27,10 @@ const USAGE: u8 = 2;
 
 fn main() -> ExitCode {
     let mut args = std::env::args_os().skip(1).peekable();
-    let batch = args.next_if(|arg| arg == "--batch").is_some();
+    let batch = args.next_if(|arg| arg == "--batch").and_then(|_| args.next()?.to_str()?.parse::<i32>().ok());
     let parent = args.next().and_then(|text| text.to_str()?.parse::<i32>().ok());
     let (Some(parent), Some(program)) = (parent, args.next()) else {
-        eprintln!("Error: usage: e2e-shim [--batch] PARENT-PID CMD [ARG]...");
+        eprintln!("Error: usage: e2e-shim [--batch NICE] PARENT-PID CMD [ARG]...");
         return ExitCode::from(USAGE);
     };
     if let Err(error) = set_parent_process_death_signal(Some(Signal::KILL)) {
@@ -40,7 +42,9 @@ fn main() -> ExitCode {
         return ExitCode::from(NO_PARENT);
     }
     let args: Vec<_> = args.collect();
-    if batch && Path::new(&program).exists() {
+    if let Some(nice) = batch.filter(|_| Path::new(&program).exists()) {
+        let now = getpriority_process(None).unwrap_or_default();
+        let _ = setpriority_process(None, now + nice);
         // Comes back only where there is no chrt; then the program runs as everything else does.
         let _ = Command::new("chrt").args(["--batch", "0"]).arg(&program).args(&args).exec();
     }

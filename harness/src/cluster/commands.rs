@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use super::certs::Pair;
 use super::spec::ClusterSpec;
-use crate::supervisor::process::Plan;
+use crate::supervisor::process::{BEHIND_THE_APISERVER, Plan};
 
 /// Component names, as in log files, verbs and metrics.
 pub const ETCD: &str = "etcd";
@@ -68,6 +68,7 @@ impl Layout {
         Plan {
             argv,
             env: env.iter().map(|(k, v)| ((*k).to_owned(), v.clone())).collect(),
+            nice: if [ETCD, APISERVER].contains(&name) { 0 } else { BEHIND_THE_APISERVER },
             log_file: self.logs.join(format!("{name}.log")),
             may_finish: false,
             ready_file: None,

@@ -147,6 +147,9 @@ fn scheduling(evidence: &Evidence, metrics: &mut Metrics) {
     let per_pod = attempts("unschedulable").zip(attempts("scheduled").filter(|n| *n > 0.0));
     let per_pod = per_pod.map(|(failed, scheduled)| failed / scheduled);
     metrics.put("failed_attempts_per_pod", "attempts/Pod", per_pod, "scheduler attempts over the whole run");
+    let cut_off = total(evidence, "kube-apiserver", "apiserver_terminated_watchers_total");
+    let note = "by a starved apiserver; each may list everything anew";
+    metrics.put("watchers_cut_off", "watchers", cut_off, note);
     for component in ["load-driver", "node-creator", "operator", "unschedulable-pod-controller"] {
         let waited = total(evidence, component, "rest_client_rate_limiter_duration_seconds_sum");
         let name = format!("throttled_{}_s", component.replace('-', "_"));

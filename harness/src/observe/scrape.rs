@@ -9,11 +9,12 @@ use crate::observe::prometheus::{self, Series};
 use crate::record::Scrape;
 
 /// Names of control-plane series worth keeping: an apiserver has tens of thousands.
-const CONTROL_PLANE: [&str; 10] = [
+const CONTROL_PLANE: [&str; 11] = [
     "apiserver_request_total",
     "apiserver_flowcontrol_rejected_requests_total",
     "apiserver_flowcontrol_dispatched_requests_total",
     "apiserver_storage_objects",
+    "apiserver_terminated_watchers_total",
     "scheduler_schedule_attempts_total",
     "scheduler_pending_pods",
     "scheduler_preemption_attempts_total",

@@ -230,24 +230,26 @@ impl Plan {
 }
 
 impl ClusterPlan {
-    /// Indices into `workloads` such that archetypes appear in proportion: after any share of the objects,
-    /// each archetype has about that share of its Pods.
+    /// Indices into `workloads`. First the archetypes that spread, one after the other: between two multiples of
+    /// the zones' number machines are uneven, so that some of their Pods must wait for the next machine, and
+    /// the wait is as long as it takes to declare a machine's worth of that archetype (in proportion it took
+    /// minutes, and made 93 % of all failed attempts). Then the others in proportion: after any share of the
+    /// objects, each archetype has about that share of its Pods.
     pub fn fill_order(&self) -> Vec<usize> {
         let mut totals = BTreeMap::<&str, u32>::new();
         for w in &self.workloads {
             *totals.entry(&w.archetype).or_default() += w.replicas;
         }
         let mut before = BTreeMap::<&str, u32>::new();
-        let mut keyed: Vec<(f64, usize)> = Vec::with_capacity(self.workloads.len());
+        let mut keyed: Vec<(bool, &str, f64, usize)> = Vec::with_capacity(self.workloads.len());
         for (i, w) in self.workloads.iter().enumerate() {
             let sum = before.entry(&w.archetype).or_default();
-            keyed.push((
-                (f64::from(*sum) + f64::from(w.replicas) / 2.0) / f64::from(totals[w.archetype.as_str()]),
-                i,
-            ));
+            let share =
+                (f64::from(*sum) + f64::from(w.replicas) / 2.0) / f64::from(totals[w.archetype.as_str()]);
+            keyed.push((!w.spread, if w.spread { &w.archetype } else { "" }, share, i));
             *sum += w.replicas;
         }
-        keyed.sort_by(|a, b| a.0.total_cmp(&b.0).then(a.1.cmp(&b.1)));
-        keyed.into_iter().map(|(_, i)| i).collect()
+        keyed.sort_by(|a, b| (a.0, a.1).cmp(&(b.0, b.1)).then(a.2.total_cmp(&b.2)).then(a.3.cmp(&b.3)));
+        keyed.into_iter().map(|(_, _, _, i)| i).collect()
     }
 }

@@ -139,13 +139,19 @@ fn machines_hold_exactly_density_pods_and_zones_are_balanced() {
 }
 
 #[test]
-fn the_fill_interleaves_archetypes() {
+fn the_fill_begins_with_what_spreads_and_interleaves_the_rest() {
     let plan = plan_of("dev-500", &[]).unwrap();
     let cluster = &plan.clusters[0];
     let order = cluster.fill_order();
     assert_eq!(order.iter().collect::<BTreeSet<_>>().len(), cluster.workloads.len());
-    let half: Vec<&Workload> = order[..order.len() / 2].iter().map(|i| &cluster.workloads[*i]).collect();
-    for archetype in ["tiny-stateless", "cpu-service", "cpu-batch"] {
+    let order: Vec<&Workload> = order.iter().map(|i| &cluster.workloads[*i]).collect();
+    let mut first: Vec<&str> = order.iter().take_while(|w| w.spread).map(|w| &*w.archetype).collect();
+    let rest = &order[first.len()..];
+    first.dedup();
+    assert_eq!(first, ["cpu-service", "critical-realtime"]);
+    assert!(rest.iter().all(|w| !w.spread));
+    let half = &rest[..rest.len() / 2];
+    for archetype in ["tiny-stateless", "cpu-batch", "stateful-db"] {
         let all: u32 =
             cluster.workloads.iter().filter(|w| w.archetype == archetype).map(|w| w.replicas).sum();
         let so_far: u32 = half.iter().filter(|w| w.archetype == archetype).map(|w| w.replicas).sum();
