@@ -231,7 +231,8 @@ mod tests {
 
     #[test]
     fn thousandths_round_away_from_zero() {
-        let cases = [("2", 2000), ("250m", 250), ("1.5Gi", 1500 << 30), ("100n", 1), ("1500u", 2), ("-100n", -1)];
+        let cases =
+            [("2", 2000), ("250m", 250), ("1.5Gi", 1500 << 30), ("100n", 1), ("1500u", 2), ("-100n", -1)];
         for (text, expected) in cases {
             assert_eq!(text.parse::<Amount>().unwrap().milli(), expected, "{text}");
         }

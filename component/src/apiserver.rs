@@ -26,7 +26,12 @@ where
 ///
 /// # Errors
 /// As the apiserver or the connection has it.
-pub async fn patch<K>(client: &Client, namespace: Option<&str>, name: &str, patch: &Value) -> Result<(), Error>
+pub async fn patch<K>(
+    client: &Client,
+    namespace: Option<&str>,
+    name: &str,
+    patch: &Value,
+) -> Result<(), Error>
 where
     K: Resource<DynamicType = ()>,
 {

@@ -81,18 +81,13 @@ fn choose(up: &Up) -> Result<Option<Chosen>, Error> {
     let Some(name) = &up.profile else { return Ok(None) };
     let mut overrides = Vec::new();
     overrides.extend(up.clusters.map(|n| format!("clusters={n}")));
-    let loaded = profile::load(&profile::fixtures_dir(), name, &overrides)
-        .map_err(|e| Error::Usage(e.to_string()))?;
+    let loaded =
+        profile::load(&profile::fixtures_dir(), name, &overrides).map_err(|e| Error::Usage(e.to_string()))?;
     let plan = plan::derive(&loaded).map_err(|e| Error::Usage(e.to_string()))?;
     Ok(Some(Chosen { loaded, plan }))
 }
 
-async fn fill_in(
-    up: &Up,
-    chosen: Option<&Chosen>,
-    start: &Start,
-    client: &Client,
-) -> Result<Lease, Error> {
+async fn fill_in(up: &Up, chosen: Option<&Chosen>, start: &Start, client: &Client) -> Result<Lease, Error> {
     let mut spec = match chosen {
         Some(chosen) => prepare::lease_spec(&chosen.plan.profile),
         None => LeaseSpec::of(usize::from(up.clusters.unwrap_or(1))),

@@ -59,8 +59,7 @@ fn an_operator_killed_in_the_ramp_voids_the_run_and_is_named() {
 fn churn_without_controllers_loses_demand() {
     let runs = tempfile::tempdir().unwrap();
     // It never becomes quiet, so there is no use in waiting long for that.
-    let bare =
-        ["workloads=bare", "loadDriver.bareTopUp=false", "churnPerMinute=1.0", "phases.quiesce=10s"];
+    let bare = ["workloads=bare", "loadDriver.bareTopUp=false", "churnPerMinute=1.0", "phases.quiesce=10s"];
     let args: Vec<&str> = bare.iter().flat_map(|set| ["--set", set]).collect();
     let run = Run::finished(runs.path(), &args);
     assert_ne!(run.exit_code, 0, "{}", run.output);

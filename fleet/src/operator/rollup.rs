@@ -16,7 +16,6 @@ use api::session::{CapacityNeed, NodeSelectorRequirement, TopologySpread};
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 
-
 /// What needs are merged by, within one cluster.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Key {

@@ -57,8 +57,7 @@ fn a_pod_is_followed_from_birth_to_end() {
     ledger.request_deleted(10, "cr-a");
     assert_eq!(ledger.counts(), Counts { created: 1, ..Counts::default() });
     let record = ledger.pods().next().unwrap();
-    let stamps =
-        [record.marked_us, record.request_us, record.acked_us, record.bound_us, record.running_us];
+    let stamps = [record.marked_us, record.request_us, record.acked_us, record.bound_us, record.running_us];
     assert_eq!(stamps, [Some(1), Some(4), Some(5), Some(6), Some(7)]);
     assert_eq!((record.marks, record.deleting_us, record.gone_us), (2, Some(8), Some(9)));
 }
