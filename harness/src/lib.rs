@@ -8,6 +8,7 @@ pub mod load_driver;
 pub mod node_creator;
 pub mod observe;
 pub mod plan;
+pub mod pod_shim;
 pub mod profile;
 pub mod record;
 pub mod scenario;
