@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use crate::judge::Error;
 use crate::plan::Plan;
-use crate::profile::{Ranges, Slo};
+use crate::profile::{Ranges, Scheduler, Slo};
 use crate::record::RunDir;
 use crate::summary::Bound;
 
@@ -23,6 +23,8 @@ pub struct Expect {
     pub pods_per_cluster: u64,
     /// Machines by Need.
     pub needs: Vec<ExpectedNeed>,
+    /// Who binds Pods.
+    pub scheduler: Scheduler,
     /// Whether Pods are churned during the soak.
     pub has_churn: bool,
     /// Whether demand swings during the soak.
@@ -74,6 +76,7 @@ impl Expect {
             clusters: plan.clusters.iter().map(|c| c.name.clone()).collect(),
             pods_per_cluster: u64::from(profile.pods_per_cluster),
             needs: needs(plan),
+            scheduler: profile.harness.scheduler,
             has_churn: profile.churn_per_minute > 0.0,
             has_wave: profile.demand_wave.is_some(),
             slos: slos(&profile.slo),
@@ -82,6 +85,16 @@ impl Expect {
                 .iter()
                 .map(|(name, range)| (name.clone(), Bound { min: range.min, max: range.max }))
                 .collect(),
+        }
+    }
+
+    /// Why a metric says nothing about this run; `None` if it does.
+    pub fn inapplicable(&self, metric: &str) -> Option<&'static str> {
+        match (self.scheduler, metric) {
+            (Scheduler::PodShim, "failed_attempts_per_pod") => {
+                Some("pod-shim binds the Pods, and no kube-scheduler runs whose attempts could be counted")
+            }
+            _ => None,
         }
     }
 

@@ -54,7 +54,9 @@ fn gate(expect: &Expect, name: &str, metric: Option<&Metric>) -> Gate {
     let range = expect.ranges.get(name).copied().filter(|b| !b.is_empty());
     let value = metric.and_then(|m| m.value);
     let bounds: Vec<Bound> = slo.into_iter().chain(range).collect();
+    let inapplicable = expect.inapplicable(name);
     let outcome = match value {
+        _ if inapplicable.is_some() => Outcome::NotApplicable,
         None => Outcome::Unmeasured,
         Some(_) if metric.is_some_and(|m| m.saturated) => Outcome::Saturated,
         Some(_) if bounds.is_empty() => Outcome::Unbounded,
@@ -62,12 +64,14 @@ fn gate(expect: &Expect, name: &str, metric: Option<&Metric>) -> Gate {
         Some(_) => Outcome::Fail,
     };
     let unit = metric.map_or_else(String::new, |m| m.unit.clone());
-    Gate { metric: name.to_owned(), value, unit, slo, range, outcome }
+    let note = inapplicable.unwrap_or_default().to_owned();
+    Gate { metric: name.to_owned(), value, unit, slo, range, outcome, note }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::profile::Scheduler;
 
     fn outcome(slo: Option<Bound>, range: Option<Bound>, metric: Option<Metric>) -> Outcome {
         let mut expect = Expect::default();
@@ -88,6 +92,19 @@ mod tests {
         assert_eq!(outcome(slo, range, value(0.5)), Outcome::Fail);
         assert_eq!(outcome(slo, None, value(31.0)), Outcome::Fail);
         assert_eq!(outcome(slo, None, value(f64::NAN)), Outcome::Fail);
+    }
+
+    #[test]
+    fn a_gate_that_does_not_apply_says_why_and_is_no_pass() {
+        let name = "failed_attempts_per_pod";
+        let expect = Expect { scheduler: Scheduler::PodShim, ..Expect::default() };
+        for metric in [None, value(1.0)] {
+            let gate = gate(&expect, name, metric.as_ref());
+            assert_eq!(gate.outcome, Outcome::NotApplicable);
+            assert!(gate.note.contains("pod-shim"), "{}", gate.note);
+        }
+        assert_eq!(gate(&expect, "bound_ratio", None).outcome, Outcome::Unmeasured);
+        assert_eq!(gate(&Expect::default(), name, None).outcome, Outcome::Unmeasured);
     }
 
     #[test]

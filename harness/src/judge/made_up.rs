@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use crate::judge::expect::ExpectedNeed;
 use crate::judge::{Evidence, Expect};
+use crate::profile::Scheduler;
 use crate::record::event::End;
 use crate::record::{
     Event, HostSample, NodeRecord, Phase, PodRecord, ProcessSample, Sample, Scrape, Stamped,
@@ -48,6 +49,7 @@ pub fn expect() -> Expect {
         clusters: vec![CLUSTER.into()],
         pods_per_cluster: 4,
         needs: vec![need],
+        scheduler: Scheduler::KubeScheduler,
         has_churn: true,
         has_wave: false,
         slos: named(&slo),

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use crate::judge::latency::{Latencies, NodeIndex, born_in, needed_new_capacity};
 use crate::judge::{Evidence, Expect, cpu, packing};
 use crate::observe::prometheus::{Buckets, Quantile, Series, label, sum};
+use crate::profile::Scheduler;
 use crate::record::{Event, Phase, PodRecord};
 use crate::summary::Metric;
 
@@ -14,7 +15,7 @@ pub fn all(expect: &Expect, evidence: &Evidence) -> BTreeMap<String, Metric> {
     fill(expect, evidence, &mut metrics);
     soak(evidence, &mut metrics);
     fleet(evidence, &mut metrics);
-    scheduling(evidence, &mut metrics);
+    scheduling(expect, evidence, &mut metrics);
     resources(evidence, &mut metrics);
     metrics.put("ledger_mismatch_pods", "Pods", ledger_mismatch(expect, evidence), "");
     metrics.put("machines_over_plan", "machines", machines_over_plan(expect, evidence), "");
@@ -133,7 +134,7 @@ fn fleet(evidence: &Evidence, metrics: &mut Metrics) {
     }
 }
 
-fn scheduling(evidence: &Evidence, metrics: &mut Metrics) {
+fn scheduling(expect: &Expect, evidence: &Evidence, metrics: &mut Metrics) {
     let attempts = |result: &'static str| {
         let read = |s: &Series| {
             sum(s, "scheduler_schedule_attempts_total", |key| label(key, "result") == Some(result))
@@ -146,11 +147,19 @@ fn scheduling(evidence: &Evidence, metrics: &mut Metrics) {
     };
     let per_pod = attempts("unschedulable").zip(attempts("scheduled").filter(|n| *n > 0.0));
     let per_pod = per_pod.map(|(failed, scheduled)| failed / scheduled);
-    metrics.put("failed_attempts_per_pod", "attempts/Pod", per_pod, "scheduler attempts over the whole run");
+    let name = "failed_attempts_per_pod";
+    match expect.inapplicable(name) {
+        Some(reason) => metrics.put(name, "attempts/Pod", None, reason),
+        None => metrics.put(name, "attempts/Pod", per_pod, "scheduler attempts over the whole run"),
+    }
     let cut_off = total(evidence, "kube-apiserver", "apiserver_terminated_watchers_total");
     let note = "by a starved apiserver; each may list everything anew";
     metrics.put("watchers_cut_off", "watchers", cut_off, note);
-    for component in ["load-driver", "node-creator", "operator", "unschedulable-pod-controller"] {
+    let node_maker = match expect.scheduler {
+        Scheduler::KubeScheduler => "node-creator",
+        Scheduler::PodShim => "pod-shim",
+    };
+    for component in ["load-driver", node_maker, "operator", "unschedulable-pod-controller"] {
         let waited = total(evidence, component, "rest_client_rate_limiter_duration_seconds_sum");
         let name = format!("throttled_{}_s", component.replace('-', "_"));
         metrics.put(&name, "s", waited, "time that requests waited for the client's own limiter");

@@ -115,6 +115,8 @@ fn verdict(
             evidence.end_reason.clone().unwrap_or_else(|| "a phase missed its goal".into()),
         );
     }
+    let (inapplicable, gates): (Vec<_>, Vec<_>) =
+        gates.iter().partition(|g| g.outcome == Outcome::NotApplicable);
     let failed: Vec<_> = gates.iter().filter(|g| g.outcome != Outcome::Pass).collect();
     if let Some(first) = failed.first() {
         let names: Vec<_> = failed.iter().map(|g| g.metric.as_str()).collect();
@@ -130,7 +132,12 @@ fn verdict(
             ),
         );
     }
-    (Verdict::Pass, format!("valid, and all {} gates passed", gates.len()))
+    let mut reason = format!("valid, and all {} gates passed", gates.len());
+    if !inapplicable.is_empty() {
+        let names: Vec<_> = inapplicable.iter().map(|g| g.metric.as_str()).collect();
+        reason = format!("{reason} that apply; not applicable: {}", names.join(", "));
+    }
+    (Verdict::Pass, reason)
 }
 
 fn pod_accounts(expect: &Expect, evidence: &Evidence) -> BTreeMap<String, PodAccount> {

@@ -2,6 +2,7 @@
 
 use crate::judge::made_up::{CLUSTER, events, evidence, expect, scrapes};
 use crate::judge::{Evidence, Expect, weigh};
+use crate::profile::Scheduler;
 use crate::record::event::End;
 use crate::record::{Event, Phase, Stamped};
 use crate::summary::{Outcome, Summary, Verdict};
@@ -85,6 +86,26 @@ fn an_unmeasured_metric_fails() {
     let summary =
         broken(|_, evidence| drop(evidence.scrapes.remove(&("kube-scheduler".into(), Some(CLUSTER.into())))));
     assert_gate(&summary, "failed_attempts_per_pod", Outcome::Unmeasured);
+}
+
+#[test]
+fn without_a_scheduler_its_gate_does_not_apply_and_all_others_do() {
+    let shim = |expect: &mut Expect, evidence: &mut Evidence| {
+        expect.scheduler = Scheduler::PodShim;
+        evidence.scrapes.remove(&("kube-scheduler".into(), Some(CLUSTER.into())));
+    };
+    let summary = broken(shim);
+    assert_eq!(summary.verdict, Verdict::Pass, "{}", summary.reason);
+    assert!(summary.reason.ends_with("not applicable: failed_attempts_per_pod"), "{}", summary.reason);
+    assert!(summary.metrics["failed_attempts_per_pod"].note.contains("no kube-scheduler runs"));
+    assert!(!summary.metrics.contains_key("throttled_node_creator_s"), "it does not run");
+    let screen = crate::summary::screen::render(&summary, std::path::Path::new("run"));
+    assert!(screen.contains("- failed_attempts_per_pod          does not apply: pod-shim"), "{screen}");
+    let late = broken(|expect, evidence| {
+        shim(expect, evidence);
+        evidence.pods[4].bound_us = Some(evidence.pods[4].created_us + 31_000_000);
+    });
+    assert_eq!(late.verdict, Verdict::Fail, "{}", late.reason);
 }
 
 #[test]

@@ -63,7 +63,7 @@ pub struct Profile {
     /// Knobs of the unschedulable-pod-controller.
     #[serde(default)]
     pub unschedulable_pod_controller: UnschedulablePodController,
-    /// Knobs of node-creator.
+    /// Knobs of node-creator, or of pod-shim where that stands in for it.
     #[serde(default)]
     pub node_creator: NodeCreator,
     /// Knobs of load-driver.
@@ -93,7 +93,8 @@ impl Profile {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct Harness {
-    /// The real scheduler, or the legacy binder kept for contrast.
+    /// Who binds Pods: `kube-scheduler`, or `pod-shim`, the legacy first-fit binder kept as the contrast. With
+    /// pod-shim neither kube-scheduler nor node-creator runs, and `nodeCreator`'s knobs are pod-shim's.
     pub scheduler: Scheduler,
     /// File under `fixtures/scheduler`.
     pub scheduler_config: String,
@@ -106,10 +107,11 @@ impl Default for Harness {
 }
 
 /// Who binds Pods.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 #[allow(missing_docs)]
 pub enum Scheduler {
+    #[default]
     KubeScheduler,
     PodShim,
 }

@@ -33,14 +33,16 @@ fn gates(summary: &Summary, out: &mut String) {
         let more = if gate.outcome == Outcome::Saturated { "> " } else { "" };
         let bound = |b: Option<_>| b.map_or_else(String::new, bound_text);
         let outcome = serde_json::to_value(gate.outcome).unwrap_or_default();
+        let separator = if gate.note.is_empty() { "" } else { ": " };
         let _ = writeln!(
             out,
-            "| {} | {more}{value} {} | {} | {} | {} |",
+            "| {} | {more}{value} {} | {} | {} | {}{separator}{} |",
             gate.metric,
             gate.unit,
             bound(gate.slo),
             bound(gate.range),
-            outcome.as_str().unwrap_or_default()
+            outcome.as_str().unwrap_or_default(),
+            cell(&gate.note)
         );
     }
 }

@@ -145,6 +145,9 @@ pub struct Gate {
     pub range: Option<Bound>,
     /// What came out.
     pub outcome: Outcome,
+    /// Why it does not apply.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub note: String,
 }
 
 /// What a value has to keep; both ends belong to it.
@@ -194,6 +197,8 @@ pub enum Outcome {
     Saturated,
     /// Neither an objective nor a range: fails.
     Unbounded,
+    /// Says nothing about this kind of run (see the note): neither passes nor fails.
+    NotApplicable,
 }
 
 /// Pods of one cluster: created = bound + pending + deleted.

@@ -46,6 +46,9 @@ pub fn render(summary: &Summary, run_dir: &Path) -> String {
 
 /// One gate on one line.
 pub fn gate_line(gate: &Gate) -> String {
+    if gate.outcome == Outcome::NotApplicable {
+        return format!("- {:<32} does not apply: {}", gate.metric, gate.note);
+    }
     let mark = if gate.outcome == Outcome::Pass { "+" } else { "x" };
     let value = match (gate.outcome, gate.value) {
         (Outcome::Saturated, Some(value)) => format!("> {}", number(value)),
