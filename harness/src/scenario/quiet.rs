@@ -1,5 +1,6 @@
 //! Waiting for a fleet to be quiet: what is declared, lives, is requested, is bound and runs.
 
+use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
@@ -39,30 +40,22 @@ pub async fn wait(
     ceiling: Duration,
 ) -> anyhow::Result<bool> {
     let started = Instant::now();
-    let mut points: Vec<Vec<Event>> = Vec::new();
+    let mut looks = Looks::default();
     let mut machines = Machines { last: (0, 0), since: Instant::now() };
     loop {
         let (quiet, look) = look(observer, phase).await?;
         let machines_note = machines.look(observer);
         let machines_quiet =
             still.machines_unchanged.is_none_or(|least| machines.are_still(still.machines, least));
-        if !quiet || !machines_quiet {
-            points.clear();
-        }
-        points.push(look);
+        let enough = looks.add(quiet && machines_quiet, look);
         progress.update(observer.totals(), &machines_note);
-        let enough = quiet && machines_quiet && points.len() >= IN_A_ROW;
-        let late = started.elapsed() >= ceiling && points.len() >= IN_A_ROW.min(1);
-        if enough || late {
-            if !enough {
-                // What was seen last is evidence, too: the judge needs three looks.
-                for _ in points.len()..IN_A_ROW {
-                    tokio::time::sleep(BETWEEN).await;
-                    points.push(self::look(observer, phase).await?.1);
-                }
+        if enough || started.elapsed() >= ceiling {
+            // What was seen last is evidence, too: the judge needs three looks.
+            while looks.last.len() < IN_A_ROW {
+                tokio::time::sleep(BETWEEN).await;
+                looks.add(false, self::look(observer, phase).await?.1);
             }
-            let from = points.len() - IN_A_ROW;
-            points.drain(from..).flatten().for_each(|event| recorder.record(event));
+            looks.last.into_iter().flatten().for_each(|event| recorder.record(event));
             if !enough {
                 recorder.note(format!("not quiet after {} s: {machines_note}", ceiling.as_secs()));
             }
@@ -96,6 +89,25 @@ async fn look(observer: &Observer, phase: Phase) -> anyhow::Result<(bool, Vec<Ev
     Ok((quiet, points))
 }
 
+/// The last looks, and how many of them in a row found everything quiet.
+#[derive(Default)]
+struct Looks {
+    last: VecDeque<Vec<Event>>,
+    quiet_in_a_row: usize,
+}
+
+impl Looks {
+    /// Takes in a look; returns whether enough in a row were quiet. One that was not is no part of a row.
+    fn add(&mut self, quiet: bool, points: Vec<Event>) -> bool {
+        self.quiet_in_a_row = if quiet { self.quiet_in_a_row + 1 } else { 0 };
+        self.last.push_back(points);
+        if self.last.len() > IN_A_ROW {
+            self.last.pop_front();
+        }
+        self.quiet_in_a_row >= IN_A_ROW
+    }
+}
+
 struct Machines {
     last: (u64, u64),
     since: Instant,
@@ -116,5 +128,23 @@ impl Machines {
 
     fn are_still(&self, planned: u64, unchanged: Duration) -> bool {
         self.last.1 == 0 && (self.last.0 == planned || self.since.elapsed() >= unchanged)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_look_that_was_not_quiet_is_none_of_the_three() {
+        let mut looks = Looks::default();
+        let mut add = |quiet: bool, text: &str| looks.add(quiet, vec![Event::Note { text: text.into() }]);
+        assert!(!add(false, "moving"));
+        assert!(!add(true, "1"));
+        assert!(!add(true, "2"));
+        assert!(add(true, "3"));
+        let kept: Vec<Event> = looks.last.into_iter().flatten().collect();
+        let expected = ["1", "2", "3"].map(|text| Event::Note { text: text.into() });
+        assert_eq!(kept, expected, "what is written down is the row, and nothing before it");
     }
 }
