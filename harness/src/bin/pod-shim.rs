@@ -1,8 +1,7 @@
 //! `pod-shim`: the legacy maker of fake Nodes and first-fit binder, kept as the contrast to kube-scheduler.
 
-use anyhow::Context;
 use clap::Parser;
-use component::{ComponentArgs, client, log, metrics, ready, shutdown};
+use component::{ComponentArgs, Program};
 use harness::pod_shim::{self, Options};
 
 /// Makes fake Nodes and binds Pods to them first-fit. A legacy contrast, not a scheduler (ADR-0023 retired it).
@@ -19,16 +18,7 @@ struct Cli {
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> anyhow::Result<()> {
     let cli = Cli::parse();
-    log::init();
-    let stop = shutdown::token()?;
-    let handle = metrics::install(&pod_shim::BUCKETS)?;
-    let address = metrics::serve(cli.common.metrics_addr, handle).await?;
-    let client = client::connect(&cli.common.kubeconfig, cli.common.qps, cli.common.burst).await?;
-    let on_ready = || ready::announce(cli.common.ready_file.as_deref(), &[("metrics", address)]);
-    tokio::select! {
-        () = stop.cancelled() => Ok(()),
-        ended = pod_shim::run(client, &cli.options, on_ready) => {
-            ended.context("pod-shim ended; see the lines above")
-        }
-    }
+    let program = Program::start(&cli.common, &pod_shim::BUCKETS).await?;
+    let work = pod_shim::run(program.client.clone(), &cli.options, || program.announce());
+    program.run("pod-shim", work).await
 }

@@ -7,12 +7,11 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
+use api::quantity::{Amount, ParseError};
 use component::slim;
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{Node, NodeSelectorRequirement, NodeSelectorTerm};
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
-
-use crate::plan::quantity::Amount;
 
 /// Resource name to thousandths of its unit.
 pub type Amounts = BTreeMap<String, u128>;
@@ -180,8 +179,10 @@ pub fn subtract(sum: &mut Amounts, less: &Amounts) {
     sum.retain(|_, left| *left > 0);
 }
 
+/// What is below zero counts as nothing.
 fn thousandths(quantity: &Quantity) -> Result<u128, String> {
-    quantity.0.parse::<Amount>().map(Amount::thousandths)
+    let amount: Amount = quantity.0.parse().map_err(|error: ParseError| error.to_string())?;
+    Ok(u128::try_from(amount.milli()).unwrap_or(0))
 }
 
 /// Expressions are ANDed. A term with `matchFields`, or with nothing in it, holds of no Node.
