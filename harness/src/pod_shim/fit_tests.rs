@@ -86,7 +86,7 @@ fn a_pod_fits_what_is_left() {
         (vec![json!({})], vec![], Fit::Fits),
         // Over-packed already: what is taken is more than there is.
         (vec![json!({"cpu": "1m"})], vec![json!({"cpu": "5"})], Fit::Full),
-        (vec![json!({"cpu": "1.5"})], vec![], Fit::Unreadable),
+        (vec![json!({"cpu": "half"})], vec![], Fit::Unreadable),
     ];
     for (containers, on_it, expected) in cases {
         let mut taken = Amounts::new();
