@@ -33,6 +33,8 @@ enum Task {
     Plan(Forwarded),
     /// Recompute the verdict of a run directory from its files alone.
     Judge(Forwarded),
+    /// Put two run directories side by side: `cargo xtask compare target/e2e/SOME-RUN target/e2e/latest`.
+    Compare(Forwarded),
     /// Start control planes that stay until `down`.
     Up(Forwarded),
     /// Stop what `up` or `e2e --keep` left running.
@@ -63,6 +65,7 @@ fn main() -> ExitCode {
         Task::E2e(args) => tasks::e2e::run(&args),
         Task::Plan(args) => forward::to_scenario("plan", &args),
         Task::Judge(args) => forward::to_scenario("judge", &args),
+        Task::Compare(args) => forward::to_scenario("compare", &args),
         Task::Up(args) => forward::to_supervisor("up", &args),
         Task::Down(args) => forward::to_supervisor("down", &args),
         Task::Status(args) => forward::to_supervisor("status", &args),
