@@ -4,6 +4,7 @@
 #![allow(clippy::print_stdout)] // The answer of a command belongs on stdout.
 
 mod cargo;
+mod cargo_env;
 mod exit;
 mod host;
 mod run_dir;

@@ -37,6 +37,9 @@ pub fn run(args: &Args) -> anyhow::Result<u8> {
     let runner = nextest::ensure(&options)?;
     steps.extend(tests(&runner));
     steps.retain(|step| args.only.as_ref().is_none_or(|text| step.name.contains(text)));
+    if args.tools.is_offline() {
+        steps.iter_mut().for_each(|step| cargo::forbid_network(&mut step.command));
+    }
     let count = steps.len();
     for (idx, step) in steps.into_iter().enumerate() {
         let shown = step.shown;
