@@ -52,6 +52,8 @@ enum Task {
     Codegen(Forwarded),
     /// Measure the figures that the project wants to reach.
     Bench(tasks::bench::Args),
+    /// Break one thing at a time and see that the claim about it turns red.
+    Mutants(tasks::mutants::Args),
     /// Run all checks and tests, as CI does.
     Ci(tasks::ci::Args),
     /// Find, download or build the pinned tools and print the directory that holds them.
@@ -75,6 +77,7 @@ fn main() -> ExitCode {
         Task::Doctor(args) => tasks::doctor::run(&args),
         Task::Codegen(args) => forward::to_codegen(&args),
         Task::Bench(args) => tasks::bench::run(&args),
+        Task::Mutants(args) => tasks::mutants::run(&args),
         Task::Ci(args) => tasks::ci::run(&args),
         Task::Tools(args) => tasks::tools::run(&args),
         Task::SuiteEnv(args) => tasks::suite_env::run(&args),
@@ -106,6 +109,7 @@ mod tests {
             &["x"],
             &["x", "e2e", "--seed", "-1"],
             &["x", "e2e", "--set", "no-value"],
+            &["x", "mutants", "--list", "--check"],
         ];
         for args in wrong {
             let error = Cli::try_parse_from(*args).err().expect("must be refused");

@@ -122,6 +122,8 @@ fn tests(runner: &nextest::Nextest) -> Vec<Step> {
     ];
     vec![
         Step::shown("unit tests", nextest(&units)),
+        // Lists the claims of the suites: it builds them, as the next step would.
+        Step::quiet("mutants apply", cargo::cargo(&["xtask", "mutants", "--check"])),
         Step::shown("suites", nextest(&["--package", "suites", "--profile", "ci"])),
         // After the suites: it starts them once more in the middle, and must not have to build them then.
         Step::shown(
