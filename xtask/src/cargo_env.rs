@@ -8,5 +8,6 @@
 /// that depend on them, would be rebuilt at every turn.
 pub fn is_set_by_cargo(name: &str) -> bool {
     const PREFIXES: [&str; 4] = ["CARGO_BIN_", "CARGO_CRATE_", "CARGO_MANIFEST_", "CARGO_PKG_"];
-    PREFIXES.iter().any(|prefix| name.starts_with(prefix)) || ["CARGO_PRIMARY_PACKAGE", "OUT_DIR"].contains(&name)
+    PREFIXES.iter().any(|prefix| name.starts_with(prefix))
+        || ["CARGO_PRIMARY_PACKAGE", "OUT_DIR"].contains(&name)
 }

@@ -170,8 +170,7 @@ fn plan_differences(a: &Value, b: &Value) -> Vec<Difference> {
         let prefix = if key == "profile" { "" } else { key };
         leaves(&plan[key]).into_iter().map(|(path, value)| (join(prefix, &path), value)).collect()
     };
-    let given: Vec<_> =
-        GIVEN.iter().flat_map(|key| differing(&part(a, key), &part(b, key))).collect();
+    let given: Vec<_> = GIVEN.iter().flat_map(|key| differing(&part(a, key), &part(b, key))).collect();
     if given.is_empty() { differing(&leaves(a), &leaves(b)) } else { given }
 }
 

@@ -73,7 +73,8 @@ fn gates(changes: &[Change<Gate>], out: &mut String) {
         let (a, b) = (change.a.as_ref(), change.b.as_ref());
         let outcome = |g: Option<&Gate>| g.map_or_else(|| "no gate".into(), |g| word(g.outcome));
         let mut line = format!("    {}: {} -> {}", change.name, outcome(a), outcome(b));
-        let bounds: [(&str, fn(&Gate) -> Option<Bound>); 2] = [("objective", |g| g.slo), ("range", |g| g.range)];
+        let bounds: [(&str, fn(&Gate) -> Option<Bound>); 2] =
+            [("objective", |g| g.slo), ("range", |g| g.range)];
         for (name, of) in bounds {
             let (a, b) = (a.and_then(of), b.and_then(of));
             if a != b {
@@ -103,8 +104,7 @@ fn validity(changes: &[Change<Finding>], out: &mut String) {
 }
 
 fn figures(group: &[Figure], with_heading: bool, out: &mut String) {
-    let shown: Vec<&Figure> =
-        group.iter().filter(|f| f.group == Group::Metrics || f.a != f.b).collect();
+    let shown: Vec<&Figure> = group.iter().filter(|f| f.group == Group::Metrics || f.a != f.b).collect();
     let equal = group.len() - shown.len();
     let title = group.first().map_or("", |f| f.group.title());
     if shown.is_empty() {

@@ -139,7 +139,10 @@ fn hunt(mutants: &[Mutant], args: &Args) -> anyhow::Result<u8> {
         Attempt::Ran(ran) => ran.results.fault_of_control(ran.exit_code, mutants),
     };
     if let Some(fault) = fault {
-        eprintln!("Error: {fault}\nnothing can be said about mutants; see {}", runner.log_path("control").display());
+        eprintln!(
+            "Error: {fault}\nnothing can be said about mutants; see {}",
+            runner.log_path("control").display()
+        );
         return Ok(exit::FAILED);
     }
     let mut tally = Tally::default();

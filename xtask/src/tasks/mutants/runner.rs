@@ -124,7 +124,8 @@ impl Runner<'_> {
         if self.offline {
             cargo::forbid_network(&mut command);
         }
-        let mut child = command.spawn().with_context(|| format!("cannot start {:?}", command.get_program()))?;
+        let mut child =
+            command.spawn().with_context(|| format!("cannot start {:?}", command.get_program()))?;
         self.signals.pass_to(child.id());
         let output: Box<dyn Read + Send> = match (child.stdout.take(), child.stderr.take()) {
             (Some(stdout), _) => Box::new(stdout),

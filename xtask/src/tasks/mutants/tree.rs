@@ -177,7 +177,8 @@ mod tests {
     fn what_is_equal_keeps_its_time() {
         let (source, scratch) = (repository(), tempfile::tempdir().unwrap());
         let root = scratch.path().join("tree");
-        let time = |tree: &Tree, file: &str| fs::metadata(tree.root().join(file)).unwrap().modified().unwrap();
+        let time =
+            |tree: &Tree, file: &str| fs::metadata(tree.root().join(file)).unwrap().modified().unwrap();
         let tree = Tree::copy_of(source.path(), root.clone()).unwrap();
         let before = (time(&tree, "new"), time(&tree, "src/tracked"));
         put(source.path(), "new", "newer");
