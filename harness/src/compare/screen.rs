@@ -73,10 +73,9 @@ fn gates(changes: &[Change<Gate>], out: &mut String) {
         let (a, b) = (change.a.as_ref(), change.b.as_ref());
         let outcome = |g: Option<&Gate>| g.map_or_else(|| "no gate".into(), |g| word(g.outcome));
         let mut line = format!("    {}: {} -> {}", change.name, outcome(a), outcome(b));
-        let bounds: [(&str, fn(&Gate) -> Option<Bound>); 2] =
-            [("objective", |g| g.slo), ("range", |g| g.range)];
-        for (name, of) in bounds {
-            let (a, b) = (a.and_then(of), b.and_then(of));
+        let slo = |g: Option<&Gate>| g.and_then(|g| g.slo);
+        let range = |g: Option<&Gate>| g.and_then(|g| g.range);
+        for (name, a, b) in [("objective", slo(a), slo(b)), ("range", range(a), range(b))] {
             if a != b {
                 let text = |bound: Option<Bound>| bound.map_or_else(|| "none".into(), bound_text);
                 let _ = write!(line, "  {name} {} -> {}", text(a), text(b));
