@@ -3,6 +3,7 @@
 
 pub mod cluster;
 pub mod codegen;
+pub mod compare;
 pub mod judge;
 pub mod load_driver;
 pub mod node_creator;

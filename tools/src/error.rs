@@ -54,7 +54,7 @@ pub enum Error {
     },
 
     /// A cached program is not what was installed.
-    #[error("{} is not the file that was installed (sha256 {actual}, recorded {expected}); run `cargo xtask tools` to replace it", path.display())]
+    #[error("{} is not the file that was installed (sha256 {actual}, recorded {expected}); remove its directory, and the next run makes it anew", path.display())]
     Corrupt {
         /// The program.
         path: PathBuf,

@@ -8,6 +8,8 @@ use std::{
 use anyhow::{Context, bail};
 use tools::{ProgressMode, run_quietly};
 
+use crate::cargo_env::is_set_by_cargo;
+
 /// The root of the workspace.
 pub fn workspace_root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("must have one: xtask is a member of the workspace")
@@ -26,10 +28,7 @@ pub fn runs_dir() -> anyhow::Result<PathBuf> {
     Ok(bin_dir()?.parent().context("the build directory has no parent")?.join("e2e"))
 }
 
-/// A cargo command in the workspace.
-///
-/// What `cargo run` sets for this program would look like changed inputs to some build scripts, and rebuild their
-/// crates at every turn; so it is taken out.
+/// A cargo command in the workspace, without what `cargo run` set for this program.
 pub fn cargo(args: &[&str]) -> Command {
     let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     command.args(args);
@@ -40,21 +39,27 @@ pub fn cargo(args: &[&str]) -> Command {
 /// Takes out of a command's environment what `cargo run` put into ours.
 pub fn clean(command: &mut Command) {
     for (name, _) in std::env::vars_os() {
-        let text = name.to_string_lossy();
-        let of_cargo_run = ["CARGO_PKG_", "CARGO_MANIFEST_"].iter().any(|prefix| text.starts_with(prefix))
-            || ["CARGO_BIN_NAME", "CARGO_CRATE_NAME", "CARGO_PRIMARY_PACKAGE", "OUT_DIR"].contains(&&*text);
-        if of_cargo_run {
+        if is_set_by_cargo(&name.to_string_lossy()) {
             command.env_remove(&name);
         }
     }
     command.current_dir(workspace_root());
 }
 
+/// Lets a command, cargo or what calls it, use no network.
+pub fn forbid_network(command: &mut Command) {
+    command.env("CARGO_NET_OFFLINE", "true");
+}
+
 /// Builds the programs that a run consists of, in one cargo call; tells their directory.
-pub fn build_bins() -> anyhow::Result<PathBuf> {
+pub fn build_bins(offline: bool) -> anyhow::Result<PathBuf> {
+    let mut command = build_bins_command()?;
+    if offline {
+        forbid_network(&mut command);
+    }
     let label = "build the programs of the harness and the fleet";
-    let failed = run_quietly(&mut build_bins_command()?, label, ProgressMode::Auto);
-    if let Some(output) = failed.context("cannot run cargo")? {
+    let failed = run_quietly(&mut command, label, ProgressMode::Auto).context("cannot run cargo")?;
+    if let Some(output) = failed {
         bail!("the programs do not build: `cargo build -p harness -p fleet --bins`\n{output}");
     }
     bin_dir()

@@ -4,6 +4,7 @@
 #![allow(clippy::print_stdout)] // The answer of a command belongs on stdout.
 
 mod cargo;
+mod cargo_env;
 mod exit;
 mod host;
 mod run_dir;
@@ -33,6 +34,8 @@ enum Task {
     Plan(Forwarded),
     /// Recompute the verdict of a run directory from its files alone.
     Judge(Forwarded),
+    /// Put two run directories side by side: `cargo xtask compare target/e2e/SOME-RUN target/e2e/latest`.
+    Compare(Forwarded),
     /// Start control planes that stay until `down`.
     Up(Forwarded),
     /// Stop what `up` or `e2e --keep` left running.
@@ -49,6 +52,8 @@ enum Task {
     Codegen(Forwarded),
     /// Measure the figures that the project wants to reach.
     Bench(tasks::bench::Args),
+    /// Break one thing at a time and see that the claim about it turns red.
+    Mutants(tasks::mutants::Args),
     /// Run all checks and tests, as CI does.
     Ci(tasks::ci::Args),
     /// Find, download or build the pinned tools and print the directory that holds them.
@@ -63,6 +68,7 @@ fn main() -> ExitCode {
         Task::E2e(args) => tasks::e2e::run(&args),
         Task::Plan(args) => forward::to_scenario("plan", &args),
         Task::Judge(args) => forward::to_scenario("judge", &args),
+        Task::Compare(args) => forward::to_scenario("compare", &args),
         Task::Up(args) => forward::to_supervisor("up", &args),
         Task::Down(args) => forward::to_supervisor("down", &args),
         Task::Status(args) => forward::to_supervisor("status", &args),
@@ -71,6 +77,7 @@ fn main() -> ExitCode {
         Task::Doctor(args) => tasks::doctor::run(&args),
         Task::Codegen(args) => forward::to_codegen(&args),
         Task::Bench(args) => tasks::bench::run(&args),
+        Task::Mutants(args) => tasks::mutants::run(&args),
         Task::Ci(args) => tasks::ci::run(&args),
         Task::Tools(args) => tasks::tools::run(&args),
         Task::SuiteEnv(args) => tasks::suite_env::run(&args),
@@ -102,6 +109,7 @@ mod tests {
             &["x"],
             &["x", "e2e", "--seed", "-1"],
             &["x", "e2e", "--set", "no-value"],
+            &["x", "mutants", "--list", "--check"],
         ];
         for args in wrong {
             let error = Cli::try_parse_from(*args).err().expect("must be refused");

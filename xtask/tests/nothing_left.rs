@@ -3,6 +3,8 @@
 //! What is left is found from outside (process environments, listening sockets, scratch paths), never
 //! from the supervisor's own book.
 
+#[path = "../src/cargo_env.rs"]
+mod cargo_env;
 mod common;
 
 use std::collections::BTreeSet;
@@ -12,6 +14,7 @@ use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
+use cargo_env::is_set_by_cargo;
 use rustix::process::{Pid, Signal, kill_process};
 
 /// Promise of the design: nothing is left this long after the death.
@@ -106,9 +109,9 @@ impl Started {
         // One that holds control planes for half a minute.
         command
             .args(["--filterset", "test(=default_qps::binds_50_pods_per_second_and_the_limiter_is_named)"]);
-        // What the outer nextest set is about another run; and build scripts would see changed inputs.
-        let foreign = ["NEXTEST", "CARGO_PKG_", "CARGO_MANIFEST_", "CARGO_BIN_", "CARGO_CRATE_", "OUT_DIR"];
-        for (name, _) in std::env::vars().filter(|(name, _)| foreign.iter().any(|f| name.starts_with(f))) {
+        // What the outer nextest set is about another run.
+        let is_foreign = |name: &str| name.starts_with("NEXTEST") || is_set_by_cargo(name);
+        for (name, _) in std::env::vars().filter(|(name, _)| is_foreign(name)) {
             command.env_remove(name);
         }
         Self::start(command, runs, "kube-scheduler")

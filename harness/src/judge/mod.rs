@@ -14,7 +14,7 @@ pub mod packing;
 pub mod validity;
 
 #[cfg(test)]
-mod made_up;
+pub(crate) mod made_up;
 #[cfg(test)]
 mod tests;
 

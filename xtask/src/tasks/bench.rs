@@ -11,9 +11,9 @@ use std::{
 
 use anyhow::{Context, ensure};
 use serde_json::Value;
-use tools::{Options, Toolset};
+use tools::Toolset;
 
-use crate::{cargo, exit};
+use crate::{cargo, exit, tasks::tools::ToolArgs};
 
 /// What the start of five control planes may take, verified ready, tools and seed cached.
 const START_S_MAX: f64 = 10.0;
@@ -54,8 +54,8 @@ struct Figure {
 
 /// Runs the task.
 pub fn run(args: &Args) -> anyhow::Result<u8> {
-    let bin_dir = cargo::build_bins()?;
-    let tools = Toolset::ensure(&Options::from_env())?;
+    let bin_dir = cargo::build_bins(false)?;
+    let tools = Toolset::ensure(&ToolArgs::default().options())?;
     let mut figures = vec![starts(args.starts, &bin_dir, &tools.dir)?];
     if !args.only_start {
         let started = Instant::now();

@@ -37,6 +37,9 @@ pub fn run(args: &Args) -> anyhow::Result<u8> {
     let runner = nextest::ensure(&options)?;
     steps.extend(tests(&runner));
     steps.retain(|step| args.only.as_ref().is_none_or(|text| step.name.contains(text)));
+    if args.tools.is_offline() {
+        steps.iter_mut().for_each(|step| cargo::forbid_network(&mut step.command));
+    }
     let count = steps.len();
     for (idx, step) in steps.into_iter().enumerate() {
         let shown = step.shown;
@@ -121,6 +124,8 @@ fn tests(runner: &nextest::Nextest) -> Vec<Step> {
     let whole_runs = "package(xtask) & binary(/^(nothing_left|runs)$/)";
     vec![
         Step::shown("unit tests", nextest(&format!("not package(suites) - ({whole_runs})"))),
+        // Lists the claims of the suites, which the unit tests' step has built.
+        Step::quiet("mutants apply", cargo::cargo(&["xtask", "mutants", "--check"])),
         Step::shown("suites", nextest("package(suites)")),
         Step::shown("whole runs", nextest(whole_runs)),
     ]

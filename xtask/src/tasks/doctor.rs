@@ -2,7 +2,7 @@
 
 use std::process::{Command, Stdio};
 
-use tools::{Options, Toolset, cached_dir, nextest, pins::Pins};
+use tools::{Options, Source, Toolset, cached_dir, nextest, pins::Pins};
 
 use crate::{
     cargo, exit,
@@ -12,7 +12,7 @@ use crate::{
 /// Arguments of `cargo xtask doctor`.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// Also read every cached tool and compare it with its recorded digest.
+    /// Also read every control-plane tool of the cache and compare it with its recorded digest.
     #[arg(long)]
     verify: bool,
 }
@@ -88,19 +88,35 @@ fn control_plane_tools(options: &Options, verify: bool) -> Finding {
         let advice = "nothing to do: the first run makes them (about 6 minutes on 2 cores), or `cargo xtask tools` now";
         return Finding::poor(NAME, format!("not cached yet ({})", dir.display()), advice);
     }
-    let set = Toolset::open(&dir).and_then(|set| if verify { set.verify().map(|()| set) } else { Ok(set) });
-    match set {
-        Ok(set) => {
-            let checked = if verify { ", digests verified" } else { "" };
-            Finding::good(NAME, format!("{} in {}{checked}", versions(&set), dir.display()))
-        }
+    let set = match Toolset::open(&dir) {
+        Ok(set) => set,
         Err(error) if options.tools_dir.is_some() => {
-            Finding::lacking(NAME, error.to_string(), "unset E2E_TOOLS_DIR")
+            return Finding::lacking(NAME, error.to_string(), "unset E2E_TOOLS_DIR");
         }
         Err(error) => {
-            Finding::poor(NAME, error.to_string(), "`cargo xtask tools` replaces what is not as it was")
+            let advice = "nothing to do: the next run replaces it, or `cargo xtask tools` now";
+            return Finding::poor(NAME, error.to_string(), advice);
         }
+    };
+    // Without a record each program was asked what it is, and there is nothing to compare it with.
+    let recorded = set.tools.iter().all(|tool| tool.source != Source::Directory);
+    if verify
+        && recorded
+        && let Err(error) = set.verify()
+    {
+        // Size and time are as recorded, or opening it had failed: no run would notice.
+        return Finding::lacking(
+            NAME,
+            error.to_string(),
+            format!("remove {}: no run would notice by itself", dir.display()),
+        );
     }
+    let checked = match (verify, recorded) {
+        (false, _) => "",
+        (true, true) => ", digests verified",
+        (true, false) => ", not verified: no digests are recorded there",
+    };
+    Finding::good(NAME, format!("{} in {}{checked}", versions(&set), dir.display()))
 }
 
 fn versions(set: &Toolset) -> String {

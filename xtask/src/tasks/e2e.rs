@@ -97,7 +97,7 @@ pub fn run(args: &Args) -> anyhow::Result<u8> {
         return Ok(exit::USAGE);
     }
     let signals = Signals::take()?;
-    let bin_dir = cargo::build_bins()?;
+    let bin_dir = cargo::build_bins(args.tools.is_offline())?;
     if let Some(code) = args.overrides.refused(&args.profile, &bin_dir)? {
         return Ok(code);
     }

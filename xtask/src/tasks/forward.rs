@@ -3,9 +3,9 @@
 use std::{ffi::OsString, os::unix::process::CommandExt, path::PathBuf, process::Command};
 
 use anyhow::{Context, anyhow};
-use tools::{Options, Toolset};
+use tools::Toolset;
 
-use crate::cargo;
+use crate::{cargo, tasks::tools::ToolArgs};
 
 /// Arguments that are not ours to understand; `--help` shows the other program's help.
 #[derive(Debug, Default, clap::Args)]
@@ -18,7 +18,7 @@ pub struct Forwarded {
 
 /// `e2e-scenario <verb> …`.
 pub fn to_scenario(verb: &str, args: &Forwarded) -> anyhow::Result<u8> {
-    let dir = cargo::build_bins()?;
+    let dir = cargo::build_bins(false)?;
     let mut command = Command::new(dir.join("e2e-scenario"));
     command.arg(verb);
     // `cargo xtask plan dev-50` reads better than what the program wants.
@@ -31,7 +31,7 @@ pub fn to_scenario(verb: &str, args: &Forwarded) -> anyhow::Result<u8> {
 /// `e2e-supervisor <verb> …`, with the tools at hand.
 pub fn to_supervisor(verb: &str, args: &Forwarded) -> anyhow::Result<u8> {
     let help = args.args.iter().any(|arg| arg == "--help" || arg == "-h");
-    let dir = cargo::build_bins()?;
+    let dir = cargo::build_bins(false)?;
     let mut command = Command::new(dir.join("e2e-supervisor"));
     command.arg(verb);
     let given = |name: &str| args.args.iter().any(|arg| arg.to_string_lossy().starts_with(name));
@@ -55,7 +55,7 @@ pub fn to_codegen(args: &Forwarded) -> anyhow::Result<u8> {
 }
 
 fn tools_dir() -> anyhow::Result<PathBuf> {
-    Ok(Toolset::ensure(&Options::from_env())?.dir)
+    Ok(Toolset::ensure(&ToolArgs::default().options())?.dir)
 }
 
 fn is_flag(arg: &OsString) -> bool {

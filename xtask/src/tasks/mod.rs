@@ -5,5 +5,6 @@ pub mod ci;
 pub mod doctor;
 pub mod e2e;
 pub mod forward;
+pub mod mutants;
 pub mod suite_env;
 pub mod tools;

@@ -53,7 +53,7 @@ pub fn run(args: &Args) -> anyhow::Result<u8> {
     end_with(nextest.pid)?;
     let signals = Signals::take()?;
     let set = Toolset::ensure(&args.tools.options())?;
-    let bin_dir = cargo::build_bins()?;
+    let bin_dir = cargo::build_bins(args.tools.is_offline())?;
     let runs = cargo::runs_dir()?;
     host::refuse_if_lacking(&runs)?;
     let Some(profile) = &args.scenario else {

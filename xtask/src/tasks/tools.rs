@@ -5,15 +5,15 @@ use std::path::PathBuf;
 use tools::{Options, Toolset, nextest};
 
 /// Where tools are looked for; shared by every task that needs them.
-#[derive(Debug, Clone, clap::Args)]
+#[derive(Debug, Clone, Default, clap::Args)]
 pub struct ToolArgs {
     /// A directory that holds all six programs; nothing else is looked at [env: E2E_TOOLS_DIR].
     #[arg(long, value_name = "DIR")]
     pub tools_dir: Option<PathBuf>,
 
-    /// Open no socket beyond loopback.
+    /// Open no socket beyond loopback, nor let cargo or Go [env: CARGO_NET_OFFLINE=true].
     #[arg(long)]
-    pub offline: bool,
+    offline: bool,
 }
 
 /// Arguments of `cargo xtask tools`.
@@ -32,10 +32,16 @@ pub struct Args {
 }
 
 impl ToolArgs {
+    /// Whether no socket beyond loopback may be opened. cargo's own variable counts, too: it reaches the tasks that
+    /// nextest's setup scripts start, and the cargo calls of them all.
+    pub fn is_offline(&self) -> bool {
+        self.offline || std::env::var_os("CARGO_NET_OFFLINE").is_some_and(|value| value == "true")
+    }
+
     /// The options for the `tools` crate.
     pub fn options(&self) -> Options {
         let mut options = Options::from_env();
-        options.offline = self.offline;
+        options.offline = self.is_offline();
         if let Some(dir) = &self.tools_dir {
             options.tools_dir = Some(dir.clone());
         }
