@@ -121,7 +121,7 @@ fn a_cordoned_node_and_one_without_resources_take_nothing() {
     cordoned.cordoned = true;
     assert_eq!(check(&asking(&[]), &cordoned, None), Fit::Cordoned);
     assert_eq!(check(&asking(&[]), &host(json!({}), json!({})), None), Fit::Full);
-    let unreadable = host(json!({"cpu": "1e3"}), json!({}));
+    let unreadable = host(json!({"cpu": "half"}), json!({}));
     assert_eq!(check(&asking(&[json!({"cpu": "1"})]), &unreadable, None), Fit::Full);
 }
 
