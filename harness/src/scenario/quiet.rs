@@ -7,6 +7,7 @@ use anyhow::Context;
 use crate::observe::Observer;
 use crate::record::{Event, Phase};
 use crate::scenario::account;
+use crate::scenario::driver::Driver;
 use crate::scenario::progress::Progress;
 use crate::scenario::recorder::Recorder;
 
@@ -26,12 +27,14 @@ pub struct Still {
 }
 
 /// Waits until three looks in a row found every cluster quiet; writes those three (or, at the ceiling, the
-/// last three) as quiet points. Returns whether it became quiet.
+/// last three) as quiet points. Returns whether it became quiet. `bare` are the drivers of Pods that no object
+/// declares.
 ///
 /// # Errors
 /// When a cluster cannot be read.
 pub async fn wait(
     observer: &Observer,
+    bare: &[Driver],
     recorder: &Recorder,
     progress: &mut Progress,
     phase: Phase,
@@ -42,7 +45,7 @@ pub async fn wait(
     let mut points: Vec<Vec<Event>> = Vec::new();
     let mut machines = Machines { last: (0, 0), since: Instant::now() };
     loop {
-        let (quiet, look) = look(observer, phase).await?;
+        let (quiet, look) = look(observer, bare, phase).await?;
         let machines_note = machines.look(observer);
         let machines_quiet =
             still.machines_unchanged.is_none_or(|least| machines.are_still(still.machines, least));
@@ -58,7 +61,7 @@ pub async fn wait(
                 // What was seen last is evidence, too: the judge needs three looks.
                 for _ in points.len()..IN_A_ROW {
                     tokio::time::sleep(BETWEEN).await;
-                    points.push(self::look(observer, phase).await?.1);
+                    points.push(self::look(observer, bare, phase).await?.1);
                 }
             }
             let from = points.len() - IN_A_ROW;
@@ -73,15 +76,16 @@ pub async fn wait(
 }
 
 /// One look at all clusters: whether all are quiet, and a quiet point for each.
-async fn look(observer: &Observer, phase: Phase) -> anyhow::Result<(bool, Vec<Event>)> {
+async fn look(observer: &Observer, bare: &[Driver], phase: Phase) -> anyhow::Result<(bool, Vec<Event>)> {
     let mut quiet = true;
     let mut points = Vec::new();
     for cluster in observer.clusters() {
-        let client = observer.client(cluster).context("no client")?;
-        let declared: u64 = account::declared(client).await?.values().sum();
+        let declared: u64 = account::declared(observer, cluster, bare).await?.values().sum();
         let counts = observer.ledger(cluster).context("no ledger")?.counts();
-        let requests = counts.requests + counts.stale_requests;
+        // Not their sum: a request too many and one too few would make up for each other.
+        let (requests, stale) = (counts.requests, counts.stale_requests);
         quiet &= counts.terminating == 0
+            && stale == 0
             && [counts.live, counts.bound, counts.running, requests].into_iter().all(|n| n == declared);
         points.push(Event::QuietPoint {
             cluster: cluster.to_owned(),
