@@ -42,9 +42,8 @@ pub type Amounts = BTreeMap<String, i128>;
 
 /// Amounts of quantities. What is no quantity is left out, and so not measured.
 pub fn amounts<'a>(quantities: impl IntoIterator<Item = (&'a String, &'a String)>) -> Amounts {
-    let amount = |(name, text): (&String, &String)| {
-        Some((name.clone(), text.parse::<Amount>().ok()?.milli()))
-    };
+    let amount =
+        |(name, text): (&String, &String)| Some((name.clone(), text.parse::<Amount>().ok()?.milli()));
     quantities.into_iter().filter_map(amount).collect()
 }
 

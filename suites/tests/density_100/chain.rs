@@ -37,8 +37,13 @@ pub const BARE: Variant =
 pub const STATEFUL_SETS: Variant =
     Variant { name: "stateful-sets-40", density: 40, pods: &[("stateful-set", 140)], set: &[] };
 
-pub const DEPLOYMENTS: Variant =
-    Variant { name: "deployments-100", density: 100, pods: &[("deployment", 1450)], set: &[] };
+pub const DEPLOYMENTS: Variant = Variant {
+    name: "deployments-100",
+    density: 100,
+    pods: &[("deployment", 1450)],
+    // Half of so many at twice the pace would keep two cores busy; late CapacityRequests pass for more demand.
+    set: &["churnPerMinute=0.5", "phases.soak=60s"],
+};
 
 pub const CONSTRAINTS: Variant = Variant {
     name: "constraints-40",
