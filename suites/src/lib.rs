@@ -3,7 +3,10 @@
 //!
 //! stdout of a suite is the test protocol; nothing here prints to it.
 
+pub mod nodes_first;
 pub mod run_claims;
+pub mod scenarios;
+pub mod shared;
 
 use std::future::Future;
 use std::path::PathBuf;
@@ -68,6 +71,26 @@ pub fn supervisor_socket() -> anyhow::Result<PathBuf> {
 /// As [`supervisor_socket`].
 pub fn bin_dir() -> anyhow::Result<PathBuf> {
     from_setup("E2E_BIN_DIR")
+}
+
+/// Directory of the control-plane programs.
+///
+/// # Errors
+/// As [`supervisor_socket`].
+pub fn tools_dir() -> anyhow::Result<PathBuf> {
+    from_setup("E2E_TOOLS_DIR")
+}
+
+/// Compares with `suites/snapshots/<name>.snap`.
+///
+/// # Panics
+/// When they differ: insta shows how.
+pub fn snapshot(name: &str, value: &serde_json::Value) {
+    let mut settings = insta::Settings::clone_current();
+    settings.set_snapshot_path(concat!(env!("CARGO_MANIFEST_DIR"), "/snapshots"));
+    settings.set_prepend_module_to_snapshot(false);
+    settings.set_omit_expression(true);
+    settings.bind(|| insta::assert_json_snapshot!(name, value));
 }
 
 /// A path that the setup script exported.

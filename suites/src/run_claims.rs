@@ -89,12 +89,7 @@ impl Run {
     }
 
     fn snapshot(&self, name: &str, value: &Value) {
-        let mut settings = insta::Settings::clone_current();
-        settings.set_snapshot_path(concat!(env!("CARGO_MANIFEST_DIR"), "/snapshots"));
-        settings.set_prepend_module_to_snapshot(false);
-        settings.set_omit_expression(true);
-        let name = format!("{}-{name}", self.profile.name);
-        settings.bind(|| insta::assert_json_snapshot!(name, value));
+        crate::snapshot(&format!("{}-{name}", self.profile.name), value);
     }
 }
 

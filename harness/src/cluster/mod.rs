@@ -24,7 +24,7 @@ use futures::future::join_all;
 pub use crate::supervisor::Error;
 use crate::supervisor::process::{Key, Table};
 use commands::{APISERVER, ETCD, KCM, KWOK, SCHEDULER};
-use spec::{Lease, LeaseSpec};
+use spec::{ClusterSpec, Lease, LeaseSpec};
 
 impl From<rcgen::Error> for Error {
     fn from(error: rcgen::Error) -> Self {
@@ -85,7 +85,7 @@ impl Provider {
     pub async fn start(self: &Arc<Self>, id: &str, spec: &LeaseSpec, logs: &Path) -> Result<Lease, Error> {
         check(spec)?;
         for cluster in &spec.clusters {
-            scheduler::read(&scheduler::find(&cluster.scheduler_config, &self.places.fixtures)?)?;
+            self.scheduler_configuration(cluster)?;
         }
         // A task of its own: it goes on when the caller loses interest, and the next lease finds it done.
         let seeding = tokio::spawn({
@@ -99,6 +99,11 @@ impl Provider {
             .map(|cluster| self.start_plane(id, cluster, &seed, logs.join(&cluster.name)));
         let clusters = join_all(starts).await.into_iter().collect::<Result<Vec<_>, Error>>()?;
         Ok(Lease { id: id.to_owned(), clusters })
+    }
+
+    fn scheduler_configuration(&self, cluster: &ClusterSpec) -> Result<serde_json::Value, Error> {
+        let overlay = &cluster.scheduler_config_overlay;
+        scheduler::effective(&cluster.scheduler_config, overlay, &self.places.fixtures)
     }
 
     /// Adds a component's last log lines to an error that lacks them.

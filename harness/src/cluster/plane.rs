@@ -208,8 +208,7 @@ impl Provider {
         if !spec.run_scheduler {
             return Ok(None);
         }
-        let source = scheduler::find(&spec.scheduler_config, &self.places.fixtures)?;
-        let config = scheduler::render(&scheduler::read(&source)?, &layout.kubeconfigs[SCHEDULER]);
+        let config = scheduler::render(&self.scheduler_configuration(spec)?, &layout.kubeconfigs[SCHEDULER]);
         let path = layout.dir.join("scheduler.json");
         std::fs::write(&path, config.to_string()).map_err(io("writing", &path))?;
         let key = self.launch(lease, spec, SCHEDULER, layout.scheduler(spec, &path))?;

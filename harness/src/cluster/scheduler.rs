@@ -1,5 +1,6 @@
 //! The scheduler's configuration: filled in before the start, compared with what runs after it.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
@@ -38,17 +39,64 @@ pub fn read(path: &Path) -> Result<Value, Error> {
     let text = std::fs::read_to_string(path).map_err(io("reading", path))?;
     let config: Value = serde_saphyr::from_str(&text)
         .map_err(|e| Error::Usage(format!("{} is no YAML document: {e}", path.display())))?;
+    check(&config, &path.display().to_string())?;
+    Ok(config)
+}
+
+fn check(config: &Value, whose: &str) -> Result<(), Error> {
     if config["kind"] != "KubeSchedulerConfiguration" {
-        return Err(Error::Usage(format!(
-            "{}: kind is {}, expected KubeSchedulerConfiguration",
-            path.display(),
-            config["kind"]
-        )));
+        let kind = &config["kind"];
+        return Err(Error::Usage(format!("{whose}: kind is {kind}, expected KubeSchedulerConfiguration")));
     }
     if config["leaderElection"]["leaderElect"] != json!(false) {
-        return Err(Error::Usage(format!("{}: set leaderElection.leaderElect: false", path.display())));
+        return Err(Error::Usage(format!("{whose}: set leaderElection.leaderElect: false")));
     }
-    Ok(config)
+    Ok(())
+}
+
+/// The configuration that is meant by a file and what is laid over it.
+///
+/// # Errors
+/// As [`find`] and [`read`]; the overlay may not break what [`read`] asks for.
+pub fn effective(config: &Path, overlay: &BTreeMap<String, Value>, fixtures: &Path) -> Result<Value, Error> {
+    let source = find(config, fixtures)?;
+    let mut merged = read(&source)?;
+    merge(&mut merged, &json!(overlay));
+    check(&merged, &format!("{} with its overlay", source.display()))?;
+    Ok(merged)
+}
+
+/// Lays `overlay` over `config`: sections key by key, lists of named things (profiles, plugin configurations)
+/// by name, new names at the end; anything else is replaced. A key set to null is removed.
+fn merge(config: &mut Value, overlay: &Value) {
+    match (config, overlay) {
+        (Value::Object(config), Value::Object(overlay)) => {
+            for (key, value) in overlay {
+                if value.is_null() {
+                    config.remove(key);
+                } else {
+                    merge(config.entry(key.clone()).or_insert(Value::Null), value);
+                }
+            }
+        }
+        (Value::Array(config), Value::Array(overlay)) if are_named(overlay) => {
+            for item in overlay {
+                match config.iter_mut().find(|other| key_of(other) == key_of(item)) {
+                    Some(twin) => merge(twin, item),
+                    None => config.push(item.clone()),
+                }
+            }
+        }
+        (config, overlay) => *config = overlay.clone(),
+    }
+}
+
+/// The names that a Pod's `schedulerName` may have.
+pub fn names(config: &Value) -> Vec<&str> {
+    let profiles = config["profiles"].as_array().into_iter().flatten();
+    let names: Vec<&str> = profiles.filter_map(|p| p["schedulerName"].as_str()).collect();
+    // Kubernetes' default where there is no profile.
+    if names.is_empty() { vec!["default-scheduler"] } else { names }
 }
 
 /// The configuration with the kubeconfig filled in.
@@ -69,22 +117,25 @@ pub fn differences(asked: &Value, running: &Value, at: &str) -> Vec<String> {
                 differences(value, running.get(key).unwrap_or(&Value::Null), &format!("{at}.{key}"))
             })
             .collect(),
-        (Value::Array(asked), Value::Array(running)) if asked.iter().all(|item| key_of(item).is_some()) => {
-            asked
-                .iter()
-                .flat_map(|item| {
-                    let twin = running.iter().find(|other| key_of(other) == key_of(item));
-                    let at = format!("{at}[{}]", key_of(item).unwrap_or_default());
-                    differences(item, twin.unwrap_or(&Value::Null), &at)
-                })
-                .collect()
-        }
+        (Value::Array(asked), Value::Array(running)) if are_named(asked) => asked
+            .iter()
+            .flat_map(|item| {
+                let twin = running.iter().find(|other| key_of(other) == key_of(item));
+                let at = format!("{at}[{}]", key_of(item).unwrap_or_default());
+                differences(item, twin.unwrap_or(&Value::Null), &at)
+            })
+            .collect(),
         // Kubernetes writes an empty list as null.
         (Value::Array(asked), Value::Null) if asked.is_empty() => Vec::new(),
         (Value::Number(a), Value::Number(b)) if a.as_f64() == b.as_f64() => Vec::new(),
         _ if asked == running => Vec::new(),
         _ => vec![format!("{at}: asked for {asked}, running with {running}")],
     }
+}
+
+/// An empty list names nothing: it stands for itself.
+fn are_named(list: &[Value]) -> bool {
+    !list.is_empty() && list.iter().all(|item| key_of(item).is_some())
 }
 
 fn key_of(item: &Value) -> Option<&str> {
@@ -114,6 +165,45 @@ mod tests {
     fn an_unknown_configuration_lists_the_known_ones() {
         let error = find(Path::new("most-alocated"), &fixtures()).unwrap_err().to_string();
         assert!(error.contains("most-allocated.yaml") && error.contains("least-allocated.yaml"), "{error}");
+    }
+
+    fn laid_over(overlay: Value) -> Result<Value, Error> {
+        let overlay = serde_json::from_value(overlay).unwrap();
+        effective(Path::new("most-allocated.yaml"), &overlay, &fixtures())
+    }
+
+    #[test]
+    fn an_overlay_changes_what_it_names_and_nothing_else() {
+        let plain = laid_over(json!({})).unwrap();
+        let merged = laid_over(json!({
+            "parallelism": 4,
+            "clientConnection": {"burst": null},
+            "profiles": [
+                {"schedulerName": "default-scheduler", "pluginConfig": [
+                    {"name": "NodeResourcesFit", "args": {"scoringStrategy": {"type": "LeastAllocated"}}},
+                    {"name": "PodTopologySpread", "args": {"defaultConstraints": [{"maxSkew": 1}]}}]},
+                {"schedulerName": "spread-scheduler"},
+            ],
+        }))
+        .unwrap();
+        let at = |config: &Value, pointer: &str| config.pointer(pointer).cloned().unwrap_or_default();
+        let strategy = "/profiles/0/pluginConfig/0/args/scoringStrategy";
+        assert_eq!(at(&merged, &format!("{strategy}/type")), "LeastAllocated");
+        let resources = format!("{strategy}/resources");
+        assert_eq!(at(&merged, &resources), at(&plain, &resources));
+        assert!(at(&plain, &resources).is_array());
+        let constraints = "/profiles/0/pluginConfig/1/args/defaultConstraints";
+        assert_eq!(at(&merged, constraints), json!([{"maxSkew": 1}]), "a list without names is replaced");
+        assert_eq!(at(&merged, "/clientConnection"), json!({"qps": 5000}), "null removes");
+        assert_eq!(merged["parallelism"], 4);
+        assert_eq!(names(&merged), ["default-scheduler", "spread-scheduler"]);
+        assert_eq!(names(&json!({})), ["default-scheduler"]);
+    }
+
+    #[test]
+    fn an_overlay_may_not_elect_a_leader() {
+        let error = laid_over(json!({"leaderElection": {"leaderElect": true}})).unwrap_err().to_string();
+        assert!(error.contains("most-allocated.yaml with its overlay: set leaderElection"), "{error}");
     }
 
     #[test]

@@ -51,6 +51,9 @@ pub struct ClusterSpec {
     /// Scheduler configuration: a path, or the name of a file in `fixtures/scheduler`.
     #[serde(default = "default_scheduler_config")]
     pub scheduler_config: PathBuf,
+    /// Laid over it: sections key by key, lists of named things by name; null removes a key.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub scheduler_config_overlay: BTreeMap<String, Value>,
     /// kube-controller-manager's `--controllers`.
     #[serde(default = "default_controllers")]
     pub controllers: Vec<String>,
@@ -71,6 +74,7 @@ impl ClusterSpec {
         Self {
             name: name.to_owned(),
             scheduler_config: default_scheduler_config(),
+            scheduler_config_overlay: BTreeMap::new(),
             controllers: default_controllers(),
             control_plane_tuning: Tuning::default(),
             run_scheduler: true,

@@ -104,7 +104,7 @@ pub async fn scheduler_configuration(client: &Client, asked: &Value) -> Result<V
             "percentageOfNodesToScore": running["percentageOfNodesToScore"],
             "podInitialBackoffSeconds": running["podInitialBackoffSeconds"],
             "podMaxBackoffSeconds": running["podMaxBackoffSeconds"],
-            "pluginConfig": running["profiles"][0]["pluginConfig"],
+            "profiles": running["profiles"],
         })),
         found => {
             Err(Error::Environment(format!("kube-scheduler runs with other settings: {}", found.join("; "))))

@@ -2,8 +2,10 @@
 
 use std::collections::BTreeMap;
 
+use api::quantity::Amount;
+
 use crate::judge::Error;
-use crate::plan::Plan;
+use crate::plan::{Plan, machines_whole};
 use crate::profile::{Ranges, Scheduler, Slo};
 use crate::record::RunDir;
 use crate::summary::Bound;
@@ -25,6 +27,8 @@ pub struct Expect {
     pub needs: Vec<ExpectedNeed>,
     /// Who binds Pods.
     pub scheduler: Scheduler,
+    /// What a Pod of each workload object takes of a Node, the Pod itself included.
+    pub requests: BTreeMap<String, Amounts>,
     /// Whether Pods are churned during the soak.
     pub has_churn: bool,
     /// Whether demand swings during the soak.
@@ -33,6 +37,16 @@ pub struct Expect {
     pub slos: BTreeMap<String, Bound>,
     /// Calibrated ranges by metric.
     pub ranges: BTreeMap<String, Bound>,
+}
+
+/// Resource name to amount, in thousandths of the resource's unit.
+pub type Amounts = BTreeMap<String, i128>;
+
+/// Amounts of quantities. What is no quantity is left out, and so not measured.
+pub fn amounts<'a>(quantities: impl IntoIterator<Item = (&'a String, &'a String)>) -> Amounts {
+    let amount =
+        |(name, text): (&String, &String)| Some((name.clone(), text.parse::<Amount>().ok()?.milli()));
+    quantities.into_iter().filter_map(amount).collect()
 }
 
 /// What one archetype needs in one cluster.
@@ -46,8 +60,10 @@ pub struct ExpectedNeed {
     pub pods: u64,
     /// Pods that one machine holds.
     pub density: u64,
-    /// Machines that the plan foresees.
+    /// Machines that the plan foresees: each Need of the archetype rounded up for itself.
     pub machines: u64,
+    /// Fewest machines that hold the Pods, whatever they ask for beside resources.
+    pub lower_bound: u64,
 }
 
 impl Expect {
@@ -77,6 +93,7 @@ impl Expect {
             pods_per_cluster: u64::from(profile.pods_per_cluster),
             needs: needs(plan),
             scheduler: profile.harness.scheduler,
+            requests: requests(plan),
             has_churn: profile.churn_per_minute > 0.0,
             has_wave: profile.demand_wave.is_some(),
             slos: slos(&profile.slo),
@@ -106,21 +123,38 @@ impl Expect {
 
 /// Machines by cluster and archetype: gangs and spread halves of one archetype together.
 fn needs(plan: &Plan) -> Vec<ExpectedNeed> {
-    let mut needs: BTreeMap<(&str, &str), ExpectedNeed> = BTreeMap::new();
+    let mut needs: BTreeMap<(&str, &str), (ExpectedNeed, f64)> = BTreeMap::new();
     for cluster in &plan.clusters {
         for need in &cluster.needs {
             let archetype = &plan.catalog.archetypes[&need.archetype];
-            let entry = needs.entry((&cluster.name, &need.archetype)).or_insert_with(|| ExpectedNeed {
-                cluster: cluster.name.clone(),
-                archetype: need.archetype.clone(),
-                density: u64::from(archetype.pods_per_machine(plan.profile.density)),
-                ..ExpectedNeed::default()
+            let (expected, exact) = needs.entry((&cluster.name, &need.archetype)).or_insert_with(|| {
+                let expected = ExpectedNeed {
+                    cluster: cluster.name.clone(),
+                    archetype: need.archetype.clone(),
+                    density: u64::from(archetype.pods_per_machine(plan.profile.density)),
+                    ..ExpectedNeed::default()
+                };
+                (expected, 0.0)
             });
-            entry.pods += u64::from(need.pods);
-            entry.machines += u64::from(need.machines);
+            expected.pods += u64::from(need.pods);
+            expected.machines += u64::from(need.machines);
+            *exact += need.machines_exact;
         }
     }
-    needs.into_values().collect()
+    let rounded = |(need, exact): (ExpectedNeed, f64)| ExpectedNeed {
+        lower_bound: u64::from(machines_whole(exact)),
+        ..need
+    };
+    needs.into_values().map(rounded).collect()
+}
+
+fn requests(plan: &Plan) -> BTreeMap<String, Amounts> {
+    let of = |w: &crate::plan::Workload| {
+        let mut requests = amounts(&plan.catalog.archetypes[&w.archetype].sizes[w.size].requests);
+        requests.insert("pods".to_owned(), 1000);
+        (w.name.clone(), requests)
+    };
+    plan.clusters.iter().flat_map(|c| &c.workloads).map(of).collect()
 }
 
 /// The profile's objectives by the metric that each bounds.

@@ -28,7 +28,9 @@ pub fn expect() -> Expect {
         pods: 4,
         density: 2,
         machines: 2,
+        lower_bound: 2,
     };
+    let requests = [("cpu", 500), ("memory", 1 << 30), ("pods", 1000)];
     let slo = [
         ("bind_latency_soak_s_p99", Bound::max(30.0)),
         ("unbound_s_max", Bound::max(60.0)),
@@ -50,6 +52,7 @@ pub fn expect() -> Expect {
         pods_per_cluster: 4,
         needs: vec![need],
         scheduler: Scheduler::KubeScheduler,
+        requests: [("tiny-0".into(), requests.map(|(name, n)| (name.to_owned(), n)).into())].into(),
         has_churn: true,
         has_wave: false,
         slos: named(&slo),
@@ -130,6 +133,9 @@ fn nodes() -> Vec<NodeRecord> {
         cluster: CLUSTER.into(),
         name: format!("m-{n}"),
         archetype: "tiny-stateless".into(),
+        allocatable: [("cpu", "1"), ("memory", "2147483648m"), ("pods", "1100")]
+            .map(|(name, text)| (name.to_owned(), text.to_owned()))
+            .into(),
         upcoming_us: Some(12 * SECOND),
         upcoming_ready_us: Some(13 * SECOND),
         created_us: Some(14 * SECOND),

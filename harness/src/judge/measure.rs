@@ -225,8 +225,8 @@ fn machines_over_plan(expect: &Expect, evidence: &Evidence) -> Option<f64> {
     if expect.needs.is_empty() || evidence.nodes.is_empty() {
         return None;
     }
-    let account = packing::account(expect, evidence);
-    Some(account.iter().map(|p| p.nodes.abs_diff(p.lower_bound)).sum::<u64>() as f64)
+    let machines = packing::account(expect, evidence).packing;
+    Some(machines.iter().map(|p| p.nodes.abs_diff(p.planned)).sum::<u64>() as f64)
 }
 
 fn soak_histogram(evidence: &Evidence, target: &str, name: &str) -> Result<Buckets, String> {

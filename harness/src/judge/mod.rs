@@ -68,7 +68,7 @@ pub fn weigh(expect: &Expect, evidence: &Evidence) -> Summary {
     let metrics = measure::all(expect, evidence);
     let gates = gates::check(expect, &metrics);
     let (verdict, reason) = verdict(evidence, &validity, &gates);
-    let packing = packing::account(expect, evidence);
+    let machines = packing::account(expect, evidence);
     let mut summary = Summary {
         schema_version: SCHEMA_VERSION,
         run_id: evidence.run_id.clone(),
@@ -83,7 +83,8 @@ pub fn weigh(expect: &Expect, evidence: &Evidence) -> Summary {
         phases_s: evidence.phases_s(),
         pods: pod_accounts(expect, evidence),
         stages: latency::stages(evidence),
-        packing,
+        packing: machines.packing,
+        utilisation: machines.utilisation,
         cpu: cpu::account(evidence),
         memory_mib: cpu::memory(evidence),
         stuck_pods: stuck_pods(evidence),

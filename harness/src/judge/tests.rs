@@ -52,6 +52,8 @@ fn the_sound_run_passes() {
     assert_eq!(summary.stages[&Phase::Fill]["create_to_bound_needed_new_capacity"].count, 4);
     assert_eq!(summary.stages[&Phase::Soak]["create_to_bound_schedulable_at_creation"].count, 1);
     assert_eq!(summary.packing[0].pods_per_node, [(2, 2)].into());
+    assert_eq!((summary.packing[0].nodes_asked_max, summary.packing[0].lower_bound), (2, 2));
+    assert_eq!((summary.utilisation["cpu"], summary.packing[0].node_utilisation_max["cpu"]), (1.0, 1.0));
 }
 
 #[test]
@@ -306,6 +308,8 @@ fn the_reports_name_the_verdict_and_every_gate() {
     for gate in &summary.gates {
         assert!(screen.contains(&gate.metric) && markdown.contains(&gate.metric), "{}", gate.metric);
     }
+    assert!(screen.contains("  Nodes by Pods on them: 2 × 2\n"), "{screen}");
+    assert!(screen.contains("  used of allocatable: cpu 100 %, memory 100 %, pods 0 %\n"), "{screen}");
     assert!(screen.starts_with("FAIL") && screen.contains("neither objective nor range"), "{screen}");
     assert!(screen.contains("next: cargo xtask judge target/e2e/run"), "{screen}");
 }

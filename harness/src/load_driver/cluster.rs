@@ -65,12 +65,17 @@ impl Cluster {
     /// When the apiserver refuses for good.
     pub async fn set_replicas(&self, workload: &Workload, replicas: u32) -> Result<(), Refused> {
         let before = self.world.declared(&workload.name).unwrap_or(0);
+        if self.plan.profile.workloads == Workloads::Bare {
+            // Declared once it is there: who makes up for lost Pods must not take one for lost that is to come.
+            for declared in before..replicas {
+                self.create_pods(workload, 1).await?;
+                self.world.declare(&workload.name, declared + 1);
+            }
+            return Ok(());
+        }
         // Ahead of the request: whoever is cut off in the middle leaves a declaration to be put right, not a
         // change that nobody knows of.
         self.world.declare(&workload.name, replicas);
-        if self.plan.profile.workloads == Workloads::Bare {
-            return self.create_pods(workload, replicas.saturating_sub(before)).await;
-        }
         if before > 0 {
             return self.scale(workload, replicas).await;
         }

@@ -208,6 +208,11 @@ impl Ledger {
         let record = self.node_mut(name, |n| n.gone_us.is_some());
         record.created_us.get_or_insert(at_us);
         fill_labels(record, |key| node.metadata.labels.as_ref()?.get(key).cloned());
+        if record.allocatable.is_empty() {
+            let allocatable = node.status.as_ref().and_then(|s| s.allocatable.as_ref());
+            record.allocatable =
+                allocatable.into_iter().flatten().map(|(k, v)| (k.clone(), v.0.clone())).collect();
+        }
         if ready {
             record.ready_us.get_or_insert(at_us);
         }

@@ -21,7 +21,7 @@ use sha2::{Digest, Sha256};
 
 pub use self::error::{PlanError, Refusal, TooSmall};
 pub use self::estimate::Estimate;
-pub use self::needs::Need;
+pub use self::needs::{Need, machines_exact, machines_whole};
 pub use self::seed::Shape;
 pub use self::sizes::rng;
 use crate::profile::{Catalog, Kind, Loaded, Profile};

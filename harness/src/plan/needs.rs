@@ -65,20 +65,26 @@ fn parse(quantity: &str) -> Amount {
     quantity.parse().expect("quantities must have been validated")
 }
 
-/// Machines for `pods` (size, replicas) pairs: aggregate over allocatable, largest over all resources.
-fn machines_exact(archetype: &Archetype, density: u32, pods: &BTreeMap<usize, u32>) -> f64 {
-    let allocatable = allocatable(archetype, density);
+/// Machines for `pods` (requests of one, how many), not rounded: aggregate over allocatable, the largest over
+/// all resources (ADR-0022).
+pub fn machines_exact(
+    pods: &[(&BTreeMap<String, String>, u32)],
+    allocatable: &BTreeMap<String, String>,
+) -> f64 {
     let ratio = |(resource, per_machine): (&String, &String)| {
-        let aggregate: Amount = pods
-            .iter()
-            .filter_map(|(size, n)| {
-                let request = archetype.sizes[*size].requests.get(resource)?;
-                Some(parse(request) * u64::from(*n))
-            })
-            .sum();
+        let of = |requests: &BTreeMap<String, String>, n: u32| {
+            requests.get(resource).map_or(Amount::default(), |quantity| parse(quantity) * u64::from(n))
+        };
+        let aggregate: Amount = pods.iter().map(|(requests, n)| of(requests, *n)).sum();
         aggregate.milli() as f64 / parse(per_machine).milli() as f64
     };
     allocatable.iter().map(ratio).fold(0.0, f64::max)
+}
+
+/// Whole machines for a size.
+pub fn machines_whole(size: f64) -> u32 {
+    // Sizes are ratios of integers: what is closer to a whole number than this is one.
+    (size - 1e-9).ceil().max(0.0) as u32
 }
 
 /// The Needs of one cluster, in order of their names.
@@ -112,7 +118,8 @@ fn need(
     pods: &BTreeMap<usize, u32>,
 ) -> Need {
     let archetype = &catalog.archetypes[&archetype_name];
-    let exact = machines_exact(archetype, profile.density, pods);
+    let requests: Vec<_> = pods.iter().map(|(size, n)| (&archetype.sizes[*size].requests, *n)).collect();
+    let exact = machines_exact(&requests, &allocatable(archetype, profile.density));
     let swing = wave_of(profile, &archetype_name)
         .filter(|_| name == archetype_name)
         .map_or(0.0, |w| f64::from(w.replicas) / f64::from(archetype.pods_per_machine(profile.density)));
@@ -134,9 +141,7 @@ fn need(
 
 /// Whole machines for a size; a spread Need takes as many in each zone as the fullest zone does.
 fn ceiling(size: f64, spread: bool, zones: usize) -> u32 {
-    // Sizes are ratios of integers: what is closer to a whole number than this is one.
-    let up = |x: f64| (x - 1e-9).ceil().max(0.0) as u32;
-    if spread { up(size / zones as f64) * zones as u32 } else { up(size) }
+    if spread { machines_whole(size / zones as f64) * zones as u32 } else { machines_whole(size) }
 }
 
 fn distance_to_whole(x: f64) -> f64 {
@@ -168,11 +173,11 @@ pub fn refusals(cluster: &str, profile: &Profile, catalog: &Catalog, needs: &[Ne
                 edge: size.round(),
                 margin: catalog.ceiling_margin,
             });
-        } else if need.spread && need.machines != (need.machines_exact - 1e-9).ceil() as u32 {
+        } else if need.spread && need.machines != machines_whole(need.machines_exact) {
             refusals.push(Refusal::Uneven {
                 cluster: cluster.to_owned(),
                 need: need.name.clone(),
-                machines: (need.machines_exact - 1e-9).ceil() as u32,
+                machines: machines_whole(need.machines_exact),
                 zones: catalog.zones.len(),
             });
         }

@@ -135,6 +135,7 @@ mod tests {
             instance_types: vec![],
             pods_per_node: None,
             priority: 0,
+            scheduler_name: None,
             interruption_penalty: None,
             reclamation_penalty: None,
             gang,

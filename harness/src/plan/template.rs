@@ -120,6 +120,7 @@ fn pod_spec(catalog: &Catalog, archetype: &Archetype, workload: &Workload) -> Po
         }],
         enable_service_links: Some(false),
         priority_class_name: Some(format!("e2e-{}", archetype.priority)),
+        scheduler_name: archetype.scheduler_name.clone(),
         // kwok ends a Pod at once; the grace only bounds what happens when it does not.
         termination_grace_period_seconds: Some(1),
         topology_spread_constraints: spread,

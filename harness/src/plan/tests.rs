@@ -49,7 +49,9 @@ fn dev_50_takes_38_machines_per_cluster() {
 
 #[test]
 fn every_profile_has_a_plan_with_unique_fingerprints() {
-    for profile in ["smoke", "dev-50", "dev-500", "5k", "uber-5k", "dev-50-realistic"] {
+    for profile in
+        ["smoke", "dev-50", "dev-500", "5k", "uber-5k", "dev-50-realistic", "density", "two-schedulers"]
+    {
         let plan = plan_of(profile, &[]).unwrap_or_else(|e| panic!("{profile}: {e}"));
         let workloads = || plan.clusters.iter().flat_map(|c| &c.workloads);
         assert_eq!(workloads().map(|w| u64::from(w.replicas)).sum::<u64>(), plan.totals.pods, "{profile}");

@@ -46,6 +46,9 @@ pub struct Archetype {
     pub pods_per_node: Option<u32>,
     /// Value of the Pods' PriorityClass `e2e-<priority>`.
     pub priority: i32,
+    /// `schedulerName` of its Pods; absent: Kubernetes' default.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub scheduler_name: Option<String>,
     /// Dollars for interrupting a Pod.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub interruption_penalty: Option<String>,

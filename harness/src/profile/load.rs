@@ -39,13 +39,14 @@ pub fn load(fixtures: &Path, name_or_file: &str, overrides: &[String]) -> Result
     for given in overrides {
         apply(&mut document, given)?;
     }
-    let profile: Profile = decode(&source, document)?;
+    let mut profile: Profile = decode(&source, document)?;
+    profile.harness.scheduler_config = rooted(&source, profile.harness.scheduler_config);
     let catalog_file = named(fixtures, "catalog", &profile.catalog, |name| {
         fixtures.join("catalogs").join(format!("{name}.yaml"))
     })?;
     let catalog: Catalog = decode(&catalog_file, parse(&catalog_file)?)?;
     refuse(&catalog_file, validate::catalog(&catalog))?;
-    refuse(&source, validate::profile(&profile, &catalog))?;
+    refuse(&source, validate::profile(&profile, &catalog, fixtures))?;
     let ranges_file = source.with_file_name("ranges.yaml");
     let ranges = if ranges_file.is_file() {
         let ranges: Ranges = decode(&ranges_file, parse(&ranges_file)?)?;
@@ -55,6 +56,15 @@ pub fn load(fixtures: &Path, name_or_file: &str, overrides: &[String]) -> Result
         Ranges::default()
     };
     Ok(Loaded { profile, catalog, ranges, overrides: overrides.to_vec(), source })
+}
+
+/// A path in a profile is meant from where the profile lies; the supervisor that reads it runs elsewhere.
+fn rooted(source: &Path, given: String) -> String {
+    if !given.contains('/') {
+        return given;
+    }
+    let path = source.parent().unwrap_or(Path::new(".")).join(&given);
+    std::path::absolute(&path).unwrap_or(path).to_string_lossy().into_owned()
 }
 
 /// Names of the profiles that come with the project, sorted.
@@ -209,6 +219,12 @@ mod tests {
             ("demandWave.archetype=tiny", "tiny"),
             ("catalog=adr-38", "did you mean `adr-0038`"),
             ("operator.qps=0", "operator.qps: is 0"),
+            ("harness.schedulerConfig=most-alocated.yaml", "no scheduler configuration most-alocated.yaml"),
+            ("harness.schedulerConfig=most-alocated.yaml", "least-allocated.yaml, most-allocated.yaml"),
+            ("harness.schedulerConfig=./no-such.yaml", "dev-50/no-such.yaml; give a path or one of"),
+            ("harness.schedulerConfigOverlay=3", "takes a section"),
+            ("harness.schedulerConfigOverlay.leaderElection.leaderElect=true", "leaderElect: false"),
+            ("harness.schedulerConfigOverlay.kind=Pod", "expected KubeSchedulerConfiguration"),
             ("nonsense", "write key=value"),
             ("clusters.x=1", "`clusters` is a value"),
         ];
@@ -216,6 +232,28 @@ mod tests {
             let error = load_dev_50(&[given]).expect_err(given).to_string();
             assert!(error.contains(expected), "{given}: {error}");
         }
+    }
+
+    #[test]
+    fn a_scheduler_configuration_may_lie_beside_the_profile() {
+        let dir = tempfile::tempdir().unwrap();
+        let of = |file: &str| fixtures_dir().join(file);
+        let profile = dir.path().join("profile.yaml");
+        std::fs::copy(of("profiles/smoke/profile.yaml"), &profile).unwrap();
+        std::fs::copy(of("scheduler/most-allocated.yaml"), dir.path().join("mine.yaml")).unwrap();
+        let given = ["harness.schedulerConfig=./mine.yaml".to_owned()];
+        let loaded = load(&fixtures_dir(), profile.to_str().unwrap(), &given).unwrap();
+        let found = Path::new(&loaded.profile.harness.scheduler_config);
+        assert!(found.is_absolute() && found.is_file(), "{}", found.display());
+    }
+
+    #[test]
+    fn a_scheduler_that_pods_ask_for_must_be_configured() {
+        let loaded = load(&fixtures_dir(), "two-schedulers", &[]).unwrap();
+        assert!(!loaded.profile.harness.scheduler_config_overlay.is_empty());
+        let without = ["harness.schedulerConfigOverlay={}".to_owned()];
+        let error = load(&fixtures_dir(), "two-schedulers", &without).unwrap_err().to_string();
+        assert!(error.contains("has no scheduler spread-scheduler"), "{error}");
     }
 
     #[test]

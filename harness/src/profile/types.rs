@@ -96,13 +96,21 @@ pub struct Harness {
     /// Who binds Pods: `kube-scheduler`, or `pod-shim`, the legacy first-fit binder kept as the contrast. With
     /// pod-shim neither kube-scheduler nor node-creator runs, and `nodeCreator`'s knobs are pod-shim's.
     pub scheduler: Scheduler,
-    /// File under `fixtures/scheduler`.
+    /// A file of `fixtures/scheduler` by name, or a path (one with a `/`) as seen from the profile's file.
     pub scheduler_config: String,
+    /// Laid over that file: sections key by key, lists of named things (profiles, plugin configurations) by
+    /// name; null removes a key.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub scheduler_config_overlay: BTreeMap<String, serde_json::Value>,
 }
 
 impl Default for Harness {
     fn default() -> Self {
-        Self { scheduler: Scheduler::KubeScheduler, scheduler_config: "most-allocated.yaml".into() }
+        Self {
+            scheduler: Scheduler::KubeScheduler,
+            scheduler_config: "most-allocated.yaml".into(),
+            scheduler_config_overlay: BTreeMap::new(),
+        }
     }
 }
 

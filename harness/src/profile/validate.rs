@@ -1,5 +1,7 @@
 //! Values that parse but make no sense.
 
+use std::path::Path;
+
 use api::quantity::Amount;
 
 use super::catalog::{Archetype, Catalog};
@@ -7,21 +9,16 @@ use super::error::Problem;
 use super::keys;
 use super::ranges::Ranges;
 use super::types::Profile;
+use crate::cluster::scheduler;
 
 /// Problems of a profile on its catalog.
-pub fn profile(p: &Profile, catalog: &Catalog) -> Vec<Problem> {
+pub fn profile(p: &Profile, catalog: &Catalog, fixtures: &Path) -> Vec<Problem> {
     let mut problems = Vec::new();
     numbers(p, &mut problems);
     fractions(p, &mut problems);
     archetypes(p, catalog, &mut problems);
     wave(p, catalog, &mut problems);
-    let file = &p.harness.scheduler_config;
-    if file.is_empty() || file.contains('/') {
-        problems.push(Problem::new(
-            "harness.schedulerConfig",
-            format!("is `{file}`, but must be the name of a file in fixtures/scheduler"),
-        ));
-    }
+    schedulers(p, catalog, fixtures, &mut problems);
     let prefix = &p.node_creator.node_name_prefix;
     if !prefix.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-')
         || prefix.starts_with('-')
@@ -161,6 +158,30 @@ fn archetypes(p: &Profile, catalog: &Catalog, problems: &mut Vec<Problem>) {
             "podsPerArchetype",
             format!("adds up to {sum}, but podsPerCluster is {}; change one of them", p.pods_per_cluster),
         ));
+    }
+}
+
+/// Whether there is such a scheduler configuration, and in it a scheduler for every Pod.
+fn schedulers(p: &Profile, catalog: &Catalog, fixtures: &Path, problems: &mut Vec<Problem>) {
+    let mut refuse = |message: String| problems.push(Problem::new("harness.schedulerConfig", message));
+    let (file, overlay) = (&p.harness.scheduler_config, &p.harness.scheduler_config_overlay);
+    let config = match scheduler::effective(Path::new(file), overlay, fixtures) {
+        Ok(config) => config,
+        Err(error) => return refuse(error.to_string()),
+    };
+    let known = scheduler::names(&config);
+    for (name, archetype) in &catalog.archetypes {
+        let is_used = match p.pods_per_archetype.is_empty() {
+            true => archetype.weight > 0.0,
+            false => p.pods_per_archetype.get(name).is_some_and(|pods| *pods > 0),
+        };
+        if let Some(wanted) = archetype.scheduler_name.as_deref().filter(|n| is_used && !known.contains(n)) {
+            refuse(format!(
+                "has no scheduler {wanted}, which Pods of {name} ask for, but {}; add it to \
+                 harness.schedulerConfigOverlay.profiles",
+                known.join(", ")
+            ));
+        }
     }
 }
 

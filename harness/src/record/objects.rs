@@ -1,5 +1,7 @@
 //! What was seen of each Pod and each Node: the lines of `pods.jsonl.gz` and `nodes.jsonl`.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 
 /// One Pod (one uid). Times are the first receipt of each fact.
@@ -81,6 +83,9 @@ pub struct NodeRecord {
     pub instance_type: String,
     /// Zone label.
     pub zone: String,
+    /// Allocatable, resource name to Quantity, as the Node came with it.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub allocatable: BTreeMap<String, String>,
     /// UpcomingNode appeared.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub upcoming_us: Option<u64>,

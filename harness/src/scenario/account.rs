@@ -13,6 +13,7 @@ use serde_json::Value;
 
 use crate::observe::{Ledger, Observer, scrape};
 use crate::record::Event;
+use crate::scenario::driver::Driver;
 
 /// What node-creator must not be able to do (ADR-0023: zero responsibility for Pods).
 const FORBIDDEN: [(&str, &str); 6] = [
@@ -24,11 +25,23 @@ const FORBIDDEN: [(&str, &str); 6] = [
     ("create", "pods/eviction"),
 ];
 
-/// `spec.replicas` of every workload object, by name.
+/// What is declared in a cluster: `spec.replicas` of every workload object, by name. `bare` are the drivers of
+/// Pods without an owner, which no object declares: there it is what load-driver has in mind.
 ///
 /// # Errors
-/// When a list fails.
-pub async fn declared(client: &Client) -> anyhow::Result<BTreeMap<String, u64>> {
+/// When a list fails, or the driver does not answer.
+pub async fn declared(
+    observer: &Observer,
+    cluster: &str,
+    bare: &[Driver],
+) -> anyhow::Result<BTreeMap<String, u64>> {
+    if let Some(driver) = bare.iter().find(|d| d.cluster() == cluster) {
+        let status = driver.status().await?;
+        let declared = status.pointer("/counts/declared").and_then(Value::as_u64);
+        let declared = declared.with_context(|| format!("load-driver's status has no count: {status}"))?;
+        return Ok(BTreeMap::from([("bare Pods".to_owned(), declared)]));
+    }
+    let client = observer.client(cluster).context("no client")?;
     let mut replicas = BTreeMap::new();
     let count = |n: Option<i32>| u64::try_from(n.unwrap_or(1)).unwrap_or_default();
     let all = ListParams::default();

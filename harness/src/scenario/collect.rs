@@ -29,9 +29,9 @@ pub fn ledgers(observer: &Observer, dir: &RunDir) -> Result<(), Error> {
 /// Records the accounts of clusters, shard and drivers. What cannot be had is noted: the judge finds it
 /// missing.
 pub async fn accounts(observer: &Observer, fleet: Option<&Fleet>, recorder: &Recorder) {
+    let bare = fleet.map_or(&[][..], |fleet| &fleet.bare[..]);
     for cluster in observer.clusters() {
-        let Some(client) = observer.client(cluster) else { continue };
-        match account::declared(client).await {
+        match account::declared(observer, cluster, bare).await {
             Ok(workloads) => recorder.record(Event::Declared { cluster: cluster.to_owned(), workloads }),
             Err(error) => recorder.note(format!("{cluster}: {error:#}")),
         }

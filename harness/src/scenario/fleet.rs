@@ -7,7 +7,7 @@ use futures::future::try_join_all;
 
 use crate::cluster::spec::{Cluster, Lease};
 use crate::observe::scrape::{Endpoint, Target};
-use crate::profile::{CrMode, CrRelease, Profile, Scheduler, Span};
+use crate::profile::{CrMode, CrRelease, Profile, Scheduler, Span, Workloads};
 use crate::record::RunDir;
 use crate::scenario::driver::Driver;
 use crate::scenario::failure::Failure;
@@ -31,6 +31,8 @@ pub struct Fleet {
     pub shard_http: String,
     /// One load-driver per cluster, in order.
     pub drivers: Vec<Driver>,
+    /// The same, when they make Pods without an owner; else none.
+    pub bare: Vec<Driver>,
 }
 
 /// Starts everything of a profile; each program is ready when this returns.
@@ -52,7 +54,8 @@ pub async fn start(
     let shard_grpc = address(&ready, "grpc", "shard")?;
     let clusters = lease.clusters.iter().map(|c| starter.start_cluster(c, profile, &shard_grpc));
     let drivers = try_join_all(clusters).await?;
-    Ok(Fleet { shard_http, drivers })
+    let bare = if profile.workloads == Workloads::Bare { drivers.clone() } else { Vec::new() };
+    Ok(Fleet { shard_http, drivers, bare })
 }
 
 struct Starter<'a> {

@@ -45,7 +45,7 @@ impl Run<'_> {
         let plan = self.options.plan;
         self.progress.say(&format!("starting {} control planes", plan.profile.clusters));
         let lease = self.client.lease(&prepare::lease_spec(&plan.profile)).await?;
-        self.lease = Some(lease.clone());
+        let _ = self.lease.set(lease.clone());
         let json = serde_json::to_value(&lease).unwrap_or_default();
         self.options.dir.write_json(&self.options.dir.root().join("lease.json"), &json)?;
         self.end(Phase::Provision);
@@ -77,7 +77,8 @@ impl Run<'_> {
         let places = Places {
             bin_dir: self.options.bin_dir,
             dir: self.options.dir,
-            scratch: status.scratch.join("scenario"),
+            // A supervisor may serve several runs, one after the other or at once.
+            scratch: status.scratch.join(&lease.id).join("scenario"),
         };
         let profile = &self.options.plan.profile;
         self.fleet = Some(fleet::start(&self.client, lease, profile, &places, &self.scraper).await?);
@@ -188,7 +189,8 @@ impl Run<'_> {
     async fn quiet(&mut self, phase: Phase, still: Still, ceiling: Duration) -> Result<(), Failure> {
         self.begin(phase, self.options.plan.profile.total_pods());
         let observer = self.observer.as_ref().ok_or_else(not_started)?;
-        let waited = quiet::wait(observer, &self.recorder, &mut self.progress, phase, still, ceiling);
+        let bare = &self.fleet.as_ref().ok_or_else(not_started)?.bare[..];
+        let waited = quiet::wait(observer, bare, &self.recorder, &mut self.progress, phase, still, ceiling);
         waited.await.map_err(Failure::broken)?;
         self.end(phase);
         Ok(())

@@ -37,6 +37,7 @@ pub fn lease_spec(profile: &Profile) -> LeaseSpec {
 fn cluster_spec(profile: &Profile, name: &str) -> ClusterSpec {
     let mut spec = ClusterSpec::named(name);
     spec.scheduler_config = PathBuf::from(&profile.harness.scheduler_config);
+    spec.scheduler_config_overlay.clone_from(&profile.harness.scheduler_config_overlay);
     spec.run_scheduler = profile.harness.scheduler == Scheduler::KubeScheduler;
     let tuning = &mut spec.control_plane_tuning;
     tuning.apiserver_gogc = profile.control_plane.apiserver_gogc;

@@ -8,6 +8,7 @@ use anyhow::Context;
 use crate::observe::Observer;
 use crate::record::{Event, Phase};
 use crate::scenario::account;
+use crate::scenario::driver::Driver;
 use crate::scenario::progress::Progress;
 use crate::scenario::recorder::Recorder;
 
@@ -27,12 +28,14 @@ pub struct Still {
 }
 
 /// Waits until three looks in a row found every cluster quiet; writes those three (or, at the ceiling, the
-/// last three) as quiet points. Returns whether it became quiet.
+/// last three) as quiet points. Returns whether it became quiet. `bare` are the drivers of Pods that no object
+/// declares.
 ///
 /// # Errors
 /// When a cluster cannot be read.
 pub async fn wait(
     observer: &Observer,
+    bare: &[Driver],
     recorder: &Recorder,
     progress: &mut Progress,
     phase: Phase,
@@ -43,7 +46,7 @@ pub async fn wait(
     let mut looks = Looks::default();
     let mut machines = Machines { last: (0, 0), since: Instant::now() };
     loop {
-        let (quiet, look) = look(observer, phase).await?;
+        let (quiet, look) = look(observer, bare, phase).await?;
         let machines_note = machines.look(observer);
         let machines_quiet =
             still.machines_unchanged.is_none_or(|least| machines.are_still(still.machines, least));
@@ -53,7 +56,7 @@ pub async fn wait(
             // What was seen last is evidence, too: the judge needs three looks.
             while looks.last.len() < IN_A_ROW {
                 tokio::time::sleep(BETWEEN).await;
-                looks.add(false, self::look(observer, phase).await?.1);
+                looks.add(false, self::look(observer, bare, phase).await?.1);
             }
             looks.last.into_iter().flatten().for_each(|event| recorder.record(event));
             if !enough {
@@ -66,15 +69,16 @@ pub async fn wait(
 }
 
 /// One look at all clusters: whether all are quiet, and a quiet point for each.
-async fn look(observer: &Observer, phase: Phase) -> anyhow::Result<(bool, Vec<Event>)> {
+async fn look(observer: &Observer, bare: &[Driver], phase: Phase) -> anyhow::Result<(bool, Vec<Event>)> {
     let mut quiet = true;
     let mut points = Vec::new();
     for cluster in observer.clusters() {
-        let client = observer.client(cluster).context("no client")?;
-        let declared: u64 = account::declared(client).await?.values().sum();
+        let declared: u64 = account::declared(observer, cluster, bare).await?.values().sum();
         let counts = observer.ledger(cluster).context("no ledger")?.counts();
-        let requests = counts.requests + counts.stale_requests;
+        // Not their sum: a request too many and one too few would make up for each other.
+        let (requests, stale) = (counts.requests, counts.stale_requests);
         quiet &= counts.terminating == 0
+            && stale == 0
             && [counts.live, counts.bound, counts.running, requests].into_iter().all(|n| n == declared);
         points.push(Event::QuietPoint {
             cluster: cluster.to_owned(),

@@ -1,6 +1,7 @@
 //! A run from its first event to its verdict.
 
 use std::path::Path;
+use std::sync::{Arc, OnceLock};
 
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
@@ -45,7 +46,8 @@ pub struct Run<'a> {
     pub(super) recorder: Recorder,
     pub(super) progress: Progress,
     pub(super) scraper: Scraper,
-    pub(super) lease: Option<Lease>,
+    /// The control planes, once they are there; the sampler knows this run's processes by it.
+    pub(super) lease: Arc<OnceLock<Lease>>,
     pub(super) observer: Option<Observer>,
     pub(super) fleet: Option<Fleet>,
 }
@@ -70,11 +72,13 @@ pub async fn run(options: &Options<'_>) -> Result<(), Failure> {
     });
     let mut tasks = JoinSet::new();
     let (dead_sender, mut dead) = mpsc::unbounded_channel();
-    sampling::sample(&mut tasks, options.dir, &recorder, client.clone(), status.pid, dead_sender)?;
+    let lease = Arc::new(OnceLock::new());
+    let sampled =
+        sampling::Sampled { client: client.clone(), supervisor_pid: status.pid, lease: lease.clone() };
+    sampling::sample(&mut tasks, options.dir, &recorder, sampled, dead_sender)?;
     let scraper = sampling::scrape(&mut tasks, options.dir, &recorder, options.cancel.clone())?;
     let progress = Progress::new(recorder.clone());
-    let mut run =
-        Run { options, client, recorder, progress, scraper, lease: None, observer: None, fleet: None };
+    let mut run = Run { options, client, recorder, progress, scraper, lease, observer: None, fleet: None };
     let outcome = tokio::select! {
         outcome = run.all_phases() => outcome,
         () = options.cancel.cancelled() => Err(Failure::Interrupted),
@@ -100,7 +104,7 @@ impl Run<'_> {
         tasks.abort_all();
         self.end(Phase::Collect);
         self.begin(Phase::Release, 0);
-        if let Some(lease) = &self.lease
+        if let Some(lease) = self.lease.get()
             && let Err(error) = self.client.release(&lease.id).await
         {
             self.recorder.note(format!("the control planes could not be released: {error}"));

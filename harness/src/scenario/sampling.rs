@@ -1,12 +1,14 @@
 //! The two background tasks of a run: sampling processes every 2 s, scraping metrics every 5 s.
 
 use std::collections::BTreeSet;
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
+use crate::cluster::spec::Lease;
 use crate::observe::sampler::{self, Watched};
 use crate::observe::scrape::{Endpoint, Target};
 use crate::record::{Event, LineWriter, RunDir, Sample, Scrape};
@@ -49,6 +51,17 @@ impl Scraper {
     }
 }
 
+/// Whose processes are sampled: those of one lease (a supervisor may serve several runs at once), its own and
+/// ours.
+pub struct Sampled {
+    /// The supervisor.
+    pub client: Client,
+    /// Its process id.
+    pub supervisor_pid: u32,
+    /// The lease, once there is one.
+    pub lease: Arc<OnceLock<Lease>>,
+}
+
 /// Starts sampling. Components that end unasked are recorded, and `dead` is told about the first.
 ///
 /// # Errors
@@ -57,10 +70,10 @@ pub fn sample(
     tasks: &mut JoinSet<()>,
     dir: &RunDir,
     recorder: &Recorder,
-    client: Client,
-    supervisor_pid: u32,
+    sampled: Sampled,
     dead: mpsc::UnboundedSender<String>,
 ) -> Result<(), Failure> {
+    let Sampled { client, supervisor_pid, lease } = sampled;
     let mut writer = LineWriter::create(&dir.processes())?;
     let recorder = recorder.clone();
     tasks.spawn(async move {
@@ -72,11 +85,12 @@ pub fn sample(
             ticks.tick().await;
             let late = due.elapsed();
             due = Instant::now() + SAMPLE_EVERY;
-            let Ok(processes) = client.processes().await else {
+            let Ok(mut processes) = client.processes().await else {
                 // The supervisor is gone: this process is about to end, too.
                 let _ = dead.send("the supervisor does not answer any more".into());
                 return;
             };
+            processes.retain(|p| lease.get().is_some_and(|lease| lease.id == p.lease));
             report_dead(&processes, &mut reported, &recorder, &dead);
             let sample = take(&recorder, &processes, supervisor_pid, late);
             if let Err(error) = writer.write(&sample) {

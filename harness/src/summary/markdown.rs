@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use crate::summary::screen::{bound_text, number};
+use crate::summary::screen::{bound_text, histogram, number, percent};
 use crate::summary::{Outcome, Summary};
 
 /// Renders the whole summary.
@@ -78,22 +78,26 @@ fn stages(summary: &Summary, out: &mut String) {
 fn packing(summary: &Summary, out: &mut String) {
     let _ = writeln!(
         out,
-        "\n## Machines when quiet\n\n| cluster | archetype | machines | planned | density | Nodes by Pods on them |\n|---|---|---|---|---|---|"
+        "\n## Machines when quiet\n\n| cluster | archetype | machines | most asked for | planned | lower bound | density \
+         | Nodes by Pods on them | used | fullest Node ever |\n|---|---|---|---|---|---|---|---|---|---|"
     );
     for p in &summary.packing {
-        let nodes: Vec<_> =
-            p.pods_per_node.iter().rev().map(|(pods, nodes)| format!("{nodes} × {pods}")).collect();
         let _ = writeln!(
             out,
-            "| {} | {} | {} | {} | {} | {} |",
+            "| {} | {} | {} | {} | {} | {} | {} | {} | {} | {} |",
             p.cluster,
             p.archetype,
             p.nodes,
+            p.nodes_asked_max,
+            p.planned,
             p.lower_bound,
             p.density,
-            nodes.join(", ")
+            histogram(&p.pods_per_node),
+            percent(&p.utilisation),
+            percent(&p.node_utilisation_max)
         );
     }
+    let _ = writeln!(out, "\nUsed of all Nodes' allocatable: {}.", percent(&summary.utilisation));
 }
 
 fn cpu(summary: &Summary, out: &mut String) {

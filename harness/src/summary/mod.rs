@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 use crate::record::Phase;
 
 /// Version of the summary's shape; raised by every change that breaks a reader.
-pub const SCHEMA_VERSION: u32 = 1;
+pub const SCHEMA_VERSION: u32 = 2;
 
 /// What came of a run.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -48,6 +48,8 @@ pub struct Summary {
     pub stages: BTreeMap<Phase, BTreeMap<String, Latency>>,
     /// Machines and Pods on them at the end, by cluster and archetype.
     pub packing: Vec<Packing>,
+    /// Share of all Nodes' allocatable that Pods take at the end, by resource, 0..=1.
+    pub utilisation: BTreeMap<String, f64>,
     /// Who used the CPU.
     pub cpu: CpuAccount,
     /// Largest resident memory of all processes together, and by component, MiB.
@@ -235,12 +237,21 @@ pub struct Packing {
     pub archetype: String,
     /// Live Nodes.
     pub nodes: u64,
+    /// Most machines at one moment, those on their way included: what was asked for.
+    pub nodes_asked_max: u64,
+    /// Machines that the plan foresees when quiet: each Need rounded up for itself.
+    pub planned: u64,
     /// Fewest machines that can hold the declared Pods.
     pub lower_bound: u64,
     /// Pods that one machine holds.
     pub density: u64,
     /// Number of Pods on a Node to number of such Nodes.
     pub pods_per_node: BTreeMap<u64, u64>,
+    /// Share of the Nodes' allocatable that Pods take, by resource, 0..=1.
+    pub utilisation: BTreeMap<String, f64>,
+    /// Largest share of one Node's allocatable that Pods took at any moment, by resource; above 1 means that
+    /// a Node was overcommitted.
+    pub node_utilisation_max: BTreeMap<String, f64>,
 }
 
 /// Who used the CPU, from the start of the fill to the end of the soak.

@@ -1,10 +1,11 @@
 //! The verdict on one screen.
 
+use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::path::Path;
 
 use crate::record::Phase;
-use crate::summary::{Bound, Gate, Outcome, Summary, Verdict};
+use crate::summary::{Bound, Gate, Outcome, Packing, Summary, Verdict};
 
 /// Ratio of the host's slowest to its fastest from which it is said.
 const NOTABLE_SLOWDOWN: f64 = 1.25;
@@ -104,9 +105,47 @@ fn phases(summary: &Summary, out: &mut String) {
         "  Pods: {created} created = {bound} bound + {pending} pending + {deleted} deleted, in {} clusters",
         summary.pods.len()
     );
-    let nodes: u64 = summary.packing.iter().map(|p| p.nodes).sum();
-    let planned: u64 = summary.packing.iter().map(|p| p.lower_bound).sum();
-    let _ = writeln!(out, "  machines: {nodes}, {planned} planned");
+    machines(summary, out);
+}
+
+fn machines(summary: &Summary, out: &mut String) {
+    let sum = |of: fn(&Packing) -> u64| summary.packing.iter().map(of).sum::<u64>();
+    let _ = writeln!(
+        out,
+        "  machines: {} (most asked for {}), {} planned, {} the fewest that hold the Pods",
+        sum(|p| p.nodes),
+        sum(|p| p.nodes_asked_max),
+        sum(|p| p.planned),
+        sum(|p| p.lower_bound)
+    );
+    let mut pods_per_node: BTreeMap<u64, u64> = BTreeMap::new();
+    for (pods, nodes) in summary.packing.iter().flat_map(|p| &p.pods_per_node) {
+        *pods_per_node.entry(*pods).or_default() += nodes;
+    }
+    let _ = writeln!(out, "  Nodes by Pods on them: {}", histogram(&pods_per_node));
+    let _ = writeln!(out, "  used of allocatable: {}", percent(&summary.utilisation));
+}
+
+/// `3 × 100, 1 × 50`: so many Nodes with so many Pods, the fullest first; the end is cut off.
+pub fn histogram(pods_per_node: &BTreeMap<u64, u64>) -> String {
+    const LISTED_MAX: usize = 8;
+    let listed = pods_per_node.iter().rev().take(LISTED_MAX);
+    let mut texts: Vec<String> = listed.map(|(pods, nodes)| format!("{nodes} × {pods}")).collect();
+    let others: u64 = pods_per_node.iter().rev().skip(LISTED_MAX).map(|(_, nodes)| nodes).sum();
+    if others > 0 {
+        texts.push(format!("{others} with fewer"));
+    }
+    texts.join(", ")
+}
+
+/// `cpu 88 %, memory 88 %`.
+pub fn percent(shares: &BTreeMap<String, f64>) -> String {
+    if shares.is_empty() {
+        return "not measured".into();
+    }
+    let texts: Vec<String> =
+        shares.iter().map(|(name, share)| format!("{name} {:.0} %", share * 100.0)).collect();
+    texts.join(", ")
 }
 
 fn resources(summary: &Summary, out: &mut String) {

@@ -1,30 +1,9 @@
-//! Worked examples of the reference: 4.4 to 4.8.
+//! Worked examples of the reference: 4.5 to 4.8.
 
-use super::world::{World, configured_for, demand, kinds, machines, same, spread, texts};
+use super::world::{World, configured_for, demand, kinds, machines, same, spread};
 use crate::engine::action::UnmetReason;
 use crate::engine::rails::{RollupGuard, Verdict};
 use crate::engine::{Attribution, Kind, State};
-
-#[test]
-fn a_hundred_pods_take_thirteen_machines() {
-    let mut world = World::new(machines("idle", 20, "c", "16", 1));
-    let mut need = demand("c", "100");
-    need.aggregate_resources = texts(&[("cpu", "100"), ("memory", "400Gi")]);
-    world.rollup("a", vec![need]);
-    let decisions = world.cycle();
-    assert_eq!(kinds(&decisions), [(Kind::Bootstrap, 13)].into());
-    assert_eq!(decisions.shortfalls().count(), 0);
-    assert!(world.cycle().actions.is_empty(), "steady demand needs no action");
-}
-
-#[test]
-fn each_need_rounds_up_for_itself() {
-    let mut world = World::new(machines("idle", 10, "c", "16", 1));
-    let mut other = demand("c", "17");
-    other.priority = 5;
-    world.rollup("a", vec![demand("c", "17"), other]);
-    assert_eq!(kinds(&world.cycle()), [(Kind::Bootstrap, 4)].into());
-}
 
 #[test]
 fn idle_comes_before_speculative() {

@@ -1,0 +1,126 @@
+//! The runs of the whole chain that the claims read: one profile, varied.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use anyhow::{Context, ensure};
+use harness::judge::packing::{self, NodeKey};
+use harness::judge::{self, Evidence, Expect};
+use harness::record::{Phase, RunDir};
+use harness::summary::Summary;
+use suites::scenarios::{Scenario, runs};
+
+/// Rules of validity that the evidence of packing rests on. The others are about speed, of which nothing is
+/// claimed here.
+const NEEDED: [&str; 6] = [
+    "completed",
+    "components_alive",
+    "watches_without_gap",
+    "ledger_complete",
+    "ledger_agrees_with_list",
+    "nodes_stayed_ready",
+];
+
+/// What a run varies of the profile `density`.
+#[derive(Clone, Copy, Debug)]
+pub struct Variant {
+    pub name: &'static str,
+    pub density: u64,
+    /// By archetype of the catalog `single-shape`.
+    pub pods: &'static [(&'static str, u64)],
+    pub set: &'static [&'static str],
+}
+
+pub const BARE: Variant =
+    Variant { name: "bare-10", density: 10, pods: &[("deployment", 35)], set: &["workloads=bare"] };
+
+pub const STATEFUL_SETS: Variant =
+    Variant { name: "stateful-sets-40", density: 40, pods: &[("stateful-set", 140)], set: &[] };
+
+pub const DEPLOYMENTS: Variant = Variant {
+    name: "deployments-100",
+    density: 100,
+    pods: &[("deployment", 1450)],
+    // Half of so many at twice the pace would keep two cores busy; late CapacityRequests pass for more demand.
+    set: &["churnPerMinute=0.5", "phases.soak=60s"],
+};
+
+pub const CONSTRAINTS: Variant = Variant {
+    name: "constraints-40",
+    density: 40,
+    pods: &[("gang", 180), ("zone-spread", 220)],
+    set: &[
+        // All gangs fit one rack: the first in order that has room for a gang is taken for each.
+        "inventory.idlePerShape.gang=24",
+        // A gang of which only a few Pods were created so far would fit one machine, and get one of any rack.
+        "shard.gangFolding=false",
+    ],
+};
+
+const ALL: [Variant; 4] = [BARE, STATEFUL_SETS, DEPLOYMENTS, CONSTRAINTS];
+
+impl Variant {
+    fn scenario(&self) -> Scenario {
+        let total: u64 = self.pods.iter().map(|(_, pods)| pods).sum();
+        let pods: Vec<String> = self.pods.iter().map(|(name, pods)| format!("{name}: {pods}")).collect();
+        let mut overrides = vec![
+            format!("density={}", self.density),
+            format!("podsPerCluster={total}"),
+            format!("podsPerArchetype={{{}}}", pods.join(", ")),
+        ];
+        overrides.extend(self.set.iter().map(|set| (*set).to_owned()));
+        Scenario { name: self.name.to_owned(), profile: "density".to_owned(), overrides }
+    }
+}
+
+/// A run that has ended.
+pub struct Run {
+    pub dir: RunDir,
+    pub summary: Summary,
+    pub expect: Expect,
+    pub evidence: Evidence,
+}
+
+impl Run {
+    /// The run of a variant. All variants are run at once, by the first trial that asks for any.
+    pub fn of(variant: &Variant) -> anyhow::Result<Self> {
+        let runs = runs("density_100", &ALL.map(|variant| variant.scenario()))?;
+        let ended = runs.get(variant.name).with_context(|| format!("there is no run {}", variant.name))?;
+        Self::load(ended.as_ref().map_err(|reason| anyhow::Error::msg(reason.clone()))?)
+    }
+
+    fn load(dir: &Path) -> anyhow::Result<Self> {
+        let dir = RunDir::new(dir);
+        let expect = Expect::load(&dir)?;
+        let evidence = Evidence::load(&dir)?;
+        let summary = judge::weigh(&expect, &evidence);
+        for rule in NEEDED {
+            let finding = summary.validity.iter().find(|f| f.rule == rule);
+            let finding = finding.with_context(|| format!("{rule} was not checked"))?;
+            let place = dir.root().display();
+            ensure!(finding.ok, "the run in {place} is invalid: {rule}: {}", finding.detail);
+        }
+        Ok(Self { dir, summary, expect, evidence })
+    }
+
+    /// When everything was bound, and nothing was churned yet.
+    pub fn after_the_ramp_us(&self) -> anyhow::Result<u64> {
+        Ok(self.evidence.window(Phase::Soak).context("there was no soak")?.0)
+    }
+
+    /// Pods on each Node of an archetype as of `at_us`, the fullest first.
+    pub fn pods_per_node(&self, archetype: &str, at_us: u64) -> Vec<u64> {
+        let zones = self.zones(archetype);
+        let counts = packing::pods_per_node(&self.evidence, at_us);
+        let mut mine: Vec<u64> =
+            counts.into_iter().filter(|(node, _)| zones.contains_key(node)).map(|(_, pods)| pods).collect();
+        mine.sort_unstable_by(|a, b| b.cmp(a));
+        mine
+    }
+
+    /// The Nodes that an archetype ever had, with their zones.
+    pub fn zones(&self, archetype: &str) -> BTreeMap<NodeKey<'_>, &str> {
+        let mine = self.evidence.nodes.iter().filter(|n| n.archetype == archetype && n.created_us.is_some());
+        mine.map(|n| ((n.cluster.as_str(), n.name.as_str()), n.zone.as_str())).collect()
+    }
+}
