@@ -28,7 +28,7 @@ pub enum Outcome {
     CreateError,
     /// The Node of an earlier UpcomingNode of that name was deleted.
     Replaced,
-    /// It is gone, and so is its Node.
+    /// It is gone, and no Node of ours is left of it.
     CleanupDeleted,
     /// It is gone, but its Node could not be deleted; retried.
     CleanupError,

@@ -99,8 +99,12 @@ impl Creator {
         let (action, upcoming, node) = self.world.look(name);
         match (action, upcoming, node) {
             (Action::Create, Some(upcoming), _) => self.create(name, &upcoming).await,
-            (Action::Delete, _, Some(node)) => self.delete(name, &node, Outcome::CleanupDeleted).await,
-            (Action::Replace, _, Some(node)) => self.delete(name, &node, Outcome::Replaced).await,
+            (Action::Delete, _, Some(node)) => self.delete(name, &node).await,
+            (Action::Replace, _, Some(node)) => {
+                self.delete(name, &node).await?;
+                metrics::observed(Outcome::Replaced);
+                Ok(())
+            }
             (Action::Exists, ..) => {
                 metrics::observed(Outcome::Exists);
                 Ok(())
@@ -109,7 +113,11 @@ impl Creator {
                 metrics::observed(Outcome::NotReady);
                 Ok(())
             }
-            // Gone or deleting: the Node's own Deleted event queues the name again if anything is left to do.
+            (Action::Gone, ..) => {
+                metrics::observed(Outcome::CleanupDeleted);
+                Ok(())
+            }
+            // Deleting: the Node's own Deleted event queues the name again.
             _ => Ok(()),
         }
     }
@@ -151,20 +159,16 @@ impl Creator {
         Ok(())
     }
 
-    async fn delete(&self, name: &str, node: &Made, outcome: Outcome) -> Result<(), kube::Error> {
+    async fn delete(&self, name: &str, node: &Made) -> Result<(), kube::Error> {
         // By uid: a Node made anew under this name must not fall to an old decision.
         let only_this = Preconditions { uid: Some(node.uid.clone()), resource_version: None };
         let params = DeleteParams { preconditions: Some(only_this), ..DeleteParams::default() };
         match self.nodes.delete(name, &params).await {
             Ok(_) => {
                 self.world.deleting(name, &node.uid);
-                metrics::observed(outcome);
                 Ok(())
             }
-            Err(error) if apiserver::is_gone(&error) => {
-                metrics::observed(outcome);
-                Ok(())
-            }
+            Err(error) if apiserver::is_gone(&error) => Ok(()),
             Err(error) => {
                 metrics::observed(Outcome::CleanupError);
                 Err(error)

@@ -7,10 +7,10 @@ use std::time::Instant;
 use api::UpcomingNode;
 use component::queue::Queue;
 use component::watch::{Change, changes};
-use futures::StreamExt;
+use futures::{Stream, StreamExt};
 use k8s_openapi::api::core::v1::Node;
 use kube::runtime::watcher;
-use kube::{Api, Resource, ResourceExt};
+use kube::{Api, ResourceExt};
 use tokio::sync::watch;
 
 use super::node::{Action, Made, Upcoming, decide, is_ready};
@@ -101,7 +101,9 @@ impl World {
             }
         };
         let known = |state: &State| state.upcoming.keys().cloned().collect();
-        self.follow(api, watcher::Config::default(), queue, key, apply, known).await;
+        // Every change is looked at: an outcome is what came of looking at an UpcomingNode.
+        let changes = changes(api, watcher::Config::default());
+        self.follow(changes, queue, key, apply, known, |_| true).await;
     }
 
     /// Follows the Nodes that carry the mark, and queues their names.
@@ -119,31 +121,26 @@ impl World {
             }
         };
         let known = |state: &State| state.nodes.keys().cloned().collect();
-        self.follow(api, marked, queue, |n| Some(n.name_any()), apply, known).await;
+        // kwok's heartbeats change Nodes all the time; they and the echo of our own create ask for nothing.
+        let matters = |now: &Action| !matches!(now, Action::Exists | Action::NotReady | Action::Wait);
+        self.follow(changes(api, marked), queue, |n| Some(n.name_any()), apply, known, matters).await;
     }
 
-    /// Applies changes and queues every name whose object changed its meaning. What a list does not name is
-    /// gone: only this finds what was deleted while the watch was broken.
+    /// Applies changes and queues every name whose new action `matters`. What a list does not name is gone:
+    /// only this finds what was deleted while the watch was broken.
     async fn follow<K>(
         &self,
-        api: Api<K>,
-        config: watcher::Config,
+        changes: impl Stream<Item = (Instant, Change<K>)>,
         queue: &Queue<String>,
         key: impl Fn(&K) -> Option<String>,
         apply: impl Fn(&mut State, &str, Option<K>, Instant),
         known: impl Fn(&State) -> HashSet<String>,
-    ) where
-        K: Resource<DynamicType = ()>
-            + Clone
-            + serde::de::DeserializeOwned
-            + std::fmt::Debug
-            + Send
-            + 'static,
-    {
-        let mut stream = std::pin::pin!(changes(api, config));
+        matters: impl Fn(&Action) -> bool,
+    ) {
+        let mut changes = std::pin::pin!(changes);
         let mut unnamed = HashSet::new();
         let mut first = true;
-        while let Some((at, change)) = stream.next().await {
+        while let Some((at, change)) = changes.next().await {
             let (name, object) = match change {
                 Change::Applied(object) => (key(&object), Some(object)),
                 Change::Deleted(object) => (key(&object), None),
@@ -164,10 +161,8 @@ impl World {
             };
             let Some(name) = name else { continue };
             unnamed.remove(&name);
-            let before = self.action(&name);
             apply(&mut self.lock(), &name, object, at);
-            // kwok's heartbeats change Nodes all the time; they mean nothing here.
-            if self.action(&name) != before || before != Action::Exists {
+            if matters(&self.action(&name)) {
                 queue.push(name);
             }
         }
