@@ -15,7 +15,7 @@
 //! What is not upstream's: a scenario asks for kwok's annotation on the Nodes (`--kwok-annotation`), because
 //! kwok here plays annotated Nodes only. Without it Nodes are born Ready and stay so, but no Pod on them would
 //! ever run, or go when deleted. A cordon is obeyed (see [`fit`]), freed room wakes Pods (see
-//! [`World::watch_pods`]), and the default request limits are those of all programs here, not 50 and 100.
+//! `World::watch_pods`), and the default request limits are those of all programs here, not 50 and 100.
 
 mod binder;
 pub mod fit;
