@@ -7,7 +7,7 @@ use crate::summary::{Bound, Gate, Metric, Outcome};
 
 /// Metrics that are gated in every profile. One that has neither objective nor range fails: silence must
 /// not pass.
-pub const ALWAYS: [&str; 10] = [
+pub const ALWAYS: [&str; 11] = [
     "bound_ratio",
     "ledger_mismatch_pods",
     "shortfalls_max",
@@ -18,6 +18,7 @@ pub const ALWAYS: [&str; 10] = [
     "cpu_ms_per_pod",
     "failed_attempts_per_pod",
     "machines_over_plan",
+    "overfilled_nodes",
 ];
 
 /// Gated when Pods are churned.
@@ -30,7 +31,7 @@ pub const WITH_WAVE: [&str; 2] = ["new_capacity_samples", "new_capacity_latency_
 fn built_in(metric: &str) -> Option<Bound> {
     match metric {
         "bound_ratio" => Some(Bound::min(1.0)),
-        "ledger_mismatch_pods" | "shortfalls_max" => Some(Bound::max(0.0)),
+        "ledger_mismatch_pods" | "overfilled_nodes" | "shortfalls_max" => Some(Bound::max(0.0)),
         "harness_and_fleet_cpu_share" => Some(Bound::max(0.25)),
         _ => None,
     }

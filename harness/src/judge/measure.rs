@@ -19,6 +19,8 @@ pub fn all(expect: &Expect, evidence: &Evidence) -> BTreeMap<String, Metric> {
     resources(evidence, &mut metrics);
     metrics.put("ledger_mismatch_pods", "Pods", ledger_mismatch(expect, evidence), "");
     metrics.put("machines_over_plan", "machines", machines_over_plan(expect, evidence), "");
+    let overfilled = packing::overfilled(expect, evidence).map(|nodes| nodes as f64);
+    metrics.put("overfilled_nodes", "Nodes", overfilled, "more taken than allocatable, at any moment");
     metrics.0
 }
 

@@ -114,6 +114,15 @@ pub fn usage<'a>(expect: &Expect, evidence: &'a Evidence) -> BTreeMap<NodeKey<'a
     usage
 }
 
+/// Nodes on which Pods ever took more of a resource than there is; `None` if no Node was seen.
+pub fn overfilled(expect: &Expect, evidence: &Evidence) -> Option<usize> {
+    let usage = usage(expect, evidence);
+    let too_full = |u: &&Usage| {
+        u.most.iter().any(|(resource, most)| *most > u.allocatable.get(resource).copied().unwrap_or(0))
+    };
+    (!usage.is_empty()).then(|| usage.values().filter(too_full).count())
+}
+
 fn there(evidence: &Evidence, at_us: u64) -> impl Iterator<Item = &NodeRecord> {
     let is_there = move |n: &&NodeRecord| {
         n.created_us.is_some_and(|t| t <= at_us) && n.gone_us.is_none_or(|t| t > at_us)
@@ -201,6 +210,8 @@ mod tests {
         let node = &usage[&(CLUSTER, "m-1")];
         assert_eq!((node.most["cpu"], node.last["cpu"], node.allocatable["cpu"]), (1000, 1000, 1000));
         assert_eq!((node.most["pods"], node.allocatable["pods"]), (2000, 1_100_000));
+        assert_eq!(overfilled(&expect(), &evidence), Some(0));
+        assert_eq!(overfilled(&expect(), &Evidence::default()), None, "nothing was seen");
     }
 
     #[test]
@@ -209,6 +220,7 @@ mod tests {
         evidence.pods[4].bound_us = Some(70_900_000);
         let usage = usage(&expect(), &evidence);
         assert_eq!(usage[&(CLUSTER, "m-1")].most["cpu"], 1500);
+        assert_eq!(overfilled(&expect(), &evidence), Some(1));
         let packing = &account(&expect(), &evidence).packing[0];
         assert_eq!(packing.node_utilisation_max["cpu"], 1.5);
         assert_eq!(packing.utilisation["cpu"], 1.0, "in the end all is as it should be");

@@ -172,6 +172,12 @@ fn a_machine_too_many_fails() {
 }
 
 #[test]
+fn a_node_that_was_too_full_for_a_moment_fails() {
+    let summary = broken(|_, evidence| evidence.pods[4].bound_us = Some(70_900_000));
+    assert_gate(&summary, "overfilled_nodes", Outcome::Fail);
+}
+
+#[test]
 fn a_watch_gap_makes_it_invalid() {
     let summary = with_event(Event::WatchGap { cluster: CLUSTER.into(), kind: "Pod".into() });
     assert_invalid(&summary, "watches_without_gap");
