@@ -10,6 +10,8 @@ use api::upcoming_node::UpcomingNodePhase as Phase;
 use component::apiserver;
 use component::poll::{self, Look};
 use futures::future::{BoxFuture, FutureExt, join_all};
+use harness::plan::Workload;
+use harness::plan::template::{self, Manifest};
 use harness::supervisor::protocol::Verb;
 use k8s_openapi::api::apps::v1::DaemonSet;
 use k8s_openapi::api::core::v1::{NodeSelectorRequirement, Pod};
@@ -36,10 +38,11 @@ const ROWS: usize = 12;
 
 type Play = fn() -> BoxFuture<'static, anyhow::Result<()>>;
 
-const PLAYS: [(&str, Play); 5] = [
+const PLAYS: [(&str, Play); 6] = [
     ("daemon_set_pods::are_passed_over_by_a_drain", || passed_over().boxed()),
     ("killed_operator::resumes_its_drains_under_the_same_deadline", || resumes().boxed()),
     ("recreated_ordinal::is_not_hit_by_the_eviction_of_its_predecessor", || not_hit().boxed()),
+    ("not_waiting_for_eviction::pods_are_bound_to_machines_that_count_as_free", || bound_to_free().boxed()),
     ("rollup_guard::holds_a_collapse_for_three_roll_ups", || collapse(true, 3).boxed()),
     ("no_rollup_guard::believes_a_collapse_at_once", || collapse(false, 1).boxed()),
 ];
@@ -235,6 +238,50 @@ async fn not_hit() -> anyhow::Result<()> {
     ensure!(
         before == after,
         "successors were evicted in place of their predecessors: {before:?}, then {after:?}"
+    );
+    Ok(())
+}
+
+/// Upstream's shard takes a machine for free when it has asked for it, not when its Node is empty. Whatever needs a
+/// place in the meantime finds an open Node; here the operator is stopped, to make that time long.
+async fn bound_to_free() -> anyhow::Result<()> {
+    // One request a second, and every Pod's request to acknowledge: it has cordoned nothing when it is stopped.
+    let slow = ["shard.waitForEviction=false", "operator.qps=1", "operator.burst=1"];
+    let world = World::start("bound-to-free", &with(&SMALL, &slow), &[]).await?;
+    world.fill().await?;
+    world.resume().await?;
+    let reclaims = world.until_done("Reclaim", SURPLUS).await?;
+    world.operator(Verb::Pause).await?;
+    let away: BTreeSet<&str> = reclaims.iter().map(|r| r.machine.as_str()).collect();
+    ensure!(reclaims.iter().all(|r| r.outcome == "success"), "void: a machine is not free: {reclaims:?}");
+    let cluster = &world.plan.clusters[0];
+    // As many as there is room for on all machines.
+    let room = 4 * world.plan.profile.density - cluster.pods;
+    let more = Workload { name: "more".to_owned(), replicas: room, ..cluster.workloads[0].clone() };
+    match template::manifest(&world.plan.catalog, &more, room) {
+        Manifest::Deployment(more) => apiserver::create(&world.admin, &*more).await,
+        Manifest::StatefulSet(more) => apiserver::create(&world.admin, &*more).await,
+    }
+    .context("creating more Pods")?;
+    let (world, away) = (&world, &away);
+    let bound =
+        poll::until("Pods to be bound to machines that count as free", TICK, CEILING, || async move {
+            let on_free = |p: &&Pod| {
+                p.spec.as_ref().and_then(|s| s.node_name.as_deref()).is_some_and(|node| away.contains(node))
+            };
+            match world.pods(&format!("{}=more", names::WORKLOAD)).await {
+                Ok(pods) if pods.iter().any(|p| on_free(&p)) => {
+                    Look::Ready(pods.iter().filter(on_free).count())
+                }
+                Ok(pods) => Look::NotYet(format!("none of {} Pods is on {away:?}", pods.len())),
+                Err(error) => Look::NotYet(format!("{error:#}")),
+            }
+        });
+    let bound = bound.await?;
+    let idle = world.machines_in("Idle").await?;
+    ensure!(
+        away.iter().all(|machine| idle.contains(*machine)),
+        "void: {bound} Pods were bound to {away:?}, but only {idle:?} count as free"
     );
     Ok(())
 }

@@ -1,6 +1,6 @@
 //! A control plane with an autoscaler on it, for what no profile can say: something is done while a drain runs.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use anyhow::Context;
@@ -119,6 +119,14 @@ impl World {
         let cluster = &self.lease.clusters[0].name;
         self.supervisor.component(&self.lease.id, Some(cluster), name, verb).await?;
         Ok(())
+    }
+
+    /// Machines that the shard has in a state.
+    pub async fn machines_in(&self, state: &str) -> anyhow::Result<BTreeSet<String>> {
+        let text = scrape::get(&format!("{}/debug/machines", self.fleet.shard_http)).await?;
+        let machines: Vec<Value> = serde_json::from_str(&text).context("reading the shard's machines")?;
+        let mine = machines.iter().filter(|m| m["state"] == state);
+        Ok(mine.filter_map(|m| m["id"].as_str().map(str::to_owned)).collect())
     }
 
     /// What the shard did so far.
