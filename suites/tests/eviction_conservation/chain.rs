@@ -35,12 +35,12 @@ pub struct Shape {
 }
 
 const DEPLOYMENT: Shape = Shape { archetype: "deployment", pods: 175, configured: 25, idle: 6 };
-/// Three Needs, so that Pods drawn afresh shift demand from one to another. Each is far enough above a whole number
-/// of machines that Pods which churn has taken and controllers have not yet replaced never make it one fewer.
+/// Three Needs, so that Pods drawn afresh shift demand from one to another. Each is three Pods above a whole number of
+/// machines: so many may be on their way from one controller's deletion to its creation when a roll-up comes.
 const MIX: &[Shape] = &[
-    Shape { archetype: "deployment", pods: 86, configured: 12, idle: 3 },
-    Shape { archetype: "stateful-set", pods: 58, configured: 8, idle: 3 },
-    Shape { archetype: "batch", pods: 36, configured: 5, idle: 3 },
+    Shape { archetype: "deployment", pods: 88, configured: 25, idle: 8 },
+    Shape { archetype: "service", pods: 58, configured: 17, idle: 8 },
+    Shape { archetype: "batch", pods: 33, configured: 10, idle: 8 },
 ];
 const PLAIN: Variant = Variant { name: "", density: 10, shapes: &[DEPLOYMENT], set: &[] };
 
@@ -70,20 +70,25 @@ pub const BARE: Variant = Variant {
 /// The disease as upstream had it: what is lost is made up for, by Pods of an object drawn afresh.
 pub const TOPPED_UP: Variant = Variant {
     name: "bare-topped-up",
+    density: 5,
     shapes: MIX,
     set: &[
         "workloads=bare",
         "loadDriver.bareFreshDraws=true",
         "churnPerMinute=0.5",
         "phases.settle=6s",
+        "phases.soak=55s",
         "phases.quiesce=1s",
     ],
-    ..PLAIN
 };
 
 /// The same load, owned by controllers.
-pub const CHURNED: Variant =
-    Variant { name: "managed-churned", shapes: MIX, set: &["churnPerMinute=0.5"], ..PLAIN };
+pub const CHURNED: Variant = Variant {
+    name: "managed-churned",
+    density: 5,
+    shapes: MIX,
+    set: &["churnPerMinute=0.5", "phases.soak=55s"],
+};
 
 /// Three scalings of a fifth, up and down.
 pub const SWUNG: Variant = Variant {
