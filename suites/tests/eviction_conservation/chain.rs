@@ -110,6 +110,7 @@ pub const UNSCHEDULABLE_ONLY: Variant = Variant {
         "unschedulablePodController.crMode=unschedulable-only",
         "churnPerMinute=0.5",
         "phases.settle=6s",
+        "phases.soak=55s",
         "phases.quiesce=1s",
     ],
     ..PLAIN
