@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
-use futures::future::join_all;
+use futures::{StreamExt, stream};
 use harness::profile::{self, fixtures_dir};
 use harness::record::RunDir;
 use harness::scenario::{self, Options};
@@ -32,33 +32,36 @@ pub struct Scenario {
 /// Run directories by scenario, or why there is none.
 pub type Runs = BTreeMap<String, Result<PathBuf, String>>;
 
-/// The runs of all these scenarios, made at once (they wait more than they work) by the first trial that asks
-/// for any of `group`, each in a directory of its name in that of the nextest run.
+/// The runs of all these scenarios, made beside each other (they wait more than they work), so many at once, by the
+/// first trial that asks for any of `group`, each in a directory of its name in that of the nextest run.
 ///
 /// # Errors
 /// When the setup script's environment is missing. How each run ended is in the answer.
-pub fn runs(group: &str, scenarios: &[Scenario]) -> anyhow::Result<Runs> {
+pub fn runs(group: &str, scenarios: &[Scenario], at_once: usize) -> anyhow::Result<Runs> {
     let places = Places {
         supervisor: crate::supervisor_socket()?,
         bins: crate::bin_dir()?,
         tools: crate::tools_dir()?,
     };
     let programs: Vec<PathBuf> = PROGRAMS.iter().map(|name| places.bins.join(name)).collect();
-    shared::once(group, &programs, || run_all(group, scenarios, &places))
+    shared::once(group, &programs, || run_all(group, scenarios, at_once, &places))
 }
 
-fn run_all(group: &str, scenarios: &[Scenario], places: &Places) -> anyhow::Result<Runs> {
+fn run_all(group: &str, scenarios: &[Scenario], at_once: usize, places: &Places) -> anyhow::Result<Runs> {
     // As e2e-scenario: one thread folds and samples, one talks.
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
     let runtime = runtime.context("building a runtime")?;
     let runs = runtime.block_on(async {
         let status = Supervisor::connect(&places.supervisor).await?.status().await?;
-        let dir = status.run_dir.join(group);
-        anyhow::Ok(join_all(scenarios.iter().map(|scenario| run(&dir, scenario, places))).await)
+        let dir = &status.run_dir.join(group);
+        let runs = scenarios.iter().map(|scenario| async move {
+            let ended = run(dir, scenario, places).await;
+            (scenario.name.clone(), ended.map_err(|error| format!("{error:#}")))
+        });
+        anyhow::Ok(stream::iter(runs).buffer_unordered(at_once).collect::<Runs>().await)
     });
     runtime.shutdown_background();
-    let named = scenarios.iter().map(|s| s.name.clone()).zip(runs?);
-    Ok(named.map(|(name, run)| (name, run.map_err(|error| format!("{error:#}")))).collect())
+    runs
 }
 
 struct Places {

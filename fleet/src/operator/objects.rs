@@ -62,7 +62,10 @@ pub fn status(
     if !frame.provider_id.is_empty() {
         status.provider_id = Some(frame.provider_id.clone());
     }
-    if !frame.last_error.is_empty() {
+    let told = phase == Phase::Failed && known.is_some_and(|k| k.phase == phase && k.last_error.is_some());
+    if told {
+        // The operator said why its drain failed; the shard only gives back that it did.
+    } else if !frame.last_error.is_empty() {
         status.last_error = Some(frame.last_error.clone());
     } else if phase != Phase::Failed {
         status.last_error = None;
@@ -146,6 +149,18 @@ mod tests {
         let failed = status(&bare, Phase::Failed, Some(&known));
         assert_eq!((&failed.node_ref, failed.last_error.as_deref()), (&known.node_ref, Some("slow")));
         assert_eq!(status(&bare, Phase::Ready, Some(&failed)).last_error, None);
+    }
+
+    #[test]
+    fn why_a_drain_failed_is_not_written_over() {
+        let mut known = status(&frame(), Phase::Failed, None);
+        known.last_error = Some("a budget keeps db-0".into());
+        let given_back = NodeStateUpdate { last_error: "not drained".into(), ..frame() };
+        let failed = status(&given_back, Phase::Failed, Some(&known));
+        assert_eq!(failed.last_error.as_deref(), Some("a budget keeps db-0"));
+        known.phase = Phase::Ready;
+        let failed = status(&given_back, Phase::Failed, Some(&known));
+        assert_eq!(failed.last_error.as_deref(), Some("not drained"));
     }
 
     #[test]

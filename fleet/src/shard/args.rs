@@ -40,7 +40,7 @@ pub struct Args {
     /// Hold a roll-up that drops over nine tenths of its rows until the third in a row agrees.
     #[arg(long, default_value_t = true, action = ArgAction::Set)]
     pub empty_rollup_guard: bool,
-    /// Decide and report, but do nothing.
+    /// Decide and report, but do nothing until told to by POST /actuation/resume.
     #[arg(long)]
     pub actuation_paused: bool,
     /// As --actuation-paused, counted apart.

@@ -80,8 +80,8 @@ fn cycle(shard: &Shard, queue: &mpsc::Sender<Job>) {
 /// Queues actions. From here on their machines count as taken; what finds the queue full is dropped and
 /// decided again in a later cycle.
 fn hand_over(shard: &Shard, state: &mut State, queue: &mpsc::Sender<Job>, actions: Vec<Action>) {
-    if shard.args.actuation_paused || shard.args.dry_run {
-        let name = match shard.args.actuation_paused {
+    if state.is_paused() || shard.args.dry_run {
+        let name = match state.is_paused() {
             true => "bigfleet_shard_actions_suppressed_total",
             false => "bigfleet_shard_actions_dryrun_total",
         };

@@ -7,13 +7,13 @@ use anyhow::Context;
 use axum::Router;
 use axum::http::header::CONTENT_TYPE;
 use axum::response::IntoResponse;
-use axum::routing::get;
+use axum::routing::{get, post};
 use metrics_exporter_prometheus::PrometheusHandle;
 use serde::{Deserialize, Serialize};
 use tokio::net::TcpListener;
 
 use crate::engine::{Machine, NeedReport};
-use crate::shard::state::Shard;
+use crate::shard::state::{Actuation, Shard};
 
 /// One element of `/debug/needs`: a Need as of the last cycle.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -108,7 +108,14 @@ pub(crate) async fn serve(
         .with_context(|| format!("binding the metrics address {addr}; is it taken?"))?;
     let bound = listener.local_addr().context("reading the bound metrics address")?;
     let needs = Arc::clone(&shard);
+    let (looked_at, paused, resumed) = (Arc::clone(&shard), Arc::clone(&shard), Arc::clone(&shard));
     let app = Router::new()
+        .route("/actuation", get(move || std::future::ready(json(&actuation_of(&looked_at)))))
+        .route("/actuation/pause", post(move || std::future::ready(turn(&paused, Actuation::Paused))))
+        .route(
+            "/actuation/resume",
+            post(move || std::future::ready(turn(&resumed, Actuation::ResumesWithRollup))),
+        )
         .route("/metrics", get(move || std::future::ready(handle.render())))
         .route("/healthz", get(|| std::future::ready("ok")))
         .route("/readyz", get(|| std::future::ready("ok")))
@@ -120,6 +127,26 @@ pub(crate) async fn serve(
         }
     });
     Ok(bound)
+}
+
+/// Answer of `/actuation`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ActuationView {
+    /// Whether decided actions stay undone.
+    pub paused: bool,
+}
+
+fn actuation_of(shard: &Shard) -> ActuationView {
+    ActuationView { paused: shard.lock().is_paused() }
+}
+
+/// Sets the kill switch; what runs already is resumed by asking again.
+fn turn(shard: &Shard, to: Actuation) -> &'static str {
+    let mut state = shard.lock();
+    if to == Actuation::Paused || state.is_paused() {
+        state.set_actuation(to);
+    }
+    "ok"
 }
 
 fn needs_of(shard: &Shard) -> Vec<NeedView> {

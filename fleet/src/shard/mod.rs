@@ -51,11 +51,8 @@ pub async fn run(args: Args, stop: CancellationToken) -> anyhow::Result<()> {
     let (metrics_addr, ready_file) = (args.metrics_addr, args.ready_file.clone());
     let machines = inventory.len();
     let shard = Arc::new(Shard::new(args, epoch, inventory, audit));
-    ::metrics::gauge!("bigfleet_shard_actuation_paused").set(if shard.args.actuation_paused {
-        1.0
-    } else {
-        0.0
-    });
+    let paused = shard.lock().is_paused();
+    ::metrics::gauge!("bigfleet_shard_actuation_paused").set(if paused { 1.0 } else { 0.0 });
     let http = http::serve(metrics_addr, Arc::clone(&shard), handle).await?;
     component::ready::announce(ready_file.as_deref(), &[("metrics", http), ("grpc", grpc)])?;
     tracing::info!(%grpc, %http, machines, epoch, "shard is up");

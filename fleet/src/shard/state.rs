@@ -34,9 +34,20 @@ pub struct Shard {
     state: Mutex<State>,
 }
 
+/// Whether decided actions are carried out (ADR-0046's kill switch).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Actuation {
+    #[default]
+    Running,
+    Paused,
+    /// Paused until the next roll-up: what is known of demand may be as old as the pause.
+    ResumesWithRollup,
+}
+
 /// The guarded part.
 #[derive(Debug, Default)]
 pub(crate) struct State {
+    pub(crate) actuation: Actuation,
     pub(crate) inventory: Inventory,
     pub(crate) demand: BTreeMap<String, Demand>,
     pub(crate) reported: BTreeSet<String>,
@@ -86,6 +97,7 @@ pub(crate) struct PendingBlob {
 impl Shard {
     /// A shard over a seed.
     pub fn new(args: Args, epoch: u64, inventory: Inventory, audit: Audit) -> Self {
+        let actuation = if args.actuation_paused { Actuation::Paused } else { Actuation::Running };
         Self {
             provider: Provider::new(&args),
             epoch,
@@ -93,7 +105,7 @@ impl Shard {
             gauges: Gauges::default(),
             started: Instant::now(),
             wake: Notify::new(),
-            state: Mutex::new(State { inventory, ..State::default() }),
+            state: Mutex::new(State { actuation, inventory, ..State::default() }),
             args,
         }
     }
@@ -138,6 +150,10 @@ impl Shard {
             }
             demand.needs = needs;
         }
+        if state.actuation == Actuation::ResumesWithRollup {
+            tracing::info!(cluster, "actions are carried out from here on");
+            state.set_actuation(Actuation::Running);
+        }
         drop(state);
         self.wake.notify_one();
         Ok(verdict)
@@ -145,6 +161,17 @@ impl Shard {
 }
 
 impl State {
+    /// Pauses or resumes, and shows it.
+    pub(crate) fn set_actuation(&mut self, to: Actuation) {
+        self.actuation = to;
+        gauge!("bigfleet_shard_actuation_paused").set(if self.is_paused() { 1.0 } else { 0.0 });
+    }
+
+    /// Whether decided actions stay undone.
+    pub(crate) fn is_paused(&self) -> bool {
+        self.actuation != Actuation::Running
+    }
+
     pub(crate) fn next_serial(&mut self) -> u64 {
         self.serial += 1;
         self.serial

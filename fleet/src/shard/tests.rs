@@ -24,6 +24,7 @@ use tonic::Streaming;
 use super::{Args, Audit, Inventory, Shard, serve};
 use crate::engine::State;
 use crate::shard::audit::Record;
+use crate::shard::state::Actuation;
 
 /// So long that only a bug can reach it.
 const CEILING: Duration = Duration::from_secs(20);
@@ -207,6 +208,25 @@ async fn a_machine_comes_and_goes() {
     let seen: Vec<_> = records.iter().map(|r| (r.kind.as_str(), r.outcome.as_str())).collect();
     assert_eq!(seen, [("Bootstrap", "success"), ("Reclaim", "success")]);
     assert_eq!(records[1].reason, "phase3.excess");
+}
+
+#[tokio::test]
+async fn a_pause_ends_with_the_roll_up_after_it_was_lifted() {
+    let running = start(1, &["--actuation-paused"]).await;
+    let mut operator = Scripted::connect(&running, "a").await;
+    operator.demand("1");
+    while !matches!(operator.next().await, Down::Ack(_)) {}
+    let cycle = running.shard.lock().cycle;
+    until("more cycles", Duration::from_millis(5), CEILING, || async {
+        let now = running.shard.lock().cycle;
+        if now > cycle + 3 { Look::Ready(()) } else { Look::NotYet(now) }
+    })
+    .await
+    .unwrap();
+    running.shard.lock().set_actuation(Actuation::ResumesWithRollup);
+    assert_eq!(running.shard.lock().inventory.get("idle-0").unwrap().state, State::Idle);
+    operator.demand("1");
+    assert_eq!(operator.bootstrap().await, "idle-0");
 }
 
 #[tokio::test]

@@ -11,6 +11,7 @@ pub mod ports;
 pub mod scheduler;
 pub mod spec;
 
+mod kwok;
 mod plane;
 mod seed;
 mod verify;

@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 use super::certs::{Authority, write_kubeconfig};
 use super::commands::{APISERVER, ETCD, KCM, KWOK, Layout, PlanePorts, SCHEDULER};
 use super::spec::{Cluster, ClusterSpec, IDENTITIES, Step};
-use super::{Error, Provider, io, scheduler, seed, verify};
+use super::{Error, Provider, io, kwok, scheduler, seed, verify};
 use crate::supervisor::process::{Key, Plan};
 
 /// Measures the steps of a start.
@@ -159,7 +159,7 @@ impl Provider {
         clients: &Clients,
         steps: &Steps,
     ) -> Result<BTreeMap<String, Value>, Error> {
-        let kwok_config = self.places.fixtures.join("kwok/kwok.yaml");
+        let kwok_config = self.kwok_configuration(spec, &layout.dir)?;
         let kcm = self.launch(lease, spec, KCM, layout.kcm(spec))?;
         let kwok = self.launch(lease, spec, KWOK, layout.kwok(spec, &kwok_config))?;
         let kcm_ready = steps.time(KCM, self.verify_kcm(&kcm, spec, clients));
@@ -182,6 +182,21 @@ impl Provider {
             tracing::warn!(cluster = spec.name, "no CapacityRequest kind: the collector was not probed");
         }
         Ok(read_back)
+    }
+
+    fn kwok_configuration(&self, spec: &ClusterSpec, dir: &Path) -> Result<PathBuf, Error> {
+        let ours = self.places.fixtures.join("kwok/kwok.yaml");
+        let termination_ms = spec.control_plane_tuning.pod_termination_ms;
+        if termination_ms == 0 {
+            return Ok(ours);
+        }
+        let text = std::fs::read_to_string(&ours).map_err(io("reading", &ours))?;
+        let text = kwok::with_pod_termination(&text, termination_ms).ok_or_else(|| {
+            Error::Environment(format!("{} has no Stage pod-delete to delay", ours.display()))
+        })?;
+        let path = dir.join("kwok.yaml");
+        std::fs::write(&path, text).map_err(io("writing", &path))?;
+        Ok(path)
     }
 
     fn launch(&self, lease: &str, spec: &ClusterSpec, name: &str, plan: Plan) -> Result<Key, Error> {

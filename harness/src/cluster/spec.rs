@@ -27,6 +27,9 @@ pub const CONTROLLERS: [&str; 5] = [
     "statefulset-controller",
 ];
 
+/// The controller that counts what a PodDisruptionBudget allows: without it every eviction under one is refused.
+pub const DISRUPTION_CONTROLLER: &str = "disruption-controller";
+
 /// What a lease asks for.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
@@ -118,6 +121,8 @@ pub struct Tuning {
     pub kcm_concurrent_syncs: u32,
     /// MiB that etcd, KCM, scheduler and kwok take together under load, for the memory budget.
     pub others_memory_mib: u64,
+    /// Milliseconds that kwok leaves a deleted Pod Terminating.
+    pub pod_termination_ms: u64,
 }
 
 impl Default for Tuning {
@@ -132,6 +137,7 @@ impl Default for Tuning {
             kcm_burst: 2_000,
             kcm_concurrent_syncs: 20,
             others_memory_mib: 900,
+            pod_termination_ms: 0,
         }
     }
 }

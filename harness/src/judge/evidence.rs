@@ -34,6 +34,8 @@ pub struct Evidence {
     pub scrapes: BTreeMap<(String, Option<String>), Timeline>,
     /// When each cluster's roll-ups were queued, ascending.
     pub rollups_us: BTreeMap<String, Vec<u64>>,
+    /// What the shard did, in order of its beginning.
+    pub actions: Vec<Action>,
     /// Bootstraps that the shard carried out: (when begun, cluster, machine), ascending.
     pub bootstraps: Vec<(u64, String, String)>,
     /// Host facts.
@@ -94,16 +96,30 @@ struct RollupLine {
     at_unix_ns: u64,
 }
 
-/// A line of the shard's `--audit-log`. Other fields are ignored.
-#[derive(Deserialize)]
+/// Something that the shard did with a machine, or tried to: a line of its `--audit-log`. Other fields are ignored.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
-#[derive(Default)]
-struct AuditLine {
-    started_unix_nanos: u64,
-    kind: String,
-    machine: String,
-    cluster: String,
-    outcome: String,
+pub struct Action {
+    #[serde(rename = "startedUnixNanos")]
+    started_unix_ns: u64,
+    #[serde(rename = "unixNanos")]
+    ended_unix_ns: u64,
+    /// When it began, on the run's clock.
+    #[serde(skip)]
+    pub started_us: u64,
+    /// When it had ended.
+    #[serde(skip)]
+    pub ended_us: u64,
+    /// The cycle that decided it.
+    pub cycle: u64,
+    /// Bootstrap, Provision, Reclaim, Preempt or Delete.
+    pub kind: String,
+    /// The machine.
+    pub machine: String,
+    /// Cluster that gained or lost it.
+    pub cluster: String,
+    /// `success`, or why not.
+    pub outcome: String,
 }
 
 impl Evidence {
@@ -130,15 +146,16 @@ impl Evidence {
             let times = lines.iter().map(|l| evidence.run_us(l.at_unix_ns)).collect();
             evidence.rollups_us.insert(cluster, times);
         }
-        for line in if_present::<AuditLine>(&dir.audit(), lines::read_lines)? {
-            if matches!(line.kind.as_str(), "Bootstrap" | "Provision") && line.outcome == "success" {
-                evidence.bootstraps.push((
-                    evidence.run_us(line.started_unix_nanos),
-                    line.cluster,
-                    line.machine,
-                ));
-            }
+        for mut action in if_present::<Action>(&dir.audit(), lines::read_lines)? {
+            action.started_us = evidence.run_us(action.started_unix_ns);
+            action.ended_us = evidence.run_us(action.ended_unix_ns);
+            evidence.actions.push(action);
         }
+        evidence.actions.sort_by_key(|a| a.started_us);
+        let came =
+            |a: &&Action| matches!(a.kind.as_str(), "Bootstrap" | "Provision") && a.outcome == "success";
+        let came = evidence.actions.iter().filter(came);
+        evidence.bootstraps = came.map(|a| (a.started_us, a.cluster.clone(), a.machine.clone())).collect();
         evidence.bootstraps.sort();
         let json = |path: &std::path::Path| match path.exists() {
             true => dir.read_json(path),

@@ -4,6 +4,7 @@
 
 pub mod cpu;
 pub mod digest;
+pub mod eviction;
 pub mod evidence;
 pub mod expect;
 pub mod gates;

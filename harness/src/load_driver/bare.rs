@@ -1,32 +1,47 @@
 //! Bare mode, for contrast (ADR-0038, context): Pods without an owner. Eviction destroys them, and with them
 //! the demand; unless load-driver makes up for the lost ones, which is what hid the fault upstream.
 
-use std::collections::BTreeMap;
 use std::time::Duration;
 
+use rand::RngExt;
+
+use super::churn;
 use super::cluster::Cluster;
-use crate::plan::ClusterPlan;
+use crate::plan::{ClusterPlan, Workload, rng};
 
 /// Time between two looks.
 const INTERVAL: Duration = Duration::from_secs(1);
 
-/// Makes up for lost Pods, for ever.
+/// Makes up for lost Pods, for ever: each object for its own, or all together in objects drawn afresh.
 pub async fn top_up(cluster: &Cluster, plan: &ClusterPlan) {
+    let profile = &cluster.plan.profile;
+    let all: Vec<&Workload> = plan.workloads.iter().collect();
+    let pods: u32 = all.iter().map(|w| w.replicas).sum();
+    let mut rng = rng(profile.seed, &format!("bare-top-up/{}", plan.name));
+    let owners: Vec<Option<&Workload>> = match profile.load_driver.bare_fresh_draws {
+        true => vec![None],
+        false => all.iter().map(|w| Some(*w)).collect(),
+    };
+    let mut before: Vec<Option<Short>> = owners.iter().map(|_| None).collect();
     let mut ticks = tokio::time::interval(INTERVAL);
-    let mut before = BTreeMap::<&str, Short>::new();
     loop {
         ticks.tick().await;
-        let mut now = BTreeMap::new();
-        for w in &plan.workloads {
-            let declared = cluster.world.declared(&w.name).unwrap_or(0);
-            let missing = declared.saturating_sub(cluster.world.live(&w.name));
-            let lost = lost(before.get(w.name.as_str()), declared, missing);
-            if let Err(error) = cluster.create_pods(w, lost).await {
-                tracing::error!(%error, "a lost Pod was not made up for");
+        for (owner, before) in owners.iter().zip(&mut before) {
+            let (declared, live) = match owner {
+                Some(w) => (cluster.world.declared(&w.name).unwrap_or(0), cluster.world.live(&w.name)),
+                None => (cluster.world.totals().declared, cluster.world.totals().live),
+            };
+            let missing = declared.saturating_sub(live);
+            let lost = lost(before.as_ref(), declared, missing);
+            for _ in 0..lost {
+                let drawn = || churn::at(&all, rng.random_range(0..pods)).map(|(w, _)| w);
+                let Some(workload) = owner.or_else(drawn) else { continue };
+                if let Err(error) = cluster.create_pods(workload, 1).await {
+                    tracing::error!(%error, "a lost Pod was not made up for");
+                }
             }
-            now.insert(w.name.as_str(), Short { declared, missing: missing - lost });
+            *before = Some(Short { declared, missing: missing - lost });
         }
-        before = now;
     }
 }
 

@@ -53,19 +53,9 @@ impl Stream {
         }
         let mut rng = rng(seed, name);
         let times = if poisson { poisson_times(count, length, &mut rng) } else { even_times(count, length) };
-        let mut choose = || {
-            let mut ordinal = rng.random_range(0..total);
-            for w in &workloads {
-                match ordinal.checked_sub(w.replicas) {
-                    Some(rest) => ordinal = rest,
-                    None => return (w.name.clone(), ordinal),
-                }
-            }
-            unreachable!("an ordinal below the sum of replicas must hit a workload")
-        };
-        let picks = times.into_iter().map(|at| {
-            let (workload, ordinal) = choose();
-            Pick { workload, ordinal, at }
+        let picks = times.into_iter().filter_map(|time| {
+            let (workload, ordinal) = at(&workloads, rng.random_range(0..total))?;
+            Some(Pick { workload: workload.name.clone(), ordinal, at: time })
         });
         Self { name: name.to_owned(), picks: picks.collect() }
     }
@@ -98,6 +88,18 @@ pub fn streams(plan: &Plan, cluster: &ClusterPlan, length: Duration) -> Vec<Stre
     }
     streams.retain(|s| !s.picks.is_empty());
     streams
+}
+
+/// The workload that has the replica at `ordinal`, counted through all of them, and which of its own that is.
+pub fn at<'a>(workloads: &[&'a Workload], ordinal: u32) -> Option<(&'a Workload, u32)> {
+    let mut left = ordinal;
+    workloads.iter().find_map(|w| match left.checked_sub(w.replicas) {
+        Some(rest) => {
+            left = rest;
+            None
+        }
+        None => Some((*w, left)),
+    })
 }
 
 /// Evenly: the middle of each of `count` equal parts.

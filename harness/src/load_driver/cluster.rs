@@ -101,8 +101,19 @@ impl Cluster {
             Err(refused) => Err(refused),
             Ok(()) => {
                 metrics::object_created();
-                Ok(())
+                self.create_budget(workload).await
             }
+        }
+    }
+
+    /// The object's PodDisruptionBudget, if the profile wants any.
+    async fn create_budget(&self, workload: &Workload) -> Result<(), Refused> {
+        let Some(budget) = self.plan.profile.disruption_budget else { return Ok(()) };
+        let budget = template::disruption_budget(workload, budget.max_unavailable);
+        let what = || format!("create PodDisruptionBudget {}", workload.name);
+        match self.insist("create", what, async || apiserver::create(&self.client, &budget).await).await {
+            Err(refused) if apiserver::code(&refused.source) == Some(409) => Ok(()),
+            other => other,
         }
     }
 

@@ -1,19 +1,22 @@
 //! Pre-binding (ADR-0035): load-driver binds the first fill itself onto Nodes that were seeded Configured, so
-//! that a large run starts full. The scheduler may bind some Pods first; that is no fault.
+//! that a run starts with all of them alike full. The scenario holds the scheduler back meanwhile; should it bind
+//! some Pods first, that is no fault.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::time::Duration;
 
+use api::inventory::SeedState;
 use k8s_openapi::api::core::v1::Node;
 use kube::Api;
 use kube::api::ListParams;
+use tokio::time::MissedTickBehavior;
 
 use super::cluster::Cluster;
 use super::world::Seen;
 use crate::plan::ClusterPlan;
 
-/// Time between two looks.
-const INTERVAL: Duration = Duration::from_secs(1);
+/// Least time between two looks: a StatefulSet's next Pod comes when the one before it is bound and ready.
+const INTERVAL: Duration = Duration::from_millis(100);
 
 /// A Node with room for Pods of one archetype.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -26,13 +29,23 @@ pub struct Room {
     pub free: u32,
 }
 
-/// Binds every unbound Pod that a seeded Node has room for, until the fill is bound.
+/// Binds every unbound Pod that a seeded Node has room for, until the fill is bound. Begins once all seeded Nodes
+/// are there: the first ones would get all Pods.
 pub async fn run(cluster: &Cluster, plan: &ClusterPlan) {
     let nodes: Api<Node> = Api::all(cluster.client());
+    let machines = &cluster.plan.inventory.machines;
+    let serves = |m: &&api::inventory::SeedMachine| {
+        m.state == SeedState::Configured && m.cluster.as_deref() == Some(plan.name.as_str())
+    };
+    let seeded = machines.iter().filter(serves).count();
     let mut ticks = tokio::time::interval(INTERVAL);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     // Pods this program has put on each Node; each archetype has its Nodes to itself.
     let mut taken = BTreeMap::<String, u32>::new();
+    // Pods this program has bound: the watch may not have told of it yet.
+    let mut placed = HashSet::<String>::new();
     while cluster.world.totals().bound < plan.pods {
+        cluster.world.until(|t| t.bound < t.live || t.bound >= plan.pods).await;
         ticks.tick().await;
         let listed = match nodes.list(&ListParams::default()).await {
             Ok(list) => list.items,
@@ -41,12 +54,18 @@ pub async fn run(cluster: &Cluster, plan: &ClusterPlan) {
                 continue;
             }
         };
+        if listed.len() < seeded {
+            tracing::debug!(there = listed.len(), seeded, "waiting for seeded Nodes");
+            continue;
+        }
         let mut bindings = Vec::new();
         for (workload, pods) in cluster.world.unbound() {
             let Some(w) = plan.workloads.iter().find(|w| w.name == workload) else { continue };
+            let pods: Vec<Seen> = pods.into_iter().filter(|p| !placed.contains(&p.uid)).collect();
             let rooms = rooms(cluster, &w.archetype, &listed, &taken);
             for (pod, node) in assign(&rooms, &pods, w.gang.is_some()) {
                 *taken.entry(node.clone()).or_default() += 1;
+                placed.insert(pod.uid.clone());
                 bindings.push((pod, node));
             }
         }

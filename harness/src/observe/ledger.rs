@@ -191,6 +191,9 @@ impl Ledger {
             Some(UpcomingNodePhase::Failed) => stamp(&mut record.failed_us),
             _ => {}
         }
+        if let Some(error) = upcoming.status.as_ref().and_then(|s| s.last_error.clone()) {
+            record.last_error = Some(error);
+        }
     }
 
     /// An UpcomingNode is gone.
@@ -215,6 +218,9 @@ impl Ledger {
         }
         if ready {
             record.ready_us.get_or_insert(at_us);
+        }
+        if node.spec.as_ref().and_then(|s| s.unschedulable) == Some(true) {
+            record.cordoned_us.get_or_insert(at_us);
         }
         let lost = was_ready && !ready && node.metadata.deletion_timestamp.is_none();
         if lost && record.draining_us.is_none() && record.upcoming_gone_us.is_none() {

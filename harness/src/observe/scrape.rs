@@ -9,7 +9,7 @@ use crate::observe::prometheus::{self, Series};
 use crate::record::Scrape;
 
 /// Names of control-plane series worth keeping: an apiserver has tens of thousands.
-const CONTROL_PLANE: [&str; 11] = [
+const CONTROL_PLANE: [&str; 12] = [
     "apiserver_request_total",
     "apiserver_flowcontrol_rejected_requests_total",
     "apiserver_flowcontrol_dispatched_requests_total",
@@ -18,6 +18,7 @@ const CONTROL_PLANE: [&str; 11] = [
     "scheduler_schedule_attempts_total",
     "scheduler_pending_pods",
     "scheduler_preemption_attempts_total",
+    "scheduler_preemption_victims_count",
     "scheduler_queue_incoming_pods_total",
     "rest_client_requests_total",
     "workqueue_depth",
@@ -79,18 +80,33 @@ impl Target {
 /// # Errors
 /// When there is no answer within five seconds, or it is no success.
 pub async fn get(url: &str) -> anyhow::Result<String> {
+    ask(url, |agent, url| agent.get(url).call()).await
+}
+
+/// POSTs nothing to a loopback address.
+///
+/// # Errors
+/// As [`get`].
+pub async fn post(url: &str) -> anyhow::Result<String> {
+    ask(url, |agent, url| agent.post(url).send_empty()).await
+}
+
+async fn ask(
+    url: &str,
+    request: fn(&ureq::Agent, &str) -> Result<ureq::http::Response<ureq::Body>, ureq::Error>,
+) -> anyhow::Result<String> {
     let url = url.to_owned();
-    let request = move || -> anyhow::Result<String> {
+    let ask = move || -> anyhow::Result<String> {
         let agent = ureq::Agent::config_builder()
             .timeout_global(Some(Duration::from_secs(5)))
             .proxy(None)
             .build()
             .new_agent();
-        let mut response = agent.get(&url).call().with_context(|| format!("getting {url}"))?;
+        let mut response = request(&agent, &url).with_context(|| format!("asking {url}"))?;
         let body = response.body_mut().with_config().limit(256 << 20).read_to_string();
         body.with_context(|| format!("reading the answer of {url}"))
     };
-    tokio::task::spawn_blocking(request).await.context("the request was cancelled")?
+    tokio::task::spawn_blocking(ask).await.context("the request was cancelled")?
 }
 
 /// GETs `path` of the component that `client` talks to.

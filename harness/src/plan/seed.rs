@@ -107,7 +107,7 @@ struct Builder<'a> {
 }
 
 impl Builder<'_> {
-    /// A share of each cluster's Needs serves it from the start; gangs only whole.
+    /// A share of each cluster's Needs (or a number) serves it from the start; gangs only whole.
     fn configured(
         &mut self,
         name: &str,
@@ -120,7 +120,8 @@ impl Builder<'_> {
         let fraction = self.profile.inventory.configured_fraction;
         let mine = || cluster.needs.iter().filter(|n| n.archetype == name);
         let all = if unit.gang { mine().count() as u32 } else { mine().map(|n| n.machines).sum() };
-        let units = (f64::from(all) * fraction).floor() as u32;
+        let asked = self.profile.inventory.configured_per_shape.get(name).map(|n| n / unit.machines);
+        let units = asked.unwrap_or((f64::from(all) * fraction).floor() as u32);
         for i in 0..units {
             for _ in 0..unit.machines {
                 let id = self.id(&format!("conf-c{index}-i"));

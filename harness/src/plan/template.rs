@@ -7,8 +7,10 @@ use k8s_openapi::api::core::v1::{
     Affinity, Container, NodeAffinity, NodeSelector, NodeSelectorRequirement, NodeSelectorTerm, PodAffinity,
     PodAffinityTerm, PodSpec, PodTemplateSpec, ResourceRequirements, TopologySpreadConstraint,
 };
+use k8s_openapi::api::policy::v1::{PodDisruptionBudget, PodDisruptionBudgetSpec};
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, ObjectMeta};
+use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use sha2::{Digest, Sha256};
 
 use super::Workload;
@@ -67,6 +69,23 @@ pub fn manifest(catalog: &Catalog, workload: &Workload, replicas: u32) -> Manife
             }),
             status: None,
         })),
+    }
+}
+
+/// A budget that lets so many Pods of a workload be down at once.
+pub fn disruption_budget(workload: &Workload, max_unavailable: u32) -> PodDisruptionBudget {
+    PodDisruptionBudget {
+        metadata: ObjectMeta {
+            name: Some(workload.name.clone()),
+            namespace: Some(NAMESPACE.into()),
+            ..ObjectMeta::default()
+        },
+        spec: Some(PodDisruptionBudgetSpec {
+            max_unavailable: Some(IntOrString::Int(i32::try_from(max_unavailable).unwrap_or(i32::MAX))),
+            selector: Some(select(api::names::WORKLOAD, &workload.name)),
+            ..PodDisruptionBudgetSpec::default()
+        }),
+        status: None,
     }
 }
 

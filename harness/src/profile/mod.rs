@@ -3,6 +3,7 @@
 mod catalog;
 mod error;
 mod keys;
+mod knobs;
 mod load;
 mod ranges;
 mod slo;
@@ -16,6 +17,7 @@ pub use self::catalog::{
     Archetype, Catalog, Gang, GangScope, Kind, Size, Spread, WhenUnsatisfiable, is_core,
 };
 pub use self::error::{Problem, ProfileError};
+pub use self::knobs::*;
 pub use self::load::{Loaded, load, profile_names};
 pub use self::ranges::{Range, Ranges};
 pub use self::slo::Slo;

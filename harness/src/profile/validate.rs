@@ -137,6 +137,7 @@ fn archetypes(p: &Profile, catalog: &Catalog, problems: &mut Vec<Problem>) {
     for (section, names) in [
         ("podsPerArchetype", p.pods_per_archetype.keys().collect::<Vec<_>>()),
         ("inventory.idlePerShape", p.inventory.idle_per_shape.keys().collect()),
+        ("inventory.configuredPerShape", p.inventory.configured_per_shape.keys().collect()),
     ] {
         for name in names.into_iter().filter(|n| !catalog.archetypes.contains_key(*n)) {
             let what = format!("archetype of catalog {}", catalog.name);

@@ -108,6 +108,8 @@ pub enum Event {
         /// Which.
         phase: Phase,
     },
+    /// From here on the shard carries out what it decides; it was paused until now.
+    ActuationResumed,
     /// Where the run is, every 15 seconds.
     Progress {
         /// Current phase.

@@ -98,6 +98,9 @@ pub struct NodeRecord {
     /// UpcomingNode failed.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub failed_us: Option<u64>,
+    /// The UpcomingNode's last word on what went wrong.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub last_error: Option<String>,
     /// UpcomingNode is gone.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub upcoming_gone_us: Option<u64>,
@@ -107,6 +110,9 @@ pub struct NodeRecord {
     /// Node became Ready.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ready_us: Option<u64>,
+    /// Node was cordoned.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cordoned_us: Option<u64>,
     /// Times the Node left Ready.
     #[serde(skip_serializing_if = "is_zero")]
     pub unready: u32,

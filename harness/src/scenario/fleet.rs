@@ -86,6 +86,8 @@ impl Starter<'_> {
             ("ack-concurrency", p.operator.ack_concurrency.to_string()),
             ("rollup-interval", millis(p.operator.rollup_interval)),
             ("rollup-log", path(&self.places.dir.rollups(&cluster.name))),
+            // Both sides or none: upstream's operator does not know that somebody waits.
+            ("wait-for-eviction", p.shard.wait_for_eviction.to_string()),
         ]));
         let operator = self.spawn("operator", Some(cluster), args);
 
@@ -157,7 +159,7 @@ fn node_maker(cluster: &Cluster, p: &Profile) -> Result<(&'static str, Vec<Strin
 
 fn shard_args(profile: &Profile, dir: &RunDir) -> Vec<String> {
     let shard = &profile.shard;
-    flags([
+    let mut args = flags([
         ("listen", "127.0.0.1:0".into()),
         ("metrics-addr", "127.0.0.1:0".into()),
         ("inventory", path(&dir.inventory())),
@@ -175,7 +177,11 @@ fn shard_args(profile: &Profile, dir: &RunDir) -> Vec<String> {
         ("wait-for-eviction", shard.wait_for_eviction.to_string()),
         ("gang-folding", shard.gang_folding.to_string()),
         ("seed", profile.seed.to_string()),
-    ])
+    ]);
+    if shard.paused_until_filled {
+        args.push("--actuation-paused".to_owned());
+    }
+    args
 }
 
 /// The flags that all components share.

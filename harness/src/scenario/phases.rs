@@ -5,11 +5,14 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
+use component::poll::{self, Look};
 use futures::future::try_join_all;
 
+use crate::cluster::commands::SCHEDULER;
 use crate::cluster::spec::Lease;
-use crate::observe::scrape::{Endpoint, Target};
+use crate::observe::scrape::{self, Endpoint, Target};
 use crate::observe::{Counts, Observer};
+use crate::profile::Scheduler;
 use crate::record::{Event, Phase};
 use crate::scenario::collect;
 use crate::scenario::failure::Failure;
@@ -17,6 +20,7 @@ use crate::scenario::fleet::{self, Fleet, Places};
 use crate::scenario::quiet::{self, Still};
 use crate::scenario::run::Run;
 use crate::scenario::{account, driver::Driver, prepare};
+use crate::supervisor::protocol::Verb;
 
 /// How long a number of machines that differs from the plan must stand still to count as quiet.
 const MACHINES_UNCHANGED: Duration = Duration::from_secs(45);
@@ -24,6 +28,10 @@ const MACHINES_UNCHANGED: Duration = Duration::from_secs(45);
 const QUIESCE_EXTRA: Duration = Duration::from_secs(180);
 /// Time between two looks at the counts.
 const POLL: Duration = Duration::from_secs(1);
+/// The same, at whether the shard acts.
+const RESUME_POLL: Duration = Duration::from_millis(50);
+/// How long after the roll-up that ends a pause the shard may take to say so.
+const RESUMED_WITHIN: Duration = Duration::from_secs(30);
 
 impl Run<'_> {
     /// All phases up to and with `quiesce`.
@@ -35,6 +43,7 @@ impl Run<'_> {
         self.start(&lease).await?;
         self.fill().await?;
         self.steady().await?;
+        self.let_the_shard_act().await?;
         self.settle().await?;
         self.soak().await?;
         self.quiesce().await
@@ -103,6 +112,17 @@ impl Run<'_> {
         let (target, budget) = (profile.total_pods(), profile.phases.ramp_budget.0);
         self.scraper.boundary().await;
         self.begin(Phase::Fill, target);
+        // Else the scheduler packs what is to be bound alike. Held back, it answers no scrape.
+        self.turn_schedulers(Verb::Pause).await?;
+        let filled = self.until_filled(target, budget).await;
+        self.turn_schedulers(Verb::Continue).await?;
+        self.scraper.boundary().await;
+        filled?;
+        self.end(Phase::Fill);
+        Ok(())
+    }
+
+    async fn until_filled(&mut self, target: u64, budget: Duration) -> Result<(), Failure> {
         // A driver may answer at once or only when it is done: the observer decides when the fill is over.
         let drivers: Vec<Driver> = self.fleet()?.drivers.clone();
         let mut fills = tokio::task::JoinSet::new();
@@ -112,10 +132,9 @@ impl Run<'_> {
             let counts = self.observer()?.totals();
             self.progress.update(counts, "");
             if [counts.live, counts.bound, counts.running].into_iter().all(|n| n == target) {
-                break;
+                return Ok(());
             }
             if started.elapsed() >= budget {
-                self.scraper.boundary().await;
                 return Err(self.fill_missed(counts, target, budget));
             }
             tokio::select! {
@@ -125,8 +144,40 @@ impl Run<'_> {
                 }
             }
         }
-        self.scraper.boundary().await;
-        self.end(Phase::Fill);
+    }
+
+    /// Holds the schedulers back, or lets them go on, if load-driver binds the fill.
+    async fn turn_schedulers(&self, verb: Verb) -> Result<(), Failure> {
+        let profile = &self.options.plan.profile;
+        if !profile.pre_bind || profile.harness.scheduler != Scheduler::KubeScheduler {
+            return Ok(());
+        }
+        let lease = self.lease.get().ok_or_else(not_started)?;
+        for cluster in &lease.clusters {
+            self.client.component(&lease.id, Some(&cluster.name), SCHEDULER, verb).await?;
+        }
+        Ok(())
+    }
+
+    /// Lifts the pause that the shard was started in, and waits until it acts.
+    async fn let_the_shard_act(&mut self) -> Result<(), Failure> {
+        let profile = &self.options.plan.profile;
+        if !profile.shard.paused_until_filled {
+            return Ok(());
+        }
+        let actuation = format!("{}/actuation", self.fleet()?.shard_http);
+        scrape::post(&format!("{actuation}/resume")).await.map_err(Failure::broken)?;
+        let ceiling = profile.operator.rollup_interval.0 + RESUMED_WITHIN;
+        poll::until("the shard to act (it begins with the next roll-up)", RESUME_POLL, ceiling, || async {
+            match scrape::get(&actuation).await {
+                Ok(answer) if answer.contains("false") => Look::Ready(()),
+                Ok(answer) => Look::NotYet(answer),
+                Err(error) => Look::NotYet(format!("{error:#}")),
+            }
+        })
+        .await
+        .map_err(|error| Failure::broken(error.into()))?;
+        self.recorder.record(Event::ActuationResumed);
         Ok(())
     }
 

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use anyhow::Context;
 use serde_json::json;
 
-use crate::cluster::spec::{ClusterSpec, LeaseSpec};
+use crate::cluster::spec::{ClusterSpec, DISRUPTION_CONTROLLER, LeaseSpec};
 use crate::observe::sampler;
 use crate::plan::Plan;
 use crate::profile::{Loaded, Profile, Scheduler};
@@ -45,6 +45,8 @@ fn cluster_spec(profile: &Profile, name: &str) -> ClusterSpec {
     tuning.kcm_qps = profile.control_plane.kcm_qps;
     tuning.kcm_burst = profile.control_plane.kcm_burst;
     tuning.kcm_concurrent_syncs = profile.control_plane.kcm_concurrent_syncs;
+    tuning.pod_termination_ms = profile.control_plane.pod_termination.0.as_millis() as u64;
+    spec.controllers.extend(profile.disruption_budget.map(|_| DISRUPTION_CONTROLLER.to_owned()));
     spec
 }
 

@@ -84,7 +84,7 @@ pub struct Run {
 impl Run {
     /// The run of a variant. All variants are run at once, by the first trial that asks for any.
     pub fn of(variant: &Variant) -> anyhow::Result<Self> {
-        let runs = runs("density_100", &ALL.map(|variant| variant.scenario()))?;
+        let runs = runs("density_100", &ALL.map(|variant| variant.scenario()), ALL.len())?;
         let ended = runs.get(variant.name).with_context(|| format!("there is no run {}", variant.name))?;
         Self::load(ended.as_ref().map_err(|reason| anyhow::Error::msg(reason.clone()))?)
     }

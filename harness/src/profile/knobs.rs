@@ -1,0 +1,211 @@
+//! What a profile says about single programs: the autoscaler's, the harness's own, and the control planes'.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::span::Span;
+
+/// Knobs of the operator.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+#[allow(missing_docs)]
+pub struct Operator {
+    pub qps: u32,
+    pub burst: u32,
+    /// Workers that acknowledge requests.
+    pub ack_concurrency: u32,
+    /// Time between two roll-ups.
+    pub rollup_interval: Span,
+}
+
+impl Default for Operator {
+    fn default() -> Self {
+        Self { qps: 200, burst: 400, ack_concurrency: 16, rollup_interval: Span::seconds(1) }
+    }
+}
+
+/// Knobs of the shard.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct Shard {
+    /// Workers that carry out actions.
+    pub execute_concurrency: u32,
+    /// Time between two cycles.
+    pub cycle_interval: Span,
+    /// Fake provider: Speculative to Idle.
+    pub create_latency: Span,
+    /// Fake provider: Idle to Configured.
+    pub configure_latency: Span,
+    /// Fake provider: Draining to Idle.
+    pub drain_latency: Span,
+    /// Fake provider: share of creations that fail, 0..=1.
+    pub create_failure_rate: f64,
+    /// Fake provider: share of configurations that fail, 0..=1.
+    pub configure_failure_rate: f64,
+    /// Largest share of Configured machines that one cycle may reclaim, 0..=1; absent: no cap.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reclaim_cap_fraction: Option<f64>,
+    /// Whether an empty roll-up of a cluster that had demand is held back once.
+    pub empty_rollup_guard: bool,
+    /// How long a drain may take.
+    pub reclaim_grace: Span,
+    /// Whether a machine is Idle only once the operator says that its Node is gone.
+    pub wait_for_eviction: bool,
+    /// Whether a gang that fits one machine counts as a plain Need (ADR-0041).
+    pub gang_folding: bool,
+    /// Whether nothing is carried out before the first fill is bound: what serves from the start would be
+    /// surplus until then. It begins with the first roll-up after `steady`.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub paused_until_filled: bool,
+}
+
+impl Default for Shard {
+    fn default() -> Self {
+        Self {
+            execute_concurrency: 64,
+            cycle_interval: Span::seconds(1),
+            create_latency: Span::default(),
+            configure_latency: Span::default(),
+            drain_latency: Span::default(),
+            create_failure_rate: 0.0,
+            configure_failure_rate: 0.0,
+            reclaim_cap_fraction: None,
+            empty_rollup_guard: true,
+            reclaim_grace: Span::seconds(60),
+            wait_for_eviction: true,
+            gang_folding: true,
+            paused_until_filled: false,
+        }
+    }
+}
+
+/// Knobs of the unschedulable-pod-controller.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+#[allow(missing_docs)]
+pub struct UnschedulablePodController {
+    pub qps: u32,
+    pub burst: u32,
+    pub concurrency: u32,
+    /// Which Pods have a CapacityRequest.
+    pub cr_mode: CrMode,
+    /// When a deleted Pod's request goes.
+    pub cr_release: CrRelease,
+}
+
+impl Default for UnschedulablePodController {
+    fn default() -> Self {
+        Self {
+            qps: 500,
+            burst: 1000,
+            concurrency: 16,
+            cr_mode: CrMode::PerPod,
+            cr_release: CrRelease::OnTerminating,
+        }
+    }
+}
+
+/// Which Pods have a CapacityRequest.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum CrMode {
+    /// Every live Pod (ADR-0039).
+    PerPod,
+    /// Only Pods marked Unschedulable (upstream at the time of ADR-0023 and ADR-0038; oscillates).
+    UnschedulableOnly,
+}
+
+/// When a deleted Pod's request goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum CrRelease {
+    /// As soon as the Pod is Terminating.
+    OnTerminating,
+    /// When the Pod object is gone.
+    OnGone,
+}
+
+/// Knobs of node-creator.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+#[allow(missing_docs)]
+pub struct NodeCreator {
+    pub qps: u32,
+    pub burst: u32,
+    pub concurrency: u32,
+    /// Put before the machine id to make the Node's name; upstream's `fake-` makes evictions miss.
+    pub node_name_prefix: String,
+}
+
+impl Default for NodeCreator {
+    fn default() -> Self {
+        Self { qps: 200, burst: 400, concurrency: 8, node_name_prefix: String::new() }
+    }
+}
+
+/// Knobs of load-driver.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+#[allow(missing_docs)]
+pub struct LoadDriver {
+    pub qps: u32,
+    pub burst: u32,
+    pub concurrency: u32,
+    /// Whether churn is spaced by a seeded Poisson process instead of evenly.
+    pub poisson_jitter: bool,
+    /// `workloads: bare` only: whether load-driver makes up for lost Pods, as a controller would.
+    pub bare_top_up: bool,
+    /// `bareTopUp` only: whether the object that a lost Pod is made up for in is drawn afresh, as upstream's
+    /// load-driver did, instead of being the one that lost it.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub bare_fresh_draws: bool,
+}
+
+impl Default for LoadDriver {
+    fn default() -> Self {
+        Self {
+            qps: 200,
+            burst: 400,
+            concurrency: 8,
+            poisson_jitter: false,
+            bare_top_up: true,
+            bare_fresh_draws: false,
+        }
+    }
+}
+
+/// Tuning of each control plane.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct ControlPlane {
+    /// GOGC of the apiserver: 400 saves about 30 % of its CPU on custom resources.
+    pub apiserver_gogc: u32,
+    /// GOMEMLIMIT of the apiserver in MiB, which bounds what GOGC spends.
+    pub apiserver_gomemlimit_mib: u32,
+    /// QPS of kube-controller-manager (its default of 20 passes for controller speed).
+    pub kcm_qps: u32,
+    /// Burst of kube-controller-manager.
+    pub kcm_burst: u32,
+    /// `--concurrent-{deployment,replicaset,statefulset,gc}-syncs`.
+    pub kcm_concurrent_syncs: u32,
+    /// How long a deleted Pod stays Terminating.
+    #[serde(skip_serializing_if = "is_instant")]
+    pub pod_termination: Span,
+}
+
+fn is_instant(span: &Span) -> bool {
+    span.0.is_zero()
+}
+
+impl Default for ControlPlane {
+    fn default() -> Self {
+        Self {
+            apiserver_gogc: 400,
+            apiserver_gomemlimit_mib: 2048,
+            kcm_qps: 500,
+            kcm_burst: 1000,
+            kcm_concurrent_syncs: 20,
+            pod_termination: Span::default(),
+        }
+    }
+}
