@@ -132,6 +132,11 @@ impl Inventory {
         self.iter().filter(|m| m.state == state && m.cluster.as_deref() == Some(cluster)).count()
     }
 
+    /// Forgets a machine that the provider no longer lists, whatever its state.
+    pub fn remove(&mut self, id: &str) -> Option<Machine> {
+        self.machines.remove(id)
+    }
+
     /// Changes one machine, if the edge is legal; returns it as it is now.
     ///
     /// # Errors

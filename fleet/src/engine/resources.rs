@@ -82,6 +82,14 @@ impl Resources {
         }
     }
 
+    /// Adds `other` so many times per dimension.
+    pub fn add_times(&mut self, other: &Self, times: u64) {
+        for (name, &v) in &other.0 {
+            let sum = self.0.entry(name.clone()).or_default();
+            *sum = sum.saturating_add(v.saturating_mul(i128::from(times)));
+        }
+    }
+
     /// Takes the larger per dimension.
     pub fn raise_to(&mut self, other: &Self) {
         for (name, &v) in &other.0 {

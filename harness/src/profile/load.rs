@@ -58,6 +58,15 @@ pub fn load(fixtures: &Path, name_or_file: &str, overrides: &[String]) -> Result
     Ok(Loaded { profile, catalog, ranges, overrides: overrides.to_vec(), source })
 }
 
+/// Reads a YAML file of any documented type, with the same answers to mistakes as a profile gets: every unknown
+/// key is named, with the nearest known one.
+///
+/// # Errors
+/// [`ProfileError`]: no such file, no YAML, or not a `T`.
+pub fn read<T: JsonSchema + DeserializeOwned>(path: &Path) -> Result<T, ProfileError> {
+    decode(path, parse(path)?)
+}
+
 /// A path in a profile is meant from where the profile lies; the supervisor that reads it runs elsewhere.
 fn rooted(source: &Path, given: String) -> String {
     if !given.contains('/') {

@@ -17,8 +17,9 @@ pub use self::catalog::{
     Archetype, Catalog, Gang, GangScope, Kind, Size, Spread, WhenUnsatisfiable, is_core,
 };
 pub use self::error::{Problem, ProfileError};
+pub use self::keys::unknown;
 pub use self::knobs::*;
-pub use self::load::{Loaded, load, profile_names};
+pub use self::load::{Loaded, load, profile_names, read};
 pub use self::ranges::{Range, Ranges};
 pub use self::slo::Slo;
 pub use self::span::Span;

@@ -1,0 +1,125 @@
+//! Machines by state over time, actions beneath, as an SVG of its own making.
+
+use std::fmt::Write;
+
+use fleet::engine::State;
+
+use crate::report::Report;
+
+const WIDTH: f64 = 900.0;
+const LEFT: f64 = 80.0;
+const RIGHT: f64 = 150.0;
+const TOP: f64 = 50.0;
+const PANEL: f64 = 240.0;
+const GAP: f64 = 50.0;
+const ACTIONS: f64 = 110.0;
+
+/// States from the bottom up. Speculative ones are no machines yet, and would dwarf the rest.
+const SHOWN: [(State, &str); 7] = [
+    (State::Configured, "#2f6f9f"),
+    (State::Configuring, "#7fb3d5"),
+    (State::Draining, "#e59866"),
+    (State::Creating, "#a9cce3"),
+    (State::Idle, "#d5dbdb"),
+    (State::Deleting, "#b2babb"),
+    (State::Failed, "#922b21"),
+];
+
+/// The picture of a run.
+pub fn svg(report: &Report) -> String {
+    let height = TOP + PANEL + GAP + ACTIONS + 50.0;
+    let mut out = format!(
+        "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {WIDTH} {height}\" font-family=\"sans-serif\" \
+         font-size=\"12\">\n<rect width=\"{WIDTH}\" height=\"{height}\" fill=\"white\"/>\n"
+    );
+    let title = format!(
+        "{}: {} machines, {} Pods in {} clusters, seed {}",
+        report.scenario, report.size.machines, report.size.pods, report.size.clusters, report.seed
+    );
+    text(&mut out, LEFT, 24.0, "start", &escape(&title));
+    machines(&mut out, report);
+    actions(&mut out, report);
+    out.push_str("</svg>\n");
+    out
+}
+
+fn x(report: &Report, cycle: f64) -> f64 {
+    let last = (report.cycles.len() as f64 - 1.0).max(1.0);
+    LEFT + cycle / last * (WIDTH - LEFT - RIGHT)
+}
+
+fn machines(out: &mut String, report: &Report) {
+    let idx_of = |state| State::ALL.iter().position(|&s| s == state).unwrap_or(0);
+    let columns: Vec<usize> = SHOWN.iter().map(|&(state, _)| idx_of(state)).collect();
+    let sum = |states: &[u32]| columns.iter().map(|&c| f64::from(states[c])).sum::<f64>();
+    let most = report.cycles.iter().map(|c| sum(&c.states)).fold(1.0, f64::max);
+    let y = |value: f64| TOP + PANEL * (1.0 - value / most);
+    let mut below = vec![0.0; report.cycles.len()];
+    for ((state, colour), &column) in SHOWN.iter().zip(&columns) {
+        if report.cycles.iter().all(|c| c.states[column] == 0) {
+            continue;
+        }
+        let above: Vec<f64> =
+            below.iter().zip(&report.cycles).map(|(b, c)| b + f64::from(c.states[column])).collect();
+        let mut points = String::new();
+        for (i, value) in above.iter().enumerate() {
+            let _ = write!(points, "{:.1},{:.1} ", x(report, i as f64), y(*value));
+        }
+        for (i, value) in below.iter().enumerate().rev() {
+            let _ = write!(points, "{:.1},{:.1} ", x(report, i as f64), y(*value));
+        }
+        let _ = writeln!(out, "<polygon fill=\"{colour}\" points=\"{}\"/>", points.trim_end());
+        let (low, high) = (below.last().copied().unwrap_or(0.0), above.last().copied().unwrap_or(0.0));
+        if high - low > most / 30.0 {
+            text(out, WIDTH - RIGHT + 8.0, y(f64::midpoint(low, high)) + 4.0, "start", state.name());
+        }
+        below = above;
+    }
+    axis(out, TOP, PANEL, most, "machines");
+}
+
+fn actions(out: &mut String, report: &Report) {
+    let top = TOP + PANEL + GAP;
+    let most = report.cycles.iter().map(|c| f64::from(c.churn())).fold(1.0, f64::max);
+    let gained = |c: &crate::counters::Counters| f64::from(c.bootstraps + c.provisions);
+    let width = ((WIDTH - LEFT - RIGHT) / report.cycles.len().max(1) as f64).clamp(0.5, 12.0);
+    for (i, c) in report.cycles.iter().enumerate() {
+        let parts = [(gained(c), "#2f6f9f"), (f64::from(c.churn()) - gained(c), "#c0392b")];
+        let mut base = top + ACTIONS;
+        for (value, colour) in parts.into_iter().filter(|(value, _)| *value > 0.0) {
+            let height = value / most * ACTIONS;
+            base -= height;
+            let _ = writeln!(
+                out,
+                "<rect x=\"{:.1}\" y=\"{base:.1}\" width=\"{width:.1}\" height=\"{height:.1}\" fill=\"{colour}\"/>",
+                x(report, i as f64)
+            );
+        }
+    }
+    axis(out, top, ACTIONS, most, "actions");
+    text(out, WIDTH - RIGHT + 8.0, top + 14.0, "start", "red: given back");
+    text(out, WIDTH - RIGHT + 8.0, top + 30.0, "start", "blue: acquired");
+    let end = top + ACTIONS + 20.0;
+    text(out, LEFT, end, "middle", "cycle 1");
+    text(out, WIDTH - RIGHT, end, "middle", &format!("cycle {}", report.cycles.len()));
+}
+
+fn axis(out: &mut String, top: f64, height: f64, most: f64, what: &str) {
+    let bottom = top + height;
+    let _ = writeln!(
+        out,
+        "<path d=\"M{LEFT},{top} V{bottom} H{}\" fill=\"none\" stroke=\"#333\"/>",
+        WIDTH - RIGHT
+    );
+    text(out, LEFT - 8.0, top + 4.0, "end", &most.to_string());
+    text(out, LEFT - 8.0, bottom, "end", "0");
+    text(out, LEFT - 8.0, top + height / 2.0, "end", what);
+}
+
+fn text(out: &mut String, x: f64, y: f64, anchor: &str, words: &str) {
+    let _ = writeln!(out, "<text x=\"{x:.1}\" y=\"{y:.1}\" text-anchor=\"{anchor}\">{words}</text>");
+}
+
+fn escape(words: &str) -> String {
+    words.replace('&', "&amp;").replace('<', "&lt;")
+}
