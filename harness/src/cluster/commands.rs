@@ -68,7 +68,8 @@ impl Layout {
         Plan {
             argv,
             env: env.iter().map(|(k, v)| ((*k).to_owned(), v.clone())).collect(),
-            nice: if [ETCD, APISERVER].contains(&name) { 0 } else { BEHIND_THE_APISERVER },
+            // kwok stands for as many kubelets as there are Nodes: late, it keeps Pods from ending, and drains fail.
+            nice: if [ETCD, APISERVER, KWOK].contains(&name) { 0 } else { BEHIND_THE_APISERVER },
             log_file: self.logs.join(format!("{name}.log")),
             may_finish: false,
             ready_file: None,
