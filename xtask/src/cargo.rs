@@ -65,12 +65,29 @@ pub fn build_bins(offline: bool) -> anyhow::Result<PathBuf> {
     bin_dir()
 }
 
+/// Builds the simulator, which no run on control planes needs; tells its directory.
+pub fn build_sim() -> anyhow::Result<PathBuf> {
+    let mut command = cargo(&["build", "--package", "sim", "--bins"]);
+    in_own_profile(&mut command)?;
+    let failed =
+        run_quietly(&mut command, "build the simulator", ProgressMode::Auto).context("cannot run cargo")?;
+    if let Some(output) = failed {
+        bail!("the simulator does not build: `cargo build -p sim --bins`\n{output}");
+    }
+    bin_dir()
+}
+
 /// What [`build_bins`] runs.
 pub fn build_bins_command() -> anyhow::Result<Command> {
     let mut command = cargo(&["build", "--package", "harness", "--package", "fleet", "--bins"]);
-    // A profile's name is its directory's, except for dev.
+    in_own_profile(&mut command)?;
+    Ok(command)
+}
+
+/// A profile's name is its directory's, except for dev.
+fn in_own_profile(command: &mut Command) -> anyhow::Result<()> {
     if bin_dir()?.ends_with("release") {
         command.arg("--release");
     }
-    Ok(command)
+    Ok(())
 }

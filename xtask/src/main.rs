@@ -32,6 +32,8 @@ enum Task {
     E2e(tasks::e2e::Args),
     /// Print what a profile would make, need and take, without running it.
     Plan(Forwarded),
+    /// Run a scenario or a profile in virtual time, without control planes.
+    Sim(Forwarded),
     /// Recompute the verdict of a run directory from its files alone.
     Judge(Forwarded),
     /// Put two run directories side by side: `cargo xtask compare target/e2e/SOME-RUN target/e2e/latest`.
@@ -67,6 +69,7 @@ fn main() -> ExitCode {
     let result = match Cli::parse().task {
         Task::E2e(args) => tasks::e2e::run(&args),
         Task::Plan(args) => forward::to_scenario("plan", &args),
+        Task::Sim(args) => forward::to_sim(&args),
         Task::Judge(args) => forward::to_scenario("judge", &args),
         Task::Compare(args) => forward::to_scenario("compare", &args),
         Task::Up(args) => forward::to_supervisor("up", &args),

@@ -1,10 +1,8 @@
 //! Gangs: Needs whose machines must share a domain.
 
-use crate::engine::inventory::Inventory;
-use crate::engine::matching::suits;
 use crate::engine::need::{Need, Operator};
+use crate::engine::pool::Pool;
 use crate::engine::resources::Resources;
-use crate::engine::step::is_alive;
 
 /// Steps in a row without progress after which a gang's acquisition rests (ADR-0042).
 const PARK_AFTER_STEPS: u32 = 8;
@@ -13,15 +11,14 @@ const RETRY_EVERY_STEPS: u32 = 32;
 
 /// A gang that fits one machine is a plain Need for a machine of that size (ADR-0041); others are
 /// returned as they are.
-pub(crate) fn fold(need: &Need, inventory: &Inventory) -> Need {
+pub(crate) fn fold(need: &Need, pool: &Pool<'_>) -> Need {
     if need.profile.same_key().is_none() {
         return need.clone();
     }
     let mut folded = need.clone();
     folded.profile.requirements.retain(|r| r.operator != Operator::Same);
     folded.min_unit.raise_to(&need.aggregate);
-    let fits = inventory.iter().any(|m| is_alive(m.state) && suits(m, &folded));
-    if fits { folded } else { need.clone() }
+    if pool.has_supply(&folded, &pool.kind(&folded)) { folded } else { need.clone() }
 }
 
 /// How long a gang has been waiting in vain.

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use crate::engine::action::{Action, Kind};
+use crate::engine::looks::{Looks, Tailor};
 use crate::engine::machine::{Assignment, Machine, MachineId, State};
 use crate::engine::resources::{self, Resources};
 
@@ -10,6 +11,7 @@ use crate::engine::resources::{self, Resources};
 #[derive(Clone, Debug, Default)]
 pub struct Inventory {
     machines: BTreeMap<MachineId, Machine>,
+    looks: Looks,
 }
 
 /// A refused change.
@@ -98,13 +100,15 @@ impl Inventory {
     /// or a Configured machine without a cluster.
     pub fn from_seed(seed: &api::inventory::Inventory) -> Result<Self, Error> {
         let mut machines = BTreeMap::new();
+        let mut tailor = Tailor::default();
         for m in &seed.machines {
-            let machine = seed_machine(m).map_err(|what| Error::Seed { id: m.id.clone(), what })?;
+            let mut machine = seed_machine(m).map_err(|what| Error::Seed { id: m.id.clone(), what })?;
+            machine.look = tailor.look(&machine);
             if machines.insert(machine.id.clone(), machine).is_some() {
                 return Err(Error::Seed { id: m.id.clone(), what: "its id occurs twice".into() });
             }
         }
-        Ok(Self { machines })
+        Ok(Self { machines, looks: tailor.done() })
     }
 
     /// All machines in id order.
@@ -115,6 +119,11 @@ impl Inventory {
     /// One machine.
     pub fn get(&self, id: &str) -> Option<&Machine> {
         self.machines.get(id)
+    }
+
+    /// What machines have in common.
+    pub(crate) fn looks(&self) -> &Looks {
+        &self.looks
     }
 
     /// How many machines there are, in whatever state.
@@ -229,5 +238,6 @@ fn seed_machine(seed: &api::inventory::SeedMachine) -> Result<Machine, String> {
         assigned,
         idle_since_s: 0,
         last_error: String::new(),
+        look: 0,
     })
 }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use api::inventory::CapacityType;
 
+use crate::engine::looks::Look;
 use crate::engine::resources::Resources;
 
 /// A machine's id, stable for life; also its Node's name.
@@ -121,6 +122,8 @@ pub struct Machine {
     pub idle_since_s: u64,
     /// Why it failed.
     pub last_error: String,
+    /// What it has in common with others.
+    pub(crate) look: Look,
 }
 
 impl Machine {

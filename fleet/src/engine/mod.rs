@@ -5,8 +5,10 @@
 //! the same code.
 
 pub mod action;
+mod free;
 mod gang;
 pub mod inventory;
+mod looks;
 pub mod machine;
 pub mod matching;
 pub mod need;

@@ -9,7 +9,7 @@ use api::session::{CapacityNeed, ClusterCapacityNeeds, PenaltyBucket};
 use crate::engine::resources::{self, Resources};
 
 /// Operators of a requirement; the numbers are the wire's.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Operator {
     /// Value among those listed.
     In = 1,
@@ -24,7 +24,7 @@ pub enum Operator {
 }
 
 /// One condition on a machine.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Requirement {
     /// Label key.
     pub key: String,

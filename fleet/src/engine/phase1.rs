@@ -2,9 +2,11 @@
 //!
 //! Each machine serves one Need per step. What a cluster has is credited before anything is acquired.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use crate::engine::gang;
+use crate::engine::looks::Kind;
 use crate::engine::need::Need;
 use crate::engine::pool::{Pool, Taken, Tier};
 use crate::engine::resources::Resources;
@@ -14,6 +16,8 @@ use crate::engine::step::Memory;
 /// A Need and what Phase 1 did for it.
 pub(crate) struct Served {
     pub(crate) need: Need,
+    /// What it asks of one machine.
+    pub(crate) kind: Arc<Kind>,
     pub(crate) residual: Resources,
     pub(crate) taken: Taken,
     /// The domain a `Same` Need is confined to in this step.
@@ -34,6 +38,7 @@ pub(crate) fn assign(needs: Vec<Need>, pool: &mut Pool<'_>, memory: &mut Memory)
             domain: None,
             parked: false,
             preempting: false,
+            kind: pool.kind(&need),
             need,
         };
         if let Some(key) = s.need.profile.same_key().map(str::to_owned) {
@@ -44,9 +49,9 @@ pub(crate) fn assign(needs: Vec<Need>, pool: &mut Pool<'_>, memory: &mut Memory)
                 memory.gangs.insert(s.need.key.clone(), past);
             }
         } else if s.need.profile.spread.is_empty() {
-            s.taken = pool.take(&s.need, &mut s.residual, true, &|_| true);
+            serve_plain(&mut s, pool);
         } else {
-            s.taken = spread::take(&s.need, &mut s.residual, pool);
+            s.taken = spread::take(&s.need, &s.kind, &mut s.residual, pool);
         }
         pool.claim(&s.taken);
         served.push(s);
@@ -54,31 +59,72 @@ pub(crate) fn assign(needs: Vec<Need>, pool: &mut Pool<'_>, memory: &mut Memory)
     served
 }
 
-/// Chooses the one domain that covers the Need with the fewest, then cheapest, new machines; without one
-/// that covers it, the one that leaves least.
-fn serve_same(s: &mut Served, key: &str, pool: &Pool<'_>) {
-    let acquire = !s.parked;
-    let need = &s.need;
-    let mut domains: BTreeSet<&str> =
-        pool.creditable(need).filter_map(|i| pool.machines[i].label(key)).collect();
-    if acquire {
-        domains.extend(pool.idle(need).filter_map(|i| pool.machines[i].label(key)));
-        domains.extend(pool.speculative(need).into_iter().filter_map(|i| pool.machines[i].label(key)));
+fn serve_plain(s: &mut Served, pool: &Pool<'_>) {
+    let own = pool.own(&s.need, &s.kind);
+    let coming = pool.coming(&s.need, &s.kind);
+    s.taken = pool.take(&s.need, &mut s.residual, &own.machines, &coming, None);
+    // Looks of free machines are only searched by those who want one.
+    if !s.residual.is_zero() {
+        let looks = pool.free_looks(&s.need, &s.kind);
+        s.taken.extend(pool.take(&s.need, &mut s.residual, &[], &[], Some(&looks)));
     }
-    let best = domains
-        .into_iter()
-        .map(|domain| {
+}
+
+/// What a domain has to offer to a gang.
+#[derive(Default)]
+struct Offer<'p> {
+    own: &'p [usize],
+    coming: Vec<usize>,
+    free_looks: Vec<usize>,
+}
+
+/// Chooses the one domain that covers the Need with the fewest, then cheapest, new machines; without one
+/// that covers it, the one that leaves least. Domains come in order of their names, and of equals the first stays.
+fn serve_same(s: &mut Served, key: &str, pool: &Pool<'_>) {
+    let need = &s.need;
+    let domains = pool.domains(key);
+    let own = pool.own(need, &s.kind);
+    let by_domain = pool.own_by_domain(&own, key, &domains);
+    let coming = pool.coming(need, &s.kind);
+    let have_some = || by_domain.iter().filter(move |(_, own)| own.iter().any(|&i| !pool.claimed[i]));
+    // Whoever is covered without a new machine is not beaten. Nearly all are, in nearly every step.
+    if coming.is_empty() {
+        for (&domain, own) in have_some() {
             let mut residual = need.aggregate.clone();
-            let taken = pool.take(need, &mut residual, acquire, &|m| m.label(key) == Some(domain));
+            let taken = pool.take(need, &mut residual, own, &[], None);
+            if residual.is_zero() {
+                (s.domain, s.residual, s.taken) = (Some(domains.name(domain)), residual, taken);
+                return;
+            }
+        }
+    }
+    let mut offers: BTreeMap<u32, Offer<'_>> =
+        have_some().map(|(&domain, own)| (domain, Offer { own, ..Offer::default() })).collect();
+    for i in coming {
+        if let Some(domain) = domains.of(pool.machines[i]) {
+            offers.entry(domain).or_default().coming.push(i);
+        }
+    }
+    if !s.parked {
+        for &look in pool.free_looks(need, &s.kind).iter().filter(|&&look| pool.free_left(look) > 0) {
+            if let Some(domain) = domains.of_look(look) {
+                offers.entry(domain).or_default().free_looks.push(look);
+            }
+        }
+    }
+    let best = offers
+        .into_iter()
+        .map(|(domain, offer)| {
+            let mut residual = need.aggregate.clone();
+            let looks = Some(offer.free_looks.as_slice());
+            let taken = pool.take(need, &mut residual, offer.own, &offer.coming, looks);
             let new = taken.iter().filter(|(_, tier)| *tier != Tier::Credited);
             let cost: f64 = new.clone().map(|&(i, _)| pool.machines[i].price_per_hour).sum();
             let rank = (residual.permille_of(&need.aggregate), new.count());
             (rank, cost, domain, residual, taken)
         })
-        .min_by(|a, b| a.0.cmp(&b.0).then(a.1.total_cmp(&b.1)).then_with(|| a.2.cmp(b.2)));
+        .min_by(|a, b| a.0.cmp(&b.0).then(a.1.total_cmp(&b.1)));
     if let Some((_, _, domain, residual, taken)) = best {
-        s.domain = Some(domain.to_owned());
-        s.residual = residual;
-        s.taken = taken;
+        (s.domain, s.residual, s.taken) = (Some(domains.name(domain)), residual, taken);
     }
 }

@@ -2,10 +2,8 @@
 
 use crate::engine::action::{Action, Kind, UnmetReason};
 use crate::engine::machine::{Machine, State};
-use crate::engine::matching::suits;
 use crate::engine::phase1::Served;
 use crate::engine::pool::Pool;
-use crate::engine::step::is_alive;
 
 /// Decides on preemptions. A machine that is draining anyway counts first: it will be Idle soon, and a
 /// drain takes many steps.
@@ -39,20 +37,14 @@ pub(crate) fn preempt(served: &mut [Served], pool: &Pool<'_>) -> Vec<Action> {
 }
 
 fn draining(s: &Served, pool: &Pool<'_>) -> Vec<usize> {
-    let fits = |&i: &usize| pool.machines[i].state == State::Draining && may_serve(pool.machines[i], s);
-    (0..pool.machines.len()).filter(fits).collect()
+    pool.draining.iter().copied().filter(|&i| may_serve(pool.machines[i], s)).collect()
 }
 
 /// Configured machines of strictly lower priority, best score first.
 fn victims(s: &Served, pool: &Pool<'_>) -> Vec<usize> {
     let priority = s.need.profile.priority;
-    let fits = |&i: &usize| {
-        let m = pool.machines[i];
-        m.state == State::Configured
-            && m.assigned.as_ref().is_some_and(|a| a.priority < priority)
-            && may_serve(m, s)
-    };
-    let mut victims: Vec<usize> = (0..pool.machines.len()).filter(fits).collect();
+    let mut victims = pool.held_for_less(&s.need, &s.kind);
+    victims.retain(|&i| may_serve(pool.machines[i], s));
     victims.sort_by(|&a, &b| {
         let score = |i: usize| score(pool.machines[i], priority);
         score(b).total_cmp(&score(a)).then(a.cmp(&b))
@@ -62,7 +54,7 @@ fn victims(s: &Served, pool: &Pool<'_>) -> Vec<usize> {
 
 fn may_serve(machine: &Machine, s: &Served) -> bool {
     let same = s.need.profile.same_key();
-    suits(machine, &s.need)
+    s.kind.suits(machine, &s.need)
         && same.is_none_or(|key| s.domain.is_none() || machine.label(key) == s.domain.as_deref())
 }
 
@@ -105,17 +97,15 @@ fn action(victim: &Machine, priority: i32) -> Action {
 
 /// Why a Need is short.
 pub(crate) fn reason(s: &Served, pool: &Pool<'_>) -> UnmetReason {
-    let suitable = |m: &&Machine| is_alive(m.state) && suits(m, &s.need);
-    if !pool.machines.iter().copied().any(|m| suitable(&m)) {
+    if !pool.has_supply(&s.need, &s.kind) {
         return UnmetReason::NoMatchingSupply;
     }
     let constrained = s.need.profile.same_key().is_some() || !s.need.profile.spread.is_empty();
-    let left_over = pool.machines.iter().zip(&pool.claimed).any(|(m, &claimed)| {
-        let free = matches!(m.state, State::Idle | State::Speculative)
-            || m.cluster.as_deref() == Some(s.need.key.cluster.as_str());
-        !claimed && free && m.state != State::Draining && suitable(m)
-    });
-    if constrained && (left_over || s.parked) {
+    let left_over = || {
+        pool.free_looks(&s.need, &s.kind).iter().any(|&look| pool.free_left(look) > 0)
+            || pool.own(&s.need, &s.kind).machines.iter().any(|&i| !pool.claimed[i])
+    };
+    if constrained && (s.parked || left_over()) {
         return UnmetReason::TopologyUnsatisfiable;
     }
     if s.preempting { UnmetReason::PreemptionExhausted } else { UnmetReason::PriorityStarved }

@@ -6,7 +6,6 @@ use api::inventory::CapacityType;
 
 use crate::engine::action::{Action, Kind};
 use crate::engine::machine::{Machine, MachineId, State};
-use crate::engine::matching::suits;
 use crate::engine::phase1::Served;
 use crate::engine::pool::Pool;
 use crate::engine::step::{Attribution, Inputs};
@@ -56,7 +55,7 @@ fn second_walk(pool: &Pool<'_>, served: &[Served]) -> Vec<bool> {
             if residual.is_zero() {
                 break;
             }
-            if !claimed[i] && suits(machine, &s.need) && residual.is_served_by(&machine.allocatable) {
+            if !claimed[i] && s.kind.suits(machine, &s.need) && residual.is_served_by(&machine.allocatable) {
                 residual.subtract(&machine.allocatable);
                 claimed[i] = true;
             }

@@ -1,13 +1,17 @@
 //! The machines of one step, in the orders in which they are offered, and who claimed what.
 
-use std::cmp::Ordering;
-use std::collections::BTreeMap;
+use std::cell::{OnceCell, RefCell};
+use std::collections::{BTreeMap, HashMap};
+use std::rc::Rc;
+use std::sync::Arc;
 
+use crate::engine::free::{Free, Offers, in_total_order};
 use crate::engine::inventory::Inventory;
+use crate::engine::looks::{Domains, Kind, Looks};
 use crate::engine::machine::{Machine, State};
-use crate::engine::matching::suits;
-use crate::engine::need::Need;
+use crate::engine::need::{Need, NeedKey};
 use crate::engine::resources::Resources;
+use crate::engine::step::is_alive;
 
 /// Where a claimed machine comes from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,20 +33,50 @@ pub(crate) struct Pool<'a> {
     pub(crate) machines: Vec<&'a Machine>,
     /// Claimed by some Need in this step.
     pub(crate) claimed: Vec<bool>,
+    /// Machines that are being emptied, in id order.
+    pub(crate) draining: Vec<usize>,
+    looks: &'a Looks,
+    /// A machine of each look that is not Failed.
+    samples: Vec<usize>,
     /// Configured, then Configuring, each in keep order, by cluster.
-    bound: BTreeMap<&'a str, Vec<usize>>,
-    /// Creating, by the cluster they are for.
-    creating: BTreeMap<&'a str, Vec<usize>>,
-    idle: Vec<usize>,
-    speculative: Vec<usize>,
+    bound: BTreeMap<&'a str, Bound>,
+    /// Creating, by what they are for: cluster, fingerprint and group.
+    creating: HashMap<(&'a str, &'a str, &'a str), Vec<usize>>,
+    idle: Free,
+    /// Idle machines, cheapest first.
+    idle_by_price: Vec<usize>,
+    speculative: Free,
+    /// By kind, the looks of free machines that will do.
+    free_looks: RefCell<HashMap<usize, Rc<[usize]>>>,
+    /// By kind, whether any machine that is not Failed will do.
+    has_supply: RefCell<HashMap<usize, bool>>,
+    configured: OnceCell<Prey>,
 }
 
-/// Cheap first, then what is dear to take away, then by id.
-pub(crate) fn keep_order(a: &Machine, b: &Machine) -> Ordering {
-    a.price_per_hour
-        .total_cmp(&b.price_per_hour)
-        .then(b.reclamation_bucket().cmp(&a.reclamation_bucket()))
-        .then_with(|| a.id.cmp(&b.id))
+/// One cluster's machines.
+#[derive(Default)]
+struct Bound {
+    machines: Vec<usize>,
+    /// Those that will do, by kind.
+    by_kind: RefCell<HashMap<usize, Rc<Own>>>,
+}
+
+/// A cluster's machines that will do for one kind of demand.
+pub(crate) struct Own {
+    /// In keep order.
+    pub(crate) machines: Vec<usize>,
+    /// The same by domain of a label, domains in order; for the last label asked about.
+    by_domain: RefCell<Option<(String, OwnByDomain)>>,
+}
+
+/// Machines by domain, in keep order within each.
+pub(crate) type OwnByDomain = Rc<BTreeMap<u32, Vec<usize>>>;
+
+/// Configured machines by look, for those who look for somebody to preempt.
+struct Prey {
+    machines: Free,
+    /// By look, the lowest priority that a machine is held for.
+    lowest: Vec<Option<i32>>,
 }
 
 /// Dollars per hour, with the expected cost of an interruption.
@@ -56,119 +90,253 @@ pub(crate) fn effective_cost(machine: &Machine, interruption_bucket: i32) -> f64
 
 impl<'a> Pool<'a> {
     pub(crate) fn new(inventory: &'a Inventory) -> Self {
+        let looks = inventory.looks();
+        looks.begin_step();
         let machines: Vec<&Machine> = inventory.iter().collect();
-        let mut pool = Self {
-            claimed: vec![false; machines.len()],
-            bound: BTreeMap::new(),
-            creating: BTreeMap::new(),
-            idle: Vec::new(),
-            speculative: Vec::new(),
-            machines,
-        };
-        for (i, m) in pool.machines.iter().enumerate() {
-            let assigned = m.assigned.as_ref().map(|a| a.cluster.as_str());
+        let mut samples = vec![usize::MAX; looks.len()];
+        let mut clusters = HashMap::<&str, usize>::new();
+        let mut bound = Vec::<(&str, Vec<usize>)>::new();
+        let mut creating = HashMap::<_, Vec<usize>>::new();
+        let (mut idle, mut speculative, mut draining) = (Vec::new(), Vec::new(), Vec::new());
+        // Ids of one cluster's machines tend to lie side by side.
+        let mut last = usize::MAX;
+        for (i, m) in machines.iter().enumerate() {
+            let sample = &mut samples[m.look as usize];
+            if *sample == usize::MAX && is_alive(m.state) {
+                *sample = i;
+            }
             match (m.state, m.cluster.as_deref()) {
                 (State::Configured | State::Configuring, Some(cluster)) => {
-                    pool.bound.entry(cluster).or_default().push(i);
+                    if bound.get(last).is_none_or(|(name, _)| *name != cluster) {
+                        last = *clusters.entry(cluster).or_insert(bound.len());
+                        if last == bound.len() {
+                            bound.push((cluster, Vec::new()));
+                        }
+                    }
+                    bound[last].1.push(i);
                 }
                 (State::Creating, _) => {
-                    if let Some(cluster) = assigned {
-                        pool.creating.entry(cluster).or_default().push(i);
+                    if let Some(a) = &m.assigned {
+                        let of = (a.cluster.as_str(), a.fingerprint.as_str(), a.group.as_str());
+                        creating.entry(of).or_default().push(i);
                     }
                 }
-                (State::Idle, _) => pool.idle.push(i),
-                (State::Speculative, _) => pool.speculative.push(i),
+                (State::Idle, _) => idle.push(i),
+                (State::Speculative, _) => speculative.push(i),
+                (State::Draining, _) => draining.push(i),
                 _ => {}
             }
         }
-        let machines = &pool.machines;
-        for list in pool.bound.values_mut() {
-            list.sort_by(|&a, &b| {
-                let (a, b) = (machines[a], machines[b]);
-                (a.state == State::Configuring)
-                    .cmp(&(b.state == State::Configuring))
-                    .then_with(|| keep_order(a, b))
-            });
+        let look_of = |i: usize| machines[i].look as usize;
+        let free = |members: &[usize]| Free::new(looks.len(), members, look_of);
+        let (idle_free, speculative) = (free(&idle), free(&speculative));
+        idle.sort_by_key(|&i| (in_total_order(machines[i].price_per_hour), i));
+        Self {
+            claimed: vec![false; machines.len()],
+            draining,
+            looks,
+            samples,
+            bound: bound.into_iter().map(|(name, list)| (name, in_keep_order(list, &machines))).collect(),
+            creating,
+            idle: idle_free,
+            idle_by_price: idle,
+            speculative,
+            free_looks: RefCell::default(),
+            has_supply: RefCell::default(),
+            configured: OnceCell::new(),
+            machines,
         }
-        pool.idle.sort_by(|&a, &b| {
-            machines[a].price_per_hour.total_cmp(&machines[b].price_per_hour).then(a.cmp(&b))
+    }
+
+    /// What a Need asks of one machine.
+    pub(crate) fn kind(&self, need: &Need) -> Arc<Kind> {
+        self.looks.kind(need)
+    }
+
+    /// The domains of a label, by look.
+    pub(crate) fn domains(&self, key: &str) -> Arc<Domains> {
+        // A look without a sample has only Failed machines, and these never come back.
+        let samples = self.samples.iter().filter(|&&i| i != usize::MAX);
+        self.looks.domains(key, samples.map(|&i| self.machines[i]))
+    }
+
+    /// Whether any machine that is not Failed will do, whosever it is.
+    pub(crate) fn has_supply(&self, need: &Need, kind: &Kind) -> bool {
+        *self.has_supply.borrow_mut().entry(kind.id).or_insert_with(|| {
+            let mut samples = self.samples.iter().filter(|&&i| i != usize::MAX);
+            samples.any(|&i| kind.suits(self.machines[i], need))
+        })
+    }
+
+    /// The cluster's Configured and Configuring machines that will do, claimed ones too.
+    pub(crate) fn own(&self, need: &Need, kind: &Kind) -> Rc<Own> {
+        let none = || Rc::new(Own { machines: Vec::new(), by_domain: RefCell::default() });
+        let Some(bound) = self.bound.get(need.key.cluster.as_str()) else { return none() };
+        let mut by_kind = bound.by_kind.borrow_mut();
+        let own = by_kind.entry(kind.id).or_insert_with(|| {
+            let all = bound.machines.iter().copied();
+            let machines = all.filter(|&i| kind.suits(self.machines[i], need)).collect();
+            Rc::new(Own { machines, by_domain: RefCell::default() })
         });
-        pool
+        Rc::clone(own)
     }
 
-    /// Unclaimed machines that count for a Need already: Configured, Configuring, then those being
-    /// created for it (ADR-0052).
-    pub(crate) fn creditable<'s>(&'s self, need: &'s Need) -> impl Iterator<Item = usize> + 's {
-        let cluster = need.key.cluster.as_str();
-        let own = self.bound.get(cluster).into_iter().flatten();
-        let coming = self.creating.get(cluster).into_iter().flatten().filter(|&&i| {
-            self.machines[i]
-                .assigned
-                .as_ref()
-                .is_some_and(|a| a.fingerprint == need.key.fingerprint && a.group == need.key.group)
+    /// The same by domain.
+    pub(crate) fn own_by_domain(&self, own: &Own, key: &str, domains: &Domains) -> OwnByDomain {
+        let mut known = own.by_domain.borrow_mut();
+        if let Some((_, grouped)) = known.as_ref().filter(|(of, _)| of == key) {
+            return Rc::clone(grouped);
+        }
+        let mut grouped = BTreeMap::<u32, Vec<usize>>::new();
+        for &i in &own.machines {
+            if let Some(domain) = domains.of(self.machines[i]) {
+                grouped.entry(domain).or_default().push(i);
+            }
+        }
+        let grouped = Rc::new(grouped);
+        *known = Some((key.to_owned(), Rc::clone(&grouped)));
+        grouped
+    }
+
+    /// Unclaimed machines that are being created for a Need and will do (ADR-0052).
+    pub(crate) fn coming(&self, need: &Need, kind: &Kind) -> Vec<usize> {
+        let NeedKey { cluster, fingerprint, group } = &need.key;
+        let coming = self.creating.get(&(cluster.as_str(), fingerprint.as_str(), group.as_str()));
+        let coming = coming.into_iter().flatten().copied();
+        coming.filter(|&i| !self.claimed[i] && kind.suits(self.machines[i], need)).collect()
+    }
+
+    /// The looks of free machines that will do; those of which all are claimed, too.
+    pub(crate) fn free_looks(&self, need: &Need, kind: &Kind) -> Rc<[usize]> {
+        let mut known = self.free_looks.borrow_mut();
+        let looks = known.entry(kind.id).or_insert_with(|| {
+            let mut looks: Vec<usize> =
+                self.idle.looks.iter().chain(&self.speculative.looks).copied().collect();
+            looks.sort_unstable();
+            looks.dedup();
+            looks.retain(|&look| {
+                let sample = self.samples[look];
+                sample != usize::MAX && kind.suits(self.machines[sample], need)
+            });
+            looks.into()
         });
-        own.chain(coming).copied().filter(|&i| self.will_do(i, need))
+        Rc::clone(looks)
     }
 
-    /// Unclaimed Idle machines that will do, cheapest first.
-    pub(crate) fn idle<'s>(&'s self, need: &'s Need) -> impl Iterator<Item = usize> + 's {
-        self.idle.iter().copied().filter(|&i| self.will_do(i, need))
+    /// Unclaimed Idle and Speculative machines of a look.
+    pub(crate) fn free_left(&self, look: usize) -> usize {
+        self.idle.left(look) + self.speculative.left(look)
     }
 
-    /// Unclaimed Speculative machines that will do, cheapest first for this Need.
-    pub(crate) fn speculative(&self, need: &Need) -> Vec<usize> {
-        let mut list: Vec<usize> =
-            self.speculative.iter().copied().filter(|&i| self.will_do(i, need)).collect();
-        let cost = |i: usize| effective_cost(self.machines[i], need.profile.interruption_bucket);
-        list.sort_by(|&a, &b| cost(a).total_cmp(&cost(b)).then(a.cmp(&b)));
-        list
+    /// Unclaimed Idle machines of some looks, cheapest first.
+    pub(crate) fn idle(&self, looks: &[usize]) -> Offers<'_> {
+        Offers::new(&self.idle, &self.claimed, &self.machines, looks.iter().copied(), |m| m.price_per_hour)
+    }
+
+    /// Unclaimed Speculative machines of some looks, cheapest first for this Need.
+    pub(crate) fn speculative(&self, need: &Need, looks: &[usize]) -> Offers<'_> {
+        let cost = |m: &Machine| effective_cost(m, need.profile.interruption_bucket);
+        Offers::new(&self.speculative, &self.claimed, &self.machines, looks.iter().copied(), cost)
     }
 
     /// Idle machines, whoever they would do for.
     pub(crate) fn all_idle(&self) -> impl Iterator<Item = usize> + '_ {
-        self.idle.iter().copied()
+        self.idle_by_price.iter().copied()
     }
 
     /// Configured machines of one cluster in keep order.
     pub(crate) fn configured<'s>(&'s self, cluster: &str) -> impl Iterator<Item = usize> + 's {
-        let list = self.bound.get(cluster).into_iter().flatten().copied();
+        let list = self.bound.get(cluster).into_iter().flat_map(|b| &b.machines).copied();
         list.filter(|&i| self.machines[i].state == State::Configured)
     }
 
-    fn will_do(&self, i: usize, need: &Need) -> bool {
-        !self.claimed[i] && suits(self.machines[i], need)
+    /// Configured machines, of any cluster, that will do and are held for a lower priority.
+    pub(crate) fn held_for_less(&self, need: &Need, kind: &Kind) -> Vec<usize> {
+        let priority = need.profile.priority;
+        let prey = self.configured.get_or_init(|| Prey::new(self));
+        let is_lower = |lowest: Option<i32>| lowest.is_some_and(|lowest| lowest < priority);
+        let looks = prey.machines.looks.iter().filter(|&&look| is_lower(prey.lowest[look]));
+        let mut held = Vec::new();
+        for &look in looks {
+            let group = prey.machines.group(look);
+            if !kind.suits(self.machines[group[0]], need) {
+                continue;
+            }
+            let priority_of = |i: usize| self.machines[i].assigned.as_ref().map(|a| a.priority);
+            held.extend(group.iter().copied().filter(|&i| is_lower(priority_of(i))));
+        }
+        held
     }
 
-    /// Takes machines one after another until the residual is zero, without claiming them yet.
-    /// `admits` confines the choice; `acquire` allows machines that are not the cluster's yet.
+    /// Takes machines one after another until the residual is zero, without claiming them yet: own, then coming,
+    /// then, where allowed, free ones of the looks given.
     pub(crate) fn take(
         &self,
         need: &Need,
         residual: &mut Resources,
-        acquire: bool,
-        admits: &dyn Fn(&Machine) -> bool,
+        own: &[usize],
+        coming: &[usize],
+        free_looks: Option<&[usize]>,
     ) -> Taken {
         let mut taken = Taken::new();
         let mut offer = |i: usize, tier: Tier, residual: &mut Resources| -> bool {
             let machine = self.machines[i];
-            if admits(machine) && residual.is_served_by(&machine.allocatable) {
+            if residual.is_served_by(&machine.allocatable) {
                 residual.subtract(&machine.allocatable);
                 taken.push((i, tier));
             }
             residual.is_zero()
         };
-        if residual.is_zero() || self.creditable(need).any(|i| offer(i, Tier::Credited, residual)) {
+        let mut credited = own.iter().filter(|&&i| !self.claimed[i]).chain(coming);
+        if residual.is_zero() || credited.any(|&i| offer(i, Tier::Credited, residual)) {
             return taken;
         }
-        if acquire && !self.idle(need).any(|i| offer(i, Tier::Idle, residual)) {
-            self.speculative(need).into_iter().any(|i| offer(i, Tier::Speculative, residual));
+        if let Some(looks) = free_looks
+            && !self.idle(looks).any(|i| offer(i, Tier::Idle, residual))
+        {
+            self.speculative(need, looks).any(|i| offer(i, Tier::Speculative, residual));
         }
         taken
     }
 
     pub(crate) fn claim(&mut self, taken: &Taken) {
-        for &(i, _) in taken {
+        for &(i, tier) in taken {
             self.claimed[i] = true;
+            let look = self.machines[i].look as usize;
+            match tier {
+                Tier::Credited => {}
+                Tier::Idle => self.idle.claim(look),
+                Tier::Speculative => self.speculative.claim(look),
+            }
         }
+    }
+}
+
+/// Configured before Configuring; then cheap first, then what is dear to take away, then by id.
+fn in_keep_order(list: Vec<usize>, machines: &[&Machine]) -> Bound {
+    let key = |i: usize| {
+        let m = machines[i];
+        let price = in_total_order(m.price_per_hour);
+        (m.state == State::Configuring, price, std::cmp::Reverse(m.reclamation_bucket()), i)
+    };
+    let mut keyed: Vec<_> = list.into_iter().map(key).collect();
+    keyed.sort_unstable();
+    Bound { machines: keyed.into_iter().map(|(_, _, _, i)| i).collect(), by_kind: RefCell::default() }
+}
+
+impl Prey {
+    fn new(pool: &Pool<'_>) -> Self {
+        let is_prey = |&i: &usize| pool.machines[i].state == State::Configured;
+        let members: Vec<usize> = (0..pool.machines.len()).filter(is_prey).collect();
+        let mut lowest = vec![None; pool.looks.len()];
+        for &i in &members {
+            let m = pool.machines[i];
+            if let Some(assigned) = &m.assigned {
+                let known: &mut Option<i32> = &mut lowest[m.look as usize];
+                *known = Some(known.map_or(assigned.priority, |known| known.min(assigned.priority)));
+            }
+        }
+        let look_of = |i: usize| pool.machines[i].look as usize;
+        Self { machines: Free::new(pool.looks.len(), &members, look_of), lowest }
     }
 }

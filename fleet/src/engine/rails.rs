@@ -3,12 +3,11 @@
 use std::collections::BTreeMap;
 
 use crate::engine::action::Action;
-use crate::engine::inventory::Inventory;
-use crate::engine::machine::State;
+use crate::engine::pool::Pool;
 
 /// Keeps the head of each cluster's reclaims: at most `max(1, floor(fraction * Configured))`. Returns how
 /// many were held back. A fraction of 0 lifts the cap.
-pub(crate) fn cap_reclaims(reclaims: &mut Vec<Action>, inventory: &Inventory, fraction: f64) -> usize {
+pub(crate) fn cap_reclaims(reclaims: &mut Vec<Action>, pool: &Pool<'_>, fraction: f64) -> usize {
     if fraction <= 0.0 {
         return 0;
     }
@@ -16,7 +15,7 @@ pub(crate) fn cap_reclaims(reclaims: &mut Vec<Action>, inventory: &Inventory, fr
     let mut left: BTreeMap<String, usize> = BTreeMap::new();
     reclaims.retain(|action| {
         let left = left.entry(action.cluster.clone()).or_insert_with(|| {
-            let configured = inventory.count(&action.cluster, State::Configured);
+            let configured = pool.configured(&action.cluster).count();
             ((configured as f64 * fraction).floor() as usize).max(1)
         });
         let allowed = *left > 0;

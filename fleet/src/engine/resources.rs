@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use api::quantity::{Amount, ParseError};
 
 /// Amounts by resource name, in thousandths. A name that is absent counts as zero.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Resources(BTreeMap<String, i128>);
 
 /// A vector that cannot be taken as demand or supply.

@@ -89,8 +89,8 @@ pub fn step(inputs: Inputs<'_>, memory: &mut Memory) -> Decisions {
 
 /// As [`step`], and calls `ended` at the end of each phase.
 pub fn step_observed(inputs: Inputs<'_>, memory: &mut Memory, ended: &mut dyn FnMut(Phase)) -> Decisions {
-    let needs = in_serving_order(&inputs);
     let mut pool = Pool::new(inputs.inventory);
+    let needs = in_serving_order(&inputs, &pool);
     ended(Phase::Read);
     let mut served = phase1::assign(needs, &mut pool, memory);
     ended(Phase::Phase1);
@@ -99,8 +99,7 @@ pub fn step_observed(inputs: Inputs<'_>, memory: &mut Memory, ended: &mut dyn Fn
     let mut reclaims = phase3::reclaims(&inputs, &pool, &served, &preempts);
     let releases = phase3::releases(&inputs, &pool);
     ended(Phase::Phase3);
-    let reclaims_capped =
-        rails::cap_reclaims(&mut reclaims, inputs.inventory, inputs.policy.reclaim_cap_fraction);
+    let reclaims_capped = rails::cap_reclaims(&mut reclaims, &pool, inputs.policy.reclaim_cap_fraction);
     let mut actions = acquisitions(&served, &pool);
     actions.extend(preempts);
     actions.extend(reclaims);
@@ -111,11 +110,11 @@ pub fn step_observed(inputs: Inputs<'_>, memory: &mut Memory, ended: &mut dyn Fn
 }
 
 /// Priority descending, then arrival, then cluster and identity.
-fn in_serving_order(inputs: &Inputs<'_>) -> Vec<Need> {
+fn in_serving_order(inputs: &Inputs<'_>, pool: &Pool<'_>) -> Vec<Need> {
     let mut needs: Vec<Need> = inputs
         .needs
         .iter()
-        .map(|n| if inputs.policy.gang_folding { gang::fold(n, inputs.inventory) } else { n.clone() })
+        .map(|n| if inputs.policy.gang_folding { gang::fold(n, pool) } else { n.clone() })
         .collect();
     needs.sort_by(|a, b| {
         b.profile

@@ -67,10 +67,14 @@ struct Args {
 
 fn main() -> ExitCode {
     let args = Args::parse();
+    let mut stopwatch = Stopwatch::start();
     let result = match &args.scenario {
         _ if args.list => Ok(list()),
         Some(name) => match load(name, &args) {
-            Ok((setup, expected)) => simulate(setup, &expected, &args),
+            Ok((setup, expected)) => {
+                stopwatch.loaded();
+                simulate(setup, &expected, &args, stopwatch)
+            }
             Err(error) => return complain(2, &error),
         },
         None => bench::run(),
@@ -114,8 +118,12 @@ fn load(name: &str, args: &Args) -> anyhow::Result<(Setup, Vec<Expectation>)> {
     Ok((setup, expected))
 }
 
-fn simulate(setup: Setup, expected: &[Expectation], args: &Args) -> anyhow::Result<u8> {
-    let mut stopwatch = Stopwatch::start();
+fn simulate(
+    setup: Setup,
+    expected: &[Expectation],
+    args: &Args,
+    mut stopwatch: Stopwatch,
+) -> anyhow::Result<u8> {
     let report = sim::run(setup, expected, |sim| stopwatch.time(|| sim.decide()));
     let report = match report {
         Ok(report) => report,

@@ -111,17 +111,8 @@ impl Machines {
     pub(crate) fn apply(&mut self, machine: MachineIdx, change: Change) -> bool {
         let id = &self.ids[machine as usize];
         let Some(from) = self.inventory.get(id).map(|m| m.state) else { return false };
-        match self.inventory.apply(id, change) {
-            Ok(now) => {
-                self.states[state_idx(from)] -= 1;
-                self.states[state_idx(now.state)] += 1;
-                true
-            }
-            Err(_) => {
-                self.illegal += 1;
-                false
-            }
-        }
+        let to = self.inventory.apply(id, change).map(|m| m.state);
+        self.note(from, to)
     }
 
     /// Makes an action's first change; false, and counted, when it does not fit the machine.
@@ -130,10 +121,16 @@ impl Machines {
             self.illegal += 1;
             return false;
         };
-        match self.inventory.begin(action) {
-            Ok(now) => {
+        let to = self.inventory.begin(action).map(|m| m.state);
+        self.note(from, to)
+    }
+
+    /// Counts a change, or its refusal.
+    fn note(&mut self, from: State, to: Result<State, inventory::Error>) -> bool {
+        match to {
+            Ok(to) => {
                 self.states[state_idx(from)] -= 1;
-                self.states[state_idx(now.state)] += 1;
+                self.states[state_idx(to)] += 1;
                 true
             }
             Err(_) => {

@@ -48,6 +48,12 @@ pub fn to_supervisor(verb: &str, args: &Forwarded) -> anyhow::Result<u8> {
     exec(command.args(&args.args))
 }
 
+/// `e2e-sim …`.
+pub fn to_sim(args: &Forwarded) -> anyhow::Result<u8> {
+    let dir = cargo::build_sim()?;
+    exec(Command::new(dir.join("e2e-sim")).args(&args.args))
+}
+
 /// `e2e-codegen …`. Always built anew, because it writes what is compiled into it.
 pub fn to_codegen(args: &Forwarded) -> anyhow::Result<u8> {
     let mut command = cargo::cargo(&["run", "--quiet", "--package", "harness", "--bin", "e2e-codegen", "--"]);

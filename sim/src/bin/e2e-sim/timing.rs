@@ -13,7 +13,9 @@ pub struct Timing {
     pub engine_cycle_ms_p50: f64,
     pub engine_cycle_ms_p99: f64,
     pub engine_cycle_ms_max: f64,
-    /// All cycles with everything around them; without deriving the fleet.
+    /// Reading the scenario, or deriving the fleet from a profile's plan.
+    pub load_seconds: f64,
+    /// Everything, from the start of the program.
     pub total_seconds: f64,
     /// Of the whole process, deriving the fleet included.
     pub peak_memory_mib: f64,
@@ -22,12 +24,18 @@ pub struct Timing {
 /// Times engine cycles.
 pub struct Stopwatch {
     started: Instant,
+    load: Duration,
     cycles: Vec<Duration>,
 }
 
 impl Stopwatch {
     pub fn start() -> Self {
-        Self { started: Instant::now(), cycles: Vec::new() }
+        Self { started: Instant::now(), load: Duration::ZERO, cycles: Vec::new() }
+    }
+
+    /// Notes that the fleet is at hand.
+    pub fn loaded(&mut self) {
+        self.load = self.started.elapsed();
     }
 
     pub fn time<T>(&mut self, cycle: impl FnOnce() -> T) -> T {
@@ -51,6 +59,7 @@ impl Stopwatch {
             engine_cycle_ms_p50: share(50),
             engine_cycle_ms_p99: share(99),
             engine_cycle_ms_max: share(100),
+            load_seconds: self.load.as_secs_f64(),
             total_seconds: self.started.elapsed().as_secs_f64(),
             peak_memory_mib: peak_memory_mib().unwrap_or(0.0),
         }
@@ -69,12 +78,14 @@ impl fmt::Display for Timing {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
-            "engine cycle p50 {:.2} ms, p99 {:.2} ms, max {:.2} ms (the first {:.2} ms); all {:.2} s; peak memory {:.0} MiB",
+            "engine cycle p50 {:.2} ms, p99 {:.2} ms, max {:.2} ms (the first {:.2} ms); all {:.2} s, of \
+             which {:.2} s to read the fleet; peak memory {:.0} MiB",
             self.engine_cycle_ms_p50,
             self.engine_cycle_ms_p99,
             self.engine_cycle_ms_max,
             self.engine_cycle_ms_first,
             self.total_seconds,
+            self.load_seconds,
             self.peak_memory_mib
         )
     }
