@@ -101,9 +101,9 @@ struct RollupLine {
 #[serde(rename_all = "camelCase", default)]
 pub struct Action {
     #[serde(rename = "startedUnixNanos")]
-    started_unix_ns: u64,
+    pub(crate) started_unix_ns: u64,
     #[serde(rename = "unixNanos")]
-    ended_unix_ns: u64,
+    pub(crate) ended_unix_ns: u64,
     /// When it began, on the run's clock.
     #[serde(skip)]
     pub started_us: u64,

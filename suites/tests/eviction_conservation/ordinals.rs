@@ -62,8 +62,8 @@ pub fn in_order(run: &Run) -> anyhow::Result<()> {
                     p.running_us.is_some_and(|t| t <= at)
                         && ended_us(p).is_none_or(|t| t + SEEN_WITHIN_US > at)
                 };
-                let missing = (0..*ordinal)
-                    .find(|before| !set.get(before).is_some_and(|pods| pods.iter().any(|p| ready(&p))));
+                let missing =
+                    (0..*ordinal).find(|before| !set.get(before).is_some_and(|pods| pods.iter().any(ready)));
                 ensure!(missing.is_none(), "{} came before ordinal {missing:?} was Ready: {pod:?}", pod.name);
             }
         }
