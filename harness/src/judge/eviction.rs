@@ -145,9 +145,9 @@ mod tests {
 
     #[test]
     fn counts_change_with_every_event() {
-        let pods = [pod("m", 0, Some(10), Some(12)), pod("m", 10, None, None), pod("m", 11, None, Some(13))];
-        assert_eq!(live(&pods), [(0, 1), (10, 0), (10, 1), (11, 2), (13, 1)]);
-        assert_eq!(running(&pods), [(2, 1), (10, 0), (12, 1), (13, 0)]);
+        let pods = [pod("m", 0, Some(10), Some(12)), pod("m", 10, None, None), pod("m", 11, None, Some(14))];
+        assert_eq!(live(&pods), [(0, 1), (10, 0), (10, 1), (11, 2), (14, 1)]);
+        assert_eq!(running(&pods), [(2, 1), (10, 0), (12, 1), (13, 2), (14, 1)]);
     }
 
     #[test]
