@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use anyhow::{Context, ensure};
 use harness::judge::eviction;
+use harness::judge::evidence::Action;
 use harness::record::PodRecord;
 use libtest_mimic::Trial;
 use serde_json::json;
@@ -115,7 +116,12 @@ fn replacement_comes(run: &Run) -> anyhow::Result<()> {
     // The wave of the profile asks for 30 Pods more.
     let more = (run.variant.pods() + 30).div_ceil(density) - run.variant.pods().div_ceil(density);
     ensure!(came.len() as u64 == more, "{} machines came instead of {more}: {came:?}", came.len());
-    let reused = came.iter().find(|a| run.reclaimed().contains(a.machine.as_str()));
+    // What came is taken away again once demand falls; only a machine whose drain failed before counts.
+    let failed_before = |came: &Action| {
+        let drains = run.evidence.actions.iter().filter(|a| a.outcome == "drain_failed");
+        drains.into_iter().any(|a| a.machine == came.machine && a.started_us < came.started_us)
+    };
+    let reused = came.iter().find(|a| failed_before(a));
     ensure!(reused.is_none(), "a machine whose drain failed was used again: {reused:?}");
     Ok(())
 }

@@ -25,12 +25,20 @@ pub fn trials() -> Vec<Trial> {
     ]
 }
 
+/// Machines that the first wave leaves for churned Pods which are pending at its moment: three Pods are churned in two
+/// seconds and are soon bound again, and ten fit a machine.
+const LEFT_MAX: u64 = 2;
+
 /// ADR-0039: bound Pods that never were unschedulable are no demand, so that all machines under them are surplus.
 fn oscillates(run: &Run) -> anyhow::Result<()> {
     let away = run.waves("Reclaim");
     let first = away.first().copied().unwrap_or(0);
     let shape = &run.variant.shapes[0];
-    ensure!(first == shape.configured, "the first wave took {first} machines, not all {}", shape.configured);
+    ensure!(
+        first + LEFT_MAX >= shape.configured,
+        "the first wave took {first} machines, not all of {} but those for Pods on their way",
+        shape.configured
+    );
     let (reclaims, bootstraps, per_s) = churn(run, run.acting()?);
     let surplus = run.variant.surplus() as usize;
     ensure!(
