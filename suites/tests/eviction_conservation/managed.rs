@@ -174,7 +174,8 @@ fn none_on_free_machines(run: &Run) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn requests_agree(run: &Run) -> anyhow::Result<()> {
+/// Declared, live, requested and bound Pods are the target in all three looks of the end.
+pub fn requests_agree(run: &Run) -> anyhow::Result<()> {
     let target = run.variant.pods();
     let looks: Vec<_> = run
         .evidence

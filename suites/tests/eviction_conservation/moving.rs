@@ -2,12 +2,13 @@
 
 use anyhow::{Context, ensure};
 use harness::judge::eviction;
-use harness::record::{Event, Phase};
+use harness::record::Event;
 use libtest_mimic::Trial;
 use serde_json::json;
 
 use crate::bare::churn;
 use crate::chain::{CHURNED, Run, SWUNG, Variant, claim};
+use crate::managed::requests_agree;
 
 pub fn trials() -> Vec<Trial> {
     let mut trials = Vec::new();
@@ -31,22 +32,8 @@ fn machines(variant: &Variant) -> u64 {
 
 fn at_rest(run: &Run) -> anyhow::Result<()> {
     run.was_evicted()?;
-    let (target, machines) = (run.variant.pods(), machines(run.variant));
-    let looks: Vec<_> = run
-        .evidence
-        .events
-        .iter()
-        .filter_map(|stamped| match &stamped.event {
-            Event::QuietPoint { phase: Phase::Quiesce, declared, live, requests, bound, .. } => {
-                Some([*declared, *live, *requests, *bound])
-            }
-            _ => None,
-        })
-        .collect();
-    ensure!(
-        looks == [[target; 4]; 3],
-        "declared, live, requested and bound Pods are {looks:?} instead of {target} in three looks"
-    );
+    requests_agree(run)?;
+    let machines = machines(run.variant);
     let serving = run
         .evidence
         .nodes
