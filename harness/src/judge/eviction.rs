@@ -8,6 +8,10 @@ use crate::judge::evidence::Action;
 use crate::observe::prometheus::{label, of};
 use crate::record::{NodeRecord, PodRecord};
 
+/// Pods, Nodes and the shard's actions reach us on three ways, each in its own order. On a busy machine receipts of what
+/// happened at once lay 150 ms apart: what is told of within a second may have happened the other way round.
+const RECEIPTS_APART_US: u64 = 1_000_000;
+
 /// Requests for `pods/eviction` in a window by the HTTP code of their answer, as the apiservers counted them.
 /// `None` without a scrape at either end: not counted is not zero.
 pub fn answers(evidence: &Evidence, window: (u64, u64)) -> Option<BTreeMap<u16, u64>> {
@@ -84,10 +88,11 @@ pub fn bound_to_idle(evidence: &Evidence) -> Vec<&PodRecord> {
     on_idle(evidence, |pod, since, until| pod.bound_us.is_some_and(|at| (since..until).contains(&at)))
 }
 
-/// Pods that were on a machine at any moment of the time in which the shard took it for free.
+/// Pods that were on a machine in the time in which the shard took it for free, but for the first second of it.
 pub fn present_on_idle(evidence: &Evidence) -> Vec<&PodRecord> {
     on_idle(evidence, |pod, since, until| {
-        pod.bound_us.is_some_and(|at| at < until) && pod.gone_us.is_none_or(|at| at > since)
+        pod.bound_us.is_some_and(|at| at < until)
+            && pod.gone_us.is_none_or(|at| at > since + RECEIPTS_APART_US)
     })
 }
 
@@ -100,7 +105,7 @@ fn on_idle(evidence: &Evidence, counts: impl Fn(&PodRecord, u64, u64) -> bool) -
     evidence.pods.iter().filter(of_its_node).collect()
 }
 
-/// Pods whose Node was deleted while their object was still there, with that Node.
+/// Pods whose Node was deleted while their object was still there (for more than a second), with that Node.
 pub fn left_on_deleted_nodes(evidence: &Evidence) -> Vec<(&PodRecord, &NodeRecord)> {
     let mut left = Vec::new();
     for node in evidence.nodes.iter().filter(|n| n.gone_us.is_some()) {
@@ -109,7 +114,7 @@ pub fn left_on_deleted_nodes(evidence: &Evidence) -> Vec<(&PodRecord, &NodeRecor
             p.cluster == node.cluster
                 && p.node.as_deref() == Some(&node.name)
                 && p.bound_us.is_some_and(|at| at >= node.created_us.unwrap_or_default() && at <= gone_us)
-                && p.gone_us.is_none_or(|at| at > gone_us)
+                && p.gone_us.is_none_or(|at| at > gone_us + RECEIPTS_APART_US)
         };
         left.extend(evidence.pods.iter().filter(was_on).map(|p| (p, node)));
     }
@@ -152,24 +157,27 @@ mod tests {
 
     #[test]
     fn a_machine_is_free_from_the_end_of_a_reclaim_to_the_next_bootstrap() {
+        let s = |seconds: u64| seconds * 1_000_000;
         let evidence = Evidence {
-            actions: vec![action("Reclaim", 10, 20), action("Bootstrap", 30, 31)],
+            actions: vec![action("Reclaim", s(10), s(20)), action("Bootstrap", s(30), s(31))],
             pods: vec![
-                pod("m", 0, Some(12), Some(15)),
-                pod("m", 5, Some(12), Some(25)),
-                pod("m", 22, None, None),
-                pod("m", 35, None, None),
-                pod("other", 22, None, None),
+                pod("m", s(0), Some(s(12)), Some(s(15))),
+                pod("m", s(5), Some(s(12)), Some(s(25))),
+                pod("m", s(22), None, None),
+                pod("m", s(35), None, None),
+                pod("other", s(22), None, None),
+                // Its end and that of its Node came at once, on two watches.
+                pod("m", s(5), Some(s(12)), Some(s(20) + 150_000)),
             ],
             nodes: vec![NodeRecord {
                 name: "m".into(),
                 created_us: Some(0),
-                gone_us: Some(20),
+                gone_us: Some(s(20)),
                 ..NodeRecord::default()
             }],
             ..Evidence::default()
         };
-        assert_eq!(idle(&evidence)["m"], [(20, 30)]);
+        assert_eq!(idle(&evidence)["m"], [(s(20), s(30))]);
         assert_eq!(bound_to_idle(&evidence), [&evidence.pods[2]]);
         assert_eq!(present_on_idle(&evidence), [&evidence.pods[1], &evidence.pods[2]]);
         let left: Vec<_> = left_on_deleted_nodes(&evidence).into_iter().map(|(pod, _)| pod).collect();
