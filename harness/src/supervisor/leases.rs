@@ -11,7 +11,7 @@ use futures::future::join_all;
 use rustix::process::Signal;
 
 use super::Error;
-use super::process::{BEHIND_THE_APISERVER, Key, Plan, Table};
+use super::process::{CLIENT_NICE, Key, Plan, Table};
 use super::protocol::{ComponentRequest, ProcessInfo, SpawnRequest, Spawned, Verb};
 use crate::cluster::Provider;
 use crate::cluster::commands;
@@ -152,7 +152,7 @@ impl Leases {
         let plan = Plan {
             argv: request.argv,
             env: request.env,
-            nice: BEHIND_THE_APISERVER,
+            nice: CLIENT_NICE,
             log_file: log_dir.join(format!("{}.log", key.name)),
             may_finish: true,
             ready_file: request.ready_file.clone(),

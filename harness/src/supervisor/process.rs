@@ -50,9 +50,14 @@ impl std::fmt::Display for Key {
     }
 }
 
-/// How far those are behind that live on the apiserver. A starved apiserver cuts its watchers off, who then list
-/// all Pods anew: seen 193 times in one fill of 10,000 Pods.
-pub const BEHIND_THE_APISERVER: u8 = 5;
+/// Steps of niceness of kwok. It reads a list of all Pods in one goroutine, with seconds of CPU, before it watches
+/// again; if that takes longer than the apiserver remembers, it has to list anew, for ever.
+pub const KWOK_NICE: u8 = 0;
+/// Of kube-apiserver and etcd.
+pub const APISERVER_NICE: u8 = 3;
+/// Of all that live on the apiserver. A starved apiserver cuts its watchers off, who then list all Pods anew: seen
+/// 193 times in one fill of 10,000 Pods.
+pub const CLIENT_NICE: u8 = 8;
 
 /// How to start a process, and start it again.
 #[derive(Clone, Debug)]
@@ -61,7 +66,7 @@ pub struct Plan {
     pub argv: Vec<String>,
     /// Environment beside the few variables that every process gets.
     pub env: BTreeMap<String, String>,
-    /// Steps of niceness behind the apiserver (0..=19).
+    /// Steps of niceness behind the supervisor (0..=19).
     pub nice: u8,
     /// Where stdout and stderr go (appended).
     pub log_file: PathBuf,
