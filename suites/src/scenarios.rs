@@ -3,12 +3,13 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use anyhow::Context;
+use anyhow::{Context, ensure};
 use futures::{StreamExt, stream};
+use harness::judge::{Evidence, Expect};
 use harness::profile::{self, fixtures_dir};
 use harness::record::RunDir;
 use harness::scenario::{self, Options};
-use harness::summary::markdown;
+use harness::summary::{Summary, markdown};
 use harness::supervisor::Client as Supervisor;
 use harness::{judge, plan};
 
@@ -31,6 +32,38 @@ pub struct Scenario {
 
 /// Run directories by scenario, or why there is none.
 pub type Runs = BTreeMap<String, Result<PathBuf, String>>;
+
+/// A run that has ended, and whose evidence can be read.
+pub struct Ended {
+    /// Where it is recorded.
+    pub dir: RunDir,
+    /// Its verdict. It may have failed: the claims are the caller's.
+    pub summary: Summary,
+    /// What was planned.
+    pub expect: Expect,
+    /// What was recorded.
+    pub evidence: Evidence,
+}
+
+impl Ended {
+    /// The run in a directory.
+    ///
+    /// # Errors
+    /// When it cannot be read, or broke one of the rules of validity that are `needed`.
+    pub fn load(dir: &Path, needed: &[&str]) -> anyhow::Result<Self> {
+        let dir = RunDir::new(dir);
+        let expect = Expect::load(&dir)?;
+        let evidence = Evidence::load(&dir)?;
+        let summary = judge::weigh(&expect, &evidence);
+        for rule in needed {
+            let finding = summary.validity.iter().find(|f| f.rule == *rule);
+            let finding = finding.with_context(|| format!("{rule} was not checked"))?;
+            let place = dir.root().display();
+            ensure!(finding.ok, "the run in {place} is invalid: {rule}: {}", finding.detail);
+        }
+        Ok(Self { dir, summary, expect, evidence })
+    }
+}
 
 /// The runs of all these scenarios, made beside each other (they wait more than they work), so many at once, by the
 /// first trial that asks for any of `group`, each in a directory of its name in that of the nextest run.

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use super::certs::Pair;
 use super::spec::ClusterSpec;
-use crate::supervisor::process::{APISERVER_NICE, CLIENT_NICE, KWOK_NICE, Plan};
+use crate::supervisor::process::{CLIENT_NICE, Plan};
 
 /// Component names, as in log files, verbs and metrics.
 pub const ETCD: &str = "etcd";
@@ -68,11 +68,9 @@ impl Layout {
         Plan {
             argv,
             env: env.iter().map(|(k, v)| ((*k).to_owned(), v.clone())).collect(),
-            nice: match name {
-                KWOK => KWOK_NICE,
-                ETCD | APISERVER => APISERVER_NICE,
-                _ => CLIENT_NICE,
-            },
+            // kwok stands for as many kubelets as there are Nodes: late, it keeps Pods from ending, and drains fail.
+            // Ahead of the apiserver it makes the fill slower by half (docs/performance.md).
+            nice: if [ETCD, APISERVER, KWOK].contains(&name) { 0 } else { CLIENT_NICE },
             log_file: self.logs.join(format!("{name}.log")),
             may_finish: false,
             ready_file: None,
@@ -127,9 +125,6 @@ impl Layout {
             ("disable-admission-plugins", "ServiceAccount,TaintNodesByCondition"),
             ("max-requests-inflight", &tuning.apiserver_max_requests_inflight.to_string()),
             ("max-mutating-requests-inflight", &tuning.apiserver_max_mutating_requests_inflight.to_string()),
-            // The watch cache remembers 15 s more than this. A client that needs longer to read a list of all Pods
-            // finds its version forgotten and lists anew; at the default of 60 s kwok never got out of that.
-            ("request-timeout", "3m"),
             // At the default of 100 one HTTP/2 connection with many watches hangs without an error.
             ("http2-max-streams-per-connection", "1000"),
         ]);

@@ -50,14 +50,9 @@ impl std::fmt::Display for Key {
     }
 }
 
-/// Steps of niceness of kwok. It reads a list of all Pods in one goroutine, with seconds of CPU, before it watches
-/// again; if that takes longer than the apiserver remembers, it has to list anew, for ever.
-pub const KWOK_NICE: u8 = 0;
-/// Of kube-apiserver and etcd.
-pub const APISERVER_NICE: u8 = 3;
-/// Of all that live on the apiserver. A starved apiserver cuts its watchers off, who then list all Pods anew: seen
-/// 193 times in one fill of 10,000 Pods.
-pub const CLIENT_NICE: u8 = 8;
+/// Steps of niceness of those that live on the apiserver. A starved apiserver cuts its watchers off, who then list
+/// all Pods anew: seen 193 times in one fill of 10,000 Pods.
+pub const CLIENT_NICE: u8 = 5;
 
 /// How to start a process, and start it again.
 #[derive(Clone, Debug)]

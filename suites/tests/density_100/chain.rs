@@ -3,12 +3,12 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use anyhow::{Context, ensure};
+use anyhow::Context;
 use harness::judge::packing::{self, NodeKey};
-use harness::judge::{self, Evidence, Expect};
+use harness::judge::{Evidence, Expect};
 use harness::record::{Phase, RunDir};
 use harness::summary::Summary;
-use suites::scenarios::{Scenario, runs};
+use suites::scenarios::{Ended, Scenario, runs};
 
 /// Rules of validity that the evidence of packing rests on. The others are about speed, of which nothing is
 /// claimed here.
@@ -90,16 +90,7 @@ impl Run {
     }
 
     fn load(dir: &Path) -> anyhow::Result<Self> {
-        let dir = RunDir::new(dir);
-        let expect = Expect::load(&dir)?;
-        let evidence = Evidence::load(&dir)?;
-        let summary = judge::weigh(&expect, &evidence);
-        for rule in NEEDED {
-            let finding = summary.validity.iter().find(|f| f.rule == rule);
-            let finding = finding.with_context(|| format!("{rule} was not checked"))?;
-            let place = dir.root().display();
-            ensure!(finding.ok, "the run in {place} is invalid: {rule}: {}", finding.detail);
-        }
+        let Ended { dir, summary, expect, evidence } = Ended::load(dir, &NEEDED)?;
         Ok(Self { dir, summary, expect, evidence })
     }
 
