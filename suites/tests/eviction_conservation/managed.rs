@@ -81,9 +81,8 @@ fn calm_afterwards(run: &Run) -> anyhow::Result<()> {
     ensure!(cycles >= CALM_CYCLES, "void: the shard decided only {cycles} times after the wave");
     let later: Vec<_> = run.evidence.actions.iter().filter(|a| a.started_us > last).collect();
     ensure!(later.is_empty(), "after the wave the shard went on: {later:?}");
-    // Each of them shows all demand: the first after the wave as well as the next.
     let rollups = run.evidence.rollups_us.values().flatten().filter(|at| (last..end).contains(*at)).count();
-    ensure!(rollups >= 2, "void: only {rollups} roll-ups came after the wave");
+    ensure!(rollups >= 3, "void: only {rollups} roll-ups came after the wave");
     Ok(())
 }
 
