@@ -69,7 +69,7 @@ impl Layout {
             argv,
             env: env.iter().map(|(k, v)| ((*k).to_owned(), v.clone())).collect(),
             // kwok stands for as many kubelets as there are Nodes: late, it keeps Pods from ending, and drains fail.
-            // Ahead of the apiserver, with a longer history of events, the fill took half as long again (docs/performance.md).
+            // Ahead of the apiserver, and with a longer history of events, the fill took half as long again.
             nice: if [ETCD, APISERVER, KWOK].contains(&name) { 0 } else { CLIENT_NICE },
             log_file: self.logs.join(format!("{name}.log")),
             may_finish: false,
