@@ -38,6 +38,8 @@ pub struct Layout {
     pub dir: PathBuf,
     /// Directory of the log files.
     pub logs: PathBuf,
+    /// kube-apiserver's audit policy.
+    pub audit_policy: PathBuf,
     /// Ports.
     pub ports: PlanePorts,
     /// The authority that all client certificates are checked against.
@@ -127,6 +129,8 @@ impl Layout {
             ("max-mutating-requests-inflight", &tuning.apiserver_max_mutating_requests_inflight.to_string()),
             // At the default of 100 one HTTP/2 connection with many watches hangs without an error.
             ("http2-max-streams-per-connection", "1000"),
+            ("audit-policy-file", &text(&self.audit_policy)),
+            ("audit-log-path", &text(&self.logs.join("audit.log"))),
         ]);
         let memory = ("GOMEMLIMIT", format!("{}MiB", tuning.apiserver_gomemlimit_mib));
         self.plan(APISERVER, args, &[gogc(tuning.apiserver_gogc), memory], spec)
@@ -214,6 +218,7 @@ mod tests {
             tools: "/t".into(),
             dir: "/s".into(),
             logs: "/l".into(),
+            audit_policy: "/s/audit.yaml".into(),
             ports: PlanePorts { apiserver: 1, kcm: 2, scheduler: 3 },
             ca_cert: "/s/ca.crt".into(),
             serving: pair.clone(),

@@ -17,6 +17,9 @@ use super::spec::{Cluster, ClusterSpec, IDENTITIES, Step};
 use super::{Error, Provider, io, kwok, scheduler, seed, verify};
 use crate::supervisor::process::{Key, Plan};
 
+/// Who lists and watches Pods, and for how long: a client that lists anew, again and again, costs more than any other.
+const AUDIT_POLICY: &str = include_str!("../../../fixtures/controlplane/audit-policy.yaml");
+
 /// Measures the steps of a start.
 struct Steps {
     start: Instant,
@@ -314,7 +317,9 @@ fn write_files(tools: PathBuf, dir: PathBuf, logs: PathBuf, ports: PlanePorts) -
     }
     let (serving, service_account) = (authority.server()?, authority.service_account()?);
     std::fs::create_dir_all(&logs).map_err(io("making", &logs))?;
-    Ok(Layout { tools, dir, logs, ports, ca_cert, serving, service_account, kubeconfigs })
+    let audit_policy = dir.join("audit-policy.yaml");
+    std::fs::write(&audit_policy, AUDIT_POLICY).map_err(io("writing", &audit_policy))?;
+    Ok(Layout { tools, dir, logs, audit_policy, ports, ca_cert, serving, service_account, kubeconfigs })
 }
 
 fn url(port: u16) -> String {
