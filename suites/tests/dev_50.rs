@@ -4,6 +4,6 @@ use libtest_mimic::Arguments;
 use suites::run_claims::{Profile, trials};
 
 fn main() -> std::process::ExitCode {
-    let profile = Profile { name: "dev-50", variable: "E2E_RUN_DEV_50" };
+    let profile = Profile { name: "dev-50", variable: "E2E_RUN_DEV_50", fill_is_gentle: true };
     suites::run(&Arguments::from_args(), trials(profile))
 }

@@ -7,7 +7,7 @@ use libtest_mimic::Arguments;
 use suites::run_claims::{Profile, trials};
 
 fn main() -> std::process::ExitCode {
-    let profile = Profile { name: "dev-500", variable: "E2E_RUN_DEV_500" };
+    let profile = Profile { name: "dev-500", variable: "E2E_RUN_DEV_500", fill_is_gentle: false };
     let has_run = std::env::var_os(profile.variable).is_some();
     let trials = trials(profile).into_iter().map(|trial| trial.with_ignored_flag(!has_run)).collect();
     suites::run(&Arguments::from_args(), trials)

@@ -1,34 +1,50 @@
 //! kwok's configuration for one control plane.
 
-/// The Stage that ends a deleted Pod, and its last section.
-const STAGE: &str = "name: pod-delete\n";
-const AT_ONCE: &str = "  next:\n    delete: true\n";
+use serde_json::{Value, json};
 
-/// The configuration under which a deleted Pod stays Terminating for so long, from the one under which it goes at
-/// once; `None` when that has no such Stage.
-pub fn with_pod_termination(config: &str, ms: u64) -> Option<String> {
-    if ms == 0 {
-        return Some(config.to_owned());
-    }
-    let (before, stage) = config.split_once(STAGE)?;
-    let (selector, after) = stage.split_once(AT_ONCE)?;
-    let delay = format!("  delay:\n    durationMilliseconds: {ms}\n");
-    Some([before, STAGE, selector, &delay, AT_ONCE, after].concat())
+/// The Stage that ends a deleted Pod.
+const POD_DELETE: &str = "pod-delete";
+
+/// The configuration (YAML documents in, JSON documents out, which are YAML) under which a deleted Pod stays Terminating
+/// for so many milliseconds.
+///
+/// # Errors
+/// What is wrong with `config`: no YAML, or no such Stage.
+pub fn with_pod_termination(config: &str, ms: u64) -> Result<String, String> {
+    let mut documents: Vec<Value> = serde_saphyr::from_multiple(config).map_err(|e| e.to_string())?;
+    let is_it = |d: &&mut Value| d["kind"] == "Stage" && d["metadata"]["name"] == POD_DELETE;
+    let stage = documents.iter_mut().find(is_it);
+    let stage = stage.ok_or_else(|| format!("there is no Stage {POD_DELETE} to delay"))?;
+    stage["spec"]["delay"] = json!({"durationMilliseconds": ms});
+    let texts: Vec<String> = documents.iter().map(Value::to_string).collect();
+    Ok(texts.join("\n---\n"))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    fn documents(text: &str) -> Vec<Value> {
+        serde_saphyr::from_multiple(text).unwrap()
+    }
+
     #[test]
     fn only_the_end_of_pods_is_delayed() {
         let ours = include_str!("../../../fixtures/kwok/kwok.yaml");
-        assert_eq!(with_pod_termination(ours, 0).as_deref(), Some(ours));
-        let delayed = with_pod_termination(ours, 1500).unwrap();
-        let added: Vec<&str> = delayed.lines().filter(|line| line.contains("1500")).collect();
-        assert_eq!(added, ["    durationMilliseconds: 1500"]);
-        assert_eq!(delayed.lines().count(), ours.lines().count() + 2);
-        assert!(delayed.find("1500") > delayed.find("name: pod-delete"));
-        assert_eq!(with_pod_termination("kind: Stage", 1), None);
+        let (before, after) = (documents(ours), documents(&with_pod_termination(ours, 1500).unwrap()));
+        assert_eq!(before.len(), after.len());
+        let changed: Vec<_> = before.iter().zip(&after).filter(|(b, a)| b != a).collect();
+        let [(before, after)] = changed[..] else { panic!("{} documents changed", changed.len()) };
+        assert_eq!(after["metadata"]["name"], POD_DELETE);
+        assert_eq!(after["spec"]["delay"], json!({"durationMilliseconds": 1500}));
+        assert_eq!(
+            (&before["spec"]["selector"], &before["spec"]["next"]),
+            (&after["spec"]["selector"], &after["spec"]["next"])
+        );
+    }
+
+    #[test]
+    fn a_configuration_without_that_stage_is_refused() {
+        assert!(with_pod_termination("kind: Stage", 1).unwrap_err().contains(POD_DELETE));
     }
 }

@@ -194,9 +194,8 @@ impl Provider {
             return Ok(ours);
         }
         let text = std::fs::read_to_string(&ours).map_err(io("reading", &ours))?;
-        let text = kwok::with_pod_termination(&text, termination_ms).ok_or_else(|| {
-            Error::Environment(format!("{} has no Stage pod-delete to delay", ours.display()))
-        })?;
+        let text = kwok::with_pod_termination(&text, termination_ms)
+            .map_err(|reason| Error::Environment(format!("{}: {reason}", ours.display())))?;
         let path = dir.join("kwok.yaml");
         std::fs::write(&path, text).map_err(io("writing", &path))?;
         Ok(path)

@@ -8,8 +8,8 @@ use crate::judge::evidence::Action;
 use crate::observe::prometheus::{label, of};
 use crate::record::{NodeRecord, PodRecord};
 
-/// Pods, Nodes and the shard's actions reach us on three ways, each in its own order. On a busy machine receipts of what
-/// happened at once lay 150 ms apart: what is told of within a second may have happened the other way round.
+/// Pods and the shard's actions reach us on two ways, each in its own order. On a busy machine receipts of what happened
+/// at once lay 150 ms apart: what is told of within a second may have happened the other way round.
 const RECEIPTS_APART_US: u64 = 1_000_000;
 
 /// Requests for `pods/eviction` in a window by the HTTP code of their answer, as the apiservers counted them.
@@ -105,16 +105,21 @@ fn on_idle(evidence: &Evidence, counts: impl Fn(&PodRecord, u64, u64) -> bool) -
     evidence.pods.iter().filter(of_its_node).collect()
 }
 
-/// Pods whose Node was deleted while their object was still there (for more than a second), with that Node.
+/// Pods whose Node was deleted while their object was still there, with that Node, by the versions of both ends. The
+/// times of receipt decide only about an end that no watch told of.
 pub fn left_on_deleted_nodes(evidence: &Evidence) -> Vec<(&PodRecord, &NodeRecord)> {
     let mut left = Vec::new();
     for node in evidence.nodes.iter().filter(|n| n.gone_us.is_some()) {
         let gone_us = node.gone_us.unwrap_or_default();
+        let outlived = |p: &PodRecord| match (p.gone_version, node.gone_version) {
+            (Some(pod), Some(node)) => pod > node,
+            _ => p.gone_us.is_none_or(|at| at > gone_us),
+        };
         let was_on = |p: &&PodRecord| {
             p.cluster == node.cluster
                 && p.node.as_deref() == Some(&node.name)
                 && p.bound_us.is_some_and(|at| at >= node.created_us.unwrap_or_default() && at <= gone_us)
-                && p.gone_us.is_none_or(|at| at > gone_us + RECEIPTS_APART_US)
+                && outlived(p)
         };
         left.extend(evidence.pods.iter().filter(was_on).map(|p| (p, node)));
     }
@@ -166,13 +171,16 @@ mod tests {
                 pod("m", s(22), None, None),
                 pod("m", s(35), None, None),
                 pod("other", s(22), None, None),
-                // Its end and that of its Node came at once, on two watches.
-                pod("m", s(5), Some(s(12)), Some(s(20) + 150_000)),
+                // We heard of its end after that of its Node, on another watch.
+                PodRecord { gone_version: Some(7), ..pod("m", s(5), Some(s(12)), Some(s(20) + 150_000)) },
+                // And of this one's before, although it came after.
+                PodRecord { gone_version: Some(9), ..pod("m", s(5), Some(s(12)), Some(s(19))) },
             ],
             nodes: vec![NodeRecord {
                 name: "m".into(),
                 created_us: Some(0),
                 gone_us: Some(s(20)),
+                gone_version: Some(8),
                 ..NodeRecord::default()
             }],
             ..Evidence::default()
@@ -181,7 +189,7 @@ mod tests {
         assert_eq!(bound_to_idle(&evidence), [&evidence.pods[2]]);
         assert_eq!(present_on_idle(&evidence), [&evidence.pods[1], &evidence.pods[2]]);
         let left: Vec<_> = left_on_deleted_nodes(&evidence).into_iter().map(|(pod, _)| pod).collect();
-        assert_eq!(left, [&evidence.pods[1]]);
+        assert_eq!(left, [&evidence.pods[1], &evidence.pods[6]]);
     }
 
     #[test]

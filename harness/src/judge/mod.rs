@@ -31,7 +31,7 @@ use crate::summary::{Outcome, PodAccount, SCHEMA_VERSION, StuckPod, Summary, Ver
 /// Seconds after which an unbound Pod is listed.
 const STUCK_AFTER_S: u64 = 60;
 /// Longest list of such Pods.
-const STUCK_LISTED_MAX: usize = 50;
+pub const STUCK_LISTED_MAX: usize = 50;
 
 /// Why a run directory cannot be judged at all.
 #[derive(Debug, thiserror::Error)]

@@ -133,11 +133,12 @@ impl Ledger {
         self.counts += flags(record);
     }
 
-    /// A Pod is gone.
-    pub fn pod_deleted(&mut self, at_us: u64, uid: &str) {
+    /// A Pod is gone; `version` is the resourceVersion of its end, if a watch told of it.
+    pub fn pod_deleted(&mut self, at_us: u64, uid: &str, version: Option<u64>) {
         if let Some(record) = self.pods.get_mut(uid) {
             self.counts -= flags(record);
             record.gone_us.get_or_insert(at_us);
+            record.gone_version = record.gone_version.or(version);
             self.counts += flags(record);
         }
     }
@@ -230,11 +231,12 @@ impl Ledger {
         false
     }
 
-    /// A Node is gone.
-    pub fn node_deleted(&mut self, at_us: u64, name: &str) {
+    /// A Node is gone; `version` as for [`Self::pod_deleted`].
+    pub fn node_deleted(&mut self, at_us: u64, name: &str, version: Option<u64>) {
         self.node_ready.remove(name);
         if let Some(record) = self.nodes.get_mut(name) {
             record.gone_us.get_or_insert(at_us);
+            record.gone_version = record.gone_version.or(version);
         }
     }
 
@@ -249,7 +251,7 @@ impl Ledger {
         if kind == "Pod" {
             let here = self.pods.values().filter(|p| p.gone_us.is_none());
             let gone: Vec<String> = here.filter(|p| !seen.contains(&p.uid)).map(|p| p.uid.clone()).collect();
-            gone.iter().for_each(|uid| self.pod_deleted(at_us, uid));
+            gone.iter().for_each(|uid| self.pod_deleted(at_us, uid, None));
         } else if kind == "CapacityRequest" {
             let gone: Vec<String> = self.requests.keys().filter(|n| !seen.contains(*n)).cloned().collect();
             gone.iter().for_each(|name| self.request_deleted(at_us, name));

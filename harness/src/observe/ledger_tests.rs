@@ -53,7 +53,7 @@ fn a_pod_is_followed_from_birth_to_end() {
         (ledger.counts().live, ledger.counts().terminating, ledger.counts().stale_requests),
         (0, 1, 1)
     );
-    ledger.pod_deleted(9, "a");
+    ledger.pod_deleted(9, "a", Some(41));
     ledger.request_deleted(10, "cr-a");
     assert_eq!(ledger.counts(), Counts { created: 1, ..Counts::default() });
     let record = ledger.pods().next().unwrap();
@@ -93,7 +93,7 @@ fn a_machine_that_comes_back_is_a_new_record() {
     let mut ledger = Ledger::new("c");
     assert!(!ledger.node_applied(1, &node));
     assert_eq!(ledger.node_counts(), (1, 0));
-    ledger.node_deleted(2, "m");
+    ledger.node_deleted(2, "m", Some(42));
     ledger.node_applied(3, &node);
     let created: Vec<_> = ledger.nodes().map(|n| (n.created_us, n.gone_us)).collect();
     assert_eq!(created, [(Some(1), Some(2)), (Some(3), None)]);

@@ -11,6 +11,7 @@ use component::slim::Pod;
 use component::watch::{Change, changes};
 use futures::StreamExt;
 use k8s_openapi::api::core::v1::Node;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::runtime::watcher::Config;
 use kube::{Api, Client, Resource};
 use serde::de::DeserializeOwned;
@@ -140,7 +141,8 @@ async fn fold(
                 ledger.pod_applied(at_us, clock.wall_start_us() + at_us, &pod, first_list[index]);
             }
             Seen::Pod(Change::Deleted(pod)) => {
-                ledger.pod_deleted(at_us, pod.metadata.uid.as_deref().unwrap_or_default());
+                let uid = pod.metadata.uid.as_deref().unwrap_or_default();
+                ledger.pod_deleted(at_us, uid, version(&pod.metadata));
             }
             Seen::Pod(Change::ListStarted { gap: is_gap }) => {
                 first_list[index] = !is_gap;
@@ -171,13 +173,20 @@ async fn fold(
                 }
             }
             Seen::Node(Change::Deleted(node)) => {
-                ledger.node_deleted(at_us, node.metadata.name.as_deref().unwrap_or_default());
+                let name = node.metadata.name.as_deref().unwrap_or_default();
+                ledger.node_deleted(at_us, name, version(&node.metadata));
             }
             Seen::Upcoming(Change::ListStarted { gap: is_gap }) => gap(is_gap, "UpcomingNode"),
             Seen::Node(Change::ListStarted { gap: is_gap }) => gap(is_gap, "Node"),
             Seen::Upcoming(Change::ListDone) | Seen::Node(Change::ListDone) => {}
         }
     }
+}
+
+/// A resourceVersion as a number. Versions of one apiserver have one order, whatever their kind: they are revisions of
+/// its etcd, and clients may compare them (Kubernetes docs, "Resource versions").
+fn version(metadata: &ObjectMeta) -> Option<u64> {
+    metadata.resource_version.as_deref()?.parse().ok()
 }
 
 fn lock(ledger: &Mutex<Ledger>) -> MutexGuard<'_, Ledger> {

@@ -60,6 +60,9 @@ pub struct PodRecord {
     /// The object is gone.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub gone_us: Option<u64>,
+    /// resourceVersion of its end: the order in which things ended, whatever watch told of them.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub gone_version: Option<u64>,
 }
 
 impl PodRecord {
@@ -119,6 +122,9 @@ pub struct NodeRecord {
     /// Node is gone.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub gone_us: Option<u64>,
+    /// resourceVersion of its end.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub gone_version: Option<u64>,
 }
 
 fn is_zero(n: &u32) -> bool {
