@@ -8,9 +8,20 @@ use crate::judge::evidence::Action;
 use crate::observe::prometheus::{label, of};
 use crate::record::{NodeRecord, PodRecord};
 
-/// Pods and the shard's actions reach us on two ways, each in its own order. On a busy machine receipts of what happened
-/// at once lay 150 ms apart: what is told of within a second may have happened the other way round.
+/// How late we may hear of a Pod where no later Pod tells it: receipts of what happened at once lay 150 ms apart.
 const RECEIPTS_APART_US: u64 = 1_000_000;
+
+/// By when we had heard of everything that happened to the Pods of a cluster up to `at_us` of our clock.
+///
+/// Pods reach us by a watch, which lags (4 s were seen while cores were full) but keeps its order: what we heard after
+/// the first word of a Pod that was born after `at_us` (`creationTimestamp`, whole seconds) happened after `at_us`.
+fn heard_us(evidence: &Evidence, cluster: &str, at_us: u64) -> u64 {
+    let born_after = |p: &&PodRecord| {
+        p.cluster == cluster && p.created_us.saturating_add_signed(-1_000 * p.watch_lag_ms) >= at_us
+    };
+    let first = evidence.pods.iter().filter(born_after).map(|p| p.created_us).min();
+    first.unwrap_or(at_us + RECEIPTS_APART_US)
+}
 
 /// Requests for `pods/eviction` in a window by the HTTP code of their answer, as the apiservers counted them.
 /// `None` without a scrape at either end: not counted is not zero.
@@ -88,11 +99,11 @@ pub fn bound_to_idle(evidence: &Evidence) -> Vec<&PodRecord> {
     on_idle(evidence, |pod, since, until| pod.bound_us.is_some_and(|at| (since..until).contains(&at)))
 }
 
-/// Pods that were on a machine in the time in which the shard took it for free, but for the first second of it.
+/// Pods that were on a machine in the time in which the shard took it for free.
 pub fn present_on_idle(evidence: &Evidence) -> Vec<&PodRecord> {
     on_idle(evidence, |pod, since, until| {
         pod.bound_us.is_some_and(|at| at < until)
-            && pod.gone_us.is_none_or(|at| at > since + RECEIPTS_APART_US)
+            && pod.gone_us.is_none_or(|at| at > heard_us(evidence, &pod.cluster, since))
     })
 }
 
@@ -190,6 +201,22 @@ mod tests {
         assert_eq!(present_on_idle(&evidence), [&evidence.pods[1], &evidence.pods[2]]);
         let left: Vec<_> = left_on_deleted_nodes(&evidence).into_iter().map(|(pod, _)| pod).collect();
         assert_eq!(left, [&evidence.pods[1], &evidence.pods[6]]);
+    }
+
+    #[test]
+    fn what_a_late_watch_tells_of_is_put_in_its_place() {
+        let s = |seconds: u64| seconds * 1_000_000;
+        let evidence = Evidence {
+            actions: vec![action("Reclaim", s(10), s(20))],
+            pods: vec![
+                // Four seconds late, as the birth of the third says.
+                pod("m", s(0), Some(s(12)), Some(s(24))),
+                pod("m", s(0), Some(s(12)), Some(s(27))),
+                PodRecord { watch_lag_ms: 4_500, ..pod("n", s(25), None, None) },
+            ],
+            ..Evidence::default()
+        };
+        assert_eq!(present_on_idle(&evidence), [&evidence.pods[1]]);
     }
 
     #[test]

@@ -49,7 +49,7 @@ const PLAIN: Variant = Variant { name: "", density: 10, shapes: &[DEPLOYMENT], s
 pub const MANAGED: Variant = Variant {
     name: "managed",
     shapes: &[DEPLOYMENT, Shape { archetype: "stateful-set", pods: 66, configured: 9, idle: 3 }],
-    set: &["operator.rollupInterval=40s", "phases.soak=100s"],
+    set: &["operator.rollupInterval=40s", "phases.soak=140s"],
     ..PLAIN
 };
 
