@@ -9,7 +9,7 @@ use anyhow::{Context, bail, ensure};
 use harness::judge::{self, Evidence, Expect, digest, gates};
 use harness::observe::prometheus::{label, sum};
 use harness::plan::Plan;
-use harness::record::{Event, Phase, PodRecord, RunDir};
+use harness::record::{Event, Phase, RunDir};
 use harness::summary::{Gate, Outcome, Summary, Verdict};
 use libtest_mimic::Trial;
 use serde_json::{Value, json};
@@ -176,7 +176,7 @@ fn none_stuck_in_soak(run: &Run) -> anyhow::Result<()> {
     let (from, to) = evidence.window(Phase::Soak).context("there was no soak")?;
     let born: Vec<_> = evidence.pods.iter().filter(|p| (from..to).contains(&p.created_us)).collect();
     ensure!(!born.is_empty(), "void: no Pod was born in the soak");
-    let stuck = born.iter().filter(|p| unbound_us(p, &evidence) > LONG_US).count();
+    let stuck = born.iter().filter(|p| p.unbound_us(evidence.end_us) > LONG_US).count();
     ensure!(stuck == 0, "{stuck} of {} Pods", born.len());
     Ok(())
 }
@@ -184,7 +184,7 @@ fn none_stuck_in_soak(run: &Run) -> anyhow::Result<()> {
 fn stuck_are_listed(run: &Run) -> anyhow::Result<()> {
     let evidence = run.evidence()?;
     // Whole seconds, as they are listed.
-    let stuck = evidence.pods.iter().filter(|p| unbound_us(p, &evidence) >= LONG_US + 1_000_000).count();
+    let stuck = evidence.pods.iter().filter(|p| p.unbound_us(evidence.end_us) >= LONG_US + 1_000_000).count();
     let listed = &run.summary.stuck_pods;
     ensure!(
         listed.len() == stuck.min(judge::STUCK_LISTED_MAX),
@@ -194,12 +194,6 @@ fn stuck_are_listed(run: &Run) -> anyhow::Result<()> {
     let silent = listed.iter().find(|p| p.reason.is_empty());
     ensure!(silent.is_none(), "listed without a reason: {silent:?}");
     Ok(())
-}
-
-/// From the creation of a Pod to its binding, or to its end, or to the run's.
-fn unbound_us(pod: &PodRecord, evidence: &Evidence) -> u64 {
-    let until = pod.bound_us.or(pod.deleting_us).or(pod.gone_us).unwrap_or(evidence.end_us);
-    until.saturating_sub(pod.created_us)
 }
 
 fn ledger_exact(run: &Run) -> anyhow::Result<()> {

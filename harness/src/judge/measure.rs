@@ -82,8 +82,7 @@ fn soak(evidence: &Evidence, metrics: &mut Metrics) {
     let (mut every, mut at_once, mut new) = <(Latencies, Latencies, Latencies)>::default();
     let mut unbound_us: Option<u64> = None;
     for pod in born_in(evidence, Phase::Soak) {
-        let until = pod.bound_us.or(pod.deleting_us).or(pod.gone_us).unwrap_or(evidence.end_us);
-        unbound_us = unbound_us.max(Some(until.saturating_sub(pod.created_us)));
+        unbound_us = unbound_us.max(Some(pod.unbound_us(evidence.end_us)));
         let Some(bound_us) = pod.bound_us else { continue };
         let latency = bound_us.saturating_sub(pod.created_us);
         every.add(latency);

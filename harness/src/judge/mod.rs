@@ -158,10 +158,7 @@ fn pod_accounts(expect: &Expect, evidence: &Evidence) -> BTreeMap<String, PodAcc
 }
 
 fn stuck_pods(evidence: &Evidence) -> Vec<StuckPod> {
-    let unbound_s = |p: &crate::record::PodRecord| {
-        let until = p.bound_us.or(p.deleting_us).or(p.gone_us).unwrap_or(evidence.end_us);
-        until.saturating_sub(p.created_us) / 1_000_000
-    };
+    let unbound_s = |p: &crate::record::PodRecord| p.unbound_us(evidence.end_us) / 1_000_000;
     let mut stuck: Vec<StuckPod> = evidence
         .pods
         .iter()

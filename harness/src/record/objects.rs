@@ -66,6 +66,12 @@ pub struct PodRecord {
 }
 
 impl PodRecord {
+    /// Microseconds from its creation to its binding, or to its end, or to that of the run.
+    pub fn unbound_us(&self, run_end_us: u64) -> u64 {
+        let until = self.bound_us.or(self.deleting_us).or(self.gone_us).unwrap_or(run_end_us);
+        until.saturating_sub(self.created_us)
+    }
+
     /// Live: neither being deleted, gone, nor finished (ADR-0038).
     pub fn is_live(&self) -> bool {
         self.deleting_us.is_none() && self.gone_us.is_none() && self.finished_us.is_none()
