@@ -5,7 +5,7 @@ use std::path::Path;
 
 use api::quantity::Amount;
 use harness::plan::{self, Plan, PlanError};
-use harness::profile::{self, DemandWave, Loaded, Profile, ProfileError, Span, WhenUnsatisfiable, Workloads};
+use harness::profile::{self, DemandWave, Profile, ProfileError, Span, WhenUnsatisfiable, Workloads};
 
 use crate::setup::{
     ClusterSetup, Event, FailureRate, GangSetup, Latency, Scale, Setup, SpreadSetup, Switches, WorkloadSetup,
@@ -32,26 +32,24 @@ pub enum Error {
 /// # Errors
 /// [`Error`]: a profile or plan that is refused.
 pub fn load(fixtures: &Path, profile: &str, overrides: &[String]) -> Result<Setup, Error> {
-    let loaded = profile::load(fixtures, profile, overrides)?;
-    from_loaded(&loaded)
+    Ok(of_plan(plan::derive(&profile::load(fixtures, profile, overrides)?)?))
 }
 
-fn from_loaded(loaded: &Loaded) -> Result<Setup, Error> {
-    let plan = plan::derive(loaded)?;
-    let profile = &loaded.profile;
+/// The fleet of a plan, for an hour.
+pub fn of_plan(plan: Plan) -> Setup {
+    let profile = &plan.profile;
     let shard = &profile.shard;
     let mut events = Vec::new();
     if let Some(wave) = &profile.demand_wave {
         events = swings(profile, wave);
     }
-    Ok(Setup {
+    Setup {
         name: profile.name.clone(),
         seed: profile.seed,
         cycles: CYCLES,
         window: CYCLES / 3,
         cycle_interval: CYCLE_INTERVAL,
         clusters: plan.clusters.iter().map(|cluster| self::cluster(&plan, cluster)).collect(),
-        inventory: plan.inventory,
         switches: switches(profile),
         latency: Latency {
             create: shard.create_latency,
@@ -65,7 +63,8 @@ fn from_loaded(loaded: &Loaded) -> Result<Setup, Error> {
         },
         churn_per_minute: profile.churn_per_minute,
         events,
-    })
+        inventory: plan.inventory,
+    }
 }
 
 fn switches(profile: &Profile) -> Switches {
@@ -80,6 +79,7 @@ fn switches(profile: &Profile) -> Switches {
         empty_rollup_guard: shard.empty_rollup_guard,
         gang_folding: shard.gang_folding,
         packing: crate::setup::Packing::Fullest,
+        pre_bind: profile.pre_bind,
         ..Switches::default()
     }
 }

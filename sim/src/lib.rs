@@ -5,6 +5,7 @@
 //! minutes on control planes takes milliseconds here, at any size. A fleet is stated exactly in a scenario file
 //! (`fixtures/sim/*.yaml`), or derived from a profile's plan.
 
+pub mod beside;
 pub mod counters;
 pub mod expect;
 pub mod from_plan;

@@ -4,6 +4,7 @@ use std::fmt::Write;
 
 use fleet::engine::State;
 
+use crate::counters::Counters;
 use crate::report::Report;
 
 const WIDTH: f64 = 900.0;
@@ -25,48 +26,83 @@ const SHOWN: [(State, &str); 7] = [
     (State::Failed, "#922b21"),
 ];
 
-/// The picture of a run.
-pub fn svg(report: &Report) -> String {
+/// Machines and actions over time.
+pub struct Picture {
+    /// Above it.
+    pub title: String,
+    /// Where the axis of time begins and ends, in words.
+    pub ends: [String; 2],
+    /// In order of time, alike apart.
+    pub columns: Vec<Column>,
+}
+
+/// One moment.
+#[derive(Clone, Debug, Default)]
+pub struct Column {
+    /// Machines by state, in the order of `State::ALL`.
+    pub states: [u32; State::ALL.len()],
+    /// Machines that began to come.
+    pub acquired: u32,
+    /// Machines that began to go.
+    pub given_back: u32,
+}
+
+impl From<&Report> for Picture {
+    fn from(report: &Report) -> Self {
+        let column = |c: &Counters| {
+            let acquired = c.bootstraps + c.provisions;
+            Column { states: c.states, acquired, given_back: c.churn() - acquired }
+        };
+        let size = &report.size;
+        Self {
+            title: format!(
+                "{}: {} machines, {} Pods in {} clusters, seed {}",
+                report.scenario, size.machines, size.pods, size.clusters, report.seed
+            ),
+            ends: ["cycle 1".to_owned(), format!("cycle {}", report.cycles.len())],
+            columns: report.cycles.iter().map(column).collect(),
+        }
+    }
+}
+
+/// The picture as a file.
+pub fn svg(picture: &Picture) -> String {
     let height = TOP + PANEL + GAP + ACTIONS + 50.0;
     let mut out = format!(
         "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {WIDTH} {height}\" font-family=\"sans-serif\" \
          font-size=\"12\">\n<rect width=\"{WIDTH}\" height=\"{height}\" fill=\"white\"/>\n"
     );
-    let title = format!(
-        "{}: {} machines, {} Pods in {} clusters, seed {}",
-        report.scenario, report.size.machines, report.size.pods, report.size.clusters, report.seed
-    );
-    text(&mut out, LEFT, 24.0, "start", &escape(&title));
-    machines(&mut out, report);
-    actions(&mut out, report);
+    text(&mut out, LEFT, 24.0, "start", &escape(&picture.title));
+    machines(&mut out, picture);
+    actions(&mut out, picture);
     out.push_str("</svg>\n");
     out
 }
 
-fn x(report: &Report, cycle: f64) -> f64 {
-    let last = (report.cycles.len() as f64 - 1.0).max(1.0);
+fn x(picture: &Picture, cycle: f64) -> f64 {
+    let last = (picture.columns.len() as f64 - 1.0).max(1.0);
     LEFT + cycle / last * (WIDTH - LEFT - RIGHT)
 }
 
-fn machines(out: &mut String, report: &Report) {
+fn machines(out: &mut String, picture: &Picture) {
     let idx_of = |state| State::ALL.iter().position(|&s| s == state).unwrap_or(0);
     let columns: Vec<usize> = SHOWN.iter().map(|&(state, _)| idx_of(state)).collect();
     let sum = |states: &[u32]| columns.iter().map(|&c| f64::from(states[c])).sum::<f64>();
-    let most = report.cycles.iter().map(|c| sum(&c.states)).fold(1.0, f64::max);
+    let most = picture.columns.iter().map(|c| sum(&c.states)).fold(1.0, f64::max);
     let y = |value: f64| TOP + PANEL * (1.0 - value / most);
-    let mut below = vec![0.0; report.cycles.len()];
+    let mut below = vec![0.0; picture.columns.len()];
     for ((state, colour), &column) in SHOWN.iter().zip(&columns) {
-        if report.cycles.iter().all(|c| c.states[column] == 0) {
+        if picture.columns.iter().all(|c| c.states[column] == 0) {
             continue;
         }
         let above: Vec<f64> =
-            below.iter().zip(&report.cycles).map(|(b, c)| b + f64::from(c.states[column])).collect();
+            below.iter().zip(&picture.columns).map(|(b, c)| b + f64::from(c.states[column])).collect();
         let mut points = String::new();
         for (i, value) in above.iter().enumerate() {
-            let _ = write!(points, "{:.1},{:.1} ", x(report, i as f64), y(*value));
+            let _ = write!(points, "{:.1},{:.1} ", x(picture, i as f64), y(*value));
         }
         for (i, value) in below.iter().enumerate().rev() {
-            let _ = write!(points, "{:.1},{:.1} ", x(report, i as f64), y(*value));
+            let _ = write!(points, "{:.1},{:.1} ", x(picture, i as f64), y(*value));
         }
         let _ = writeln!(out, "<polygon fill=\"{colour}\" points=\"{}\"/>", points.trim_end());
         let (low, high) = (below.last().copied().unwrap_or(0.0), above.last().copied().unwrap_or(0.0));
@@ -78,13 +114,13 @@ fn machines(out: &mut String, report: &Report) {
     axis(out, TOP, PANEL, most, "machines");
 }
 
-fn actions(out: &mut String, report: &Report) {
+fn actions(out: &mut String, picture: &Picture) {
     let top = TOP + PANEL + GAP;
-    let most = report.cycles.iter().map(|c| f64::from(c.churn())).fold(1.0, f64::max);
-    let gained = |c: &crate::counters::Counters| f64::from(c.bootstraps + c.provisions);
-    let width = ((WIDTH - LEFT - RIGHT) / report.cycles.len().max(1) as f64).clamp(0.5, 12.0);
-    for (i, c) in report.cycles.iter().enumerate() {
-        let parts = [(gained(c), "#2f6f9f"), (f64::from(c.churn()) - gained(c), "#c0392b")];
+    let all = |c: &Column| f64::from(c.acquired + c.given_back);
+    let most = picture.columns.iter().map(all).fold(1.0, f64::max);
+    let width = ((WIDTH - LEFT - RIGHT) / picture.columns.len().max(1) as f64).clamp(0.5, 12.0);
+    for (i, c) in picture.columns.iter().enumerate() {
+        let parts = [(f64::from(c.acquired), "#2f6f9f"), (f64::from(c.given_back), "#c0392b")];
         let mut base = top + ACTIONS;
         for (value, colour) in parts.into_iter().filter(|(value, _)| *value > 0.0) {
             let height = value / most * ACTIONS;
@@ -92,7 +128,7 @@ fn actions(out: &mut String, report: &Report) {
             let _ = writeln!(
                 out,
                 "<rect x=\"{:.1}\" y=\"{base:.1}\" width=\"{width:.1}\" height=\"{height:.1}\" fill=\"{colour}\"/>",
-                x(report, i as f64)
+                x(picture, i as f64)
             );
         }
     }
@@ -100,8 +136,8 @@ fn actions(out: &mut String, report: &Report) {
     text(out, WIDTH - RIGHT + 8.0, top + 14.0, "start", "red: given back");
     text(out, WIDTH - RIGHT + 8.0, top + 30.0, "start", "blue: acquired");
     let end = top + ACTIONS + 20.0;
-    text(out, LEFT, end, "middle", "cycle 1");
-    text(out, WIDTH - RIGHT, end, "middle", &format!("cycle {}", report.cycles.len()));
+    text(out, LEFT, end, "middle", &escape(&picture.ends[0]));
+    text(out, WIDTH - RIGHT, end, "middle", &escape(&picture.ends[1]));
 }
 
 fn axis(out: &mut String, top: f64, height: f64, most: f64, what: &str) {

@@ -114,7 +114,7 @@ pub struct Switches {
     pub gang_folding: bool,
     /// Which machine a Pod is bound to.
     pub packing: Packing,
-    /// Whether Pods are bound to the seeded Configured machines before cycle 1.
+    /// Whether Pods are bound to the seeded Configured machines before cycle 1, alike on all of them.
     pub pre_bind: bool,
 }
 

@@ -1,8 +1,13 @@
 //! The table of what must come out: every file of `fixtures/sim` is a row, with its own expectations.
+//!
+//! Digests of the reports are kept in a snapshot, so that every build is held to the same bytes: a debug build and a
+//! release build, of today and of a year from now. Whoever changes what the engine or the model decides accepts new ones.
 
+use std::fmt::Write;
 use std::path::PathBuf;
 
 use harness::profile::fixtures_dir;
+use sha2::{Digest, Sha256};
 use sim::{Simulation, scenario};
 
 fn files() -> Vec<PathBuf> {
@@ -15,7 +20,7 @@ fn files() -> Vec<PathBuf> {
 
 #[test]
 fn every_row_comes_out_as_it_says() {
-    let mut wrong = Vec::new();
+    let (mut wrong, mut digests) = (Vec::new(), String::new());
     for path in files() {
         let scenario = scenario::load(&path).unwrap_or_else(|e| panic!("{e}"));
         let name = path.file_stem().unwrap().to_string_lossy();
@@ -24,10 +29,16 @@ fn every_row_comes_out_as_it_says() {
         let setup = scenario.setup(&path).unwrap_or_else(|e| panic!("{e}"));
         let report =
             sim::run(setup, &scenario.expect, Simulation::decide).unwrap_or_else(|e| panic!("{name}: {e}"));
+        writeln!(digests, "{name} {}", digest(&report.to_json())).unwrap();
         let failed = report.expectations.iter().filter(|finding| !finding.holds);
         wrong.extend(failed.map(|f| format!("{name}: {}; found {}", f.expected, f.found)));
     }
     assert!(wrong.is_empty(), "{} expectations fail:\n{}", wrong.len(), wrong.join("\n"));
+    insta::assert_snapshot!("digests", digests);
+}
+
+fn digest(text: &str) -> String {
+    Sha256::digest(text).iter().take(8).map(|byte| format!("{byte:02x}")).collect()
 }
 
 #[test]
@@ -38,7 +49,7 @@ fn two_runs_with_one_seed_are_identical_and_another_seed_is_not() {
         let mut setup = scenario.setup(&path).unwrap();
         setup.seed = seed;
         let report = sim::run(setup, &scenario.expect, Simulation::decide).unwrap();
-        (report.to_json(), sim::plot::svg(&report))
+        (report.to_json(), sim::plot::svg(&(&report).into()))
     };
     assert_eq!(run(1), run(1));
     assert_ne!(run(1), run(2));

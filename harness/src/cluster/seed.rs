@@ -133,7 +133,7 @@ fn manifests(fixtures: &Path) -> Result<Vec<PathBuf>, Error> {
         files.sort();
         all.extend(files);
     }
-    all.push(fixtures.join("kwok/rbac.yaml"));
+    all.extend(["rbac", "pod-deletion"].map(|name| fixtures.join(format!("kwok/{name}.yaml"))));
     Ok(all)
 }
 

@@ -11,16 +11,38 @@ use crate::record::{NodeRecord, PodRecord};
 /// How late we may hear of a Pod where no later Pod tells it: receipts of what happened at once lay 150 ms apart.
 const RECEIPTS_APART_US: u64 = 1_000_000;
 
-/// By when we had heard of everything that happened to the Pods of a cluster up to `at_us` of our clock.
+/// By when we had heard of everything that happened to the Pods of a cluster up to some moment of our clock.
 ///
 /// Pods reach us by a watch, which lags (4 s were seen while cores were full) but keeps its order: what we heard after
-/// the first word of a Pod that was born after `at_us` (`creationTimestamp`, whole seconds) happened after `at_us`.
-fn heard_us(evidence: &Evidence, cluster: &str, at_us: u64) -> u64 {
-    let born_after = |p: &&PodRecord| {
-        p.cluster == cluster && p.created_us.saturating_add_signed(-1_000 * p.watch_lag_ms) >= at_us
-    };
-    let first = evidence.pods.iter().filter(born_after).map(|p| p.created_us).min();
-    first.unwrap_or(at_us + RECEIPTS_APART_US)
+/// the first word of a Pod that was born after a moment (`creationTimestamp`, whole seconds) happened after it.
+struct Hearing<'a> {
+    /// By cluster: when a Pod was born, in order, and when we first heard of any Pod born then or later.
+    births: BTreeMap<&'a str, Vec<(u64, u64)>>,
+}
+
+impl<'a> Hearing<'a> {
+    fn new(evidence: &'a Evidence) -> Self {
+        let mut births: BTreeMap<&str, Vec<(u64, u64)>> = BTreeMap::new();
+        for pod in &evidence.pods {
+            let born_us = pod.created_us.saturating_add_signed(-1_000 * pod.watch_lag_ms);
+            births.entry(&pod.cluster).or_default().push((born_us, pod.created_us));
+        }
+        for births in births.values_mut() {
+            births.sort_unstable();
+            let mut first = u64::MAX;
+            for (_, heard_us) in births.iter_mut().rev() {
+                first = first.min(*heard_us);
+                *heard_us = first;
+            }
+        }
+        Self { births }
+    }
+
+    fn of_all_until(&self, cluster: &str, at_us: u64) -> u64 {
+        let births = self.births.get(cluster).map_or(&[][..], Vec::as_slice);
+        let later = births.partition_point(|(born_us, _)| *born_us < at_us);
+        births.get(later).map_or(at_us + RECEIPTS_APART_US, |(_, heard_us)| *heard_us)
+    }
 }
 
 /// Requests for `pods/eviction` in a window by the HTTP code of their answer, as the apiservers counted them.
@@ -101,9 +123,10 @@ pub fn bound_to_idle(evidence: &Evidence) -> Vec<&PodRecord> {
 
 /// Pods that were on a machine in the time in which the shard took it for free.
 pub fn present_on_idle(evidence: &Evidence) -> Vec<&PodRecord> {
+    let hearing = Hearing::new(evidence);
     on_idle(evidence, |pod, since, until| {
         pod.bound_us.is_some_and(|at| at < until)
-            && pod.gone_us.is_none_or(|at| at > heard_us(evidence, &pod.cluster, since))
+            && pod.gone_us.is_none_or(|at| at > hearing.of_all_until(&pod.cluster, since))
     })
 }
 

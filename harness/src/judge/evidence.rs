@@ -225,6 +225,15 @@ impl Evidence {
         of_target.map(|((_, cluster), timeline)| (cluster.as_deref(), timeline))
     }
 
+    /// Sizes of the waves: actions of these kinds by the cycle that decided them, whatever became of them.
+    pub fn waves(&self, kinds: &[&str]) -> Vec<u64> {
+        let mut waves: BTreeMap<u64, u64> = BTreeMap::new();
+        for action in self.actions.iter().filter(|a| kinds.contains(&a.kind.as_str())) {
+            *waves.entry(action.cycle).or_default() += 1;
+        }
+        waves.into_values().collect()
+    }
+
     /// A foreign wall-clock time on our clock.
     fn run_us(&self, unix_nanos: u64) -> u64 {
         (unix_nanos / 1000).saturating_sub(self.wall_start_us)

@@ -3,6 +3,8 @@
 
 #[path = "e2e-sim/bench.rs"]
 mod bench;
+#[path = "e2e-sim/beside.rs"]
+mod beside;
 #[path = "e2e-sim/show.rs"]
 mod show;
 #[path = "e2e-sim/timing.rs"]
@@ -25,6 +27,7 @@ Examples:
   cargo xtask sim steady-state-converges
   cargo xtask sim my-scenario.yaml --seed 7 --out target/sim
   cargo xtask sim 50k --set clusters=400 --cycles 30
+  cargo xtask sim --beside target/e2e/latest --out target/sim
   cargo xtask sim --bench
 
 The JSON is the same for the same input and seed; what the wall clock says is on stderr, and in timing.json.
@@ -40,7 +43,7 @@ Exit codes:
 #[command(bin_name = "cargo xtask sim", version, after_help = AFTER_HELP)]
 struct Args {
     /// A scenario of fixtures/sim by name, a profile by name, or a scenario file.
-    #[arg(required_unless_present_any = ["bench", "list"])]
+    #[arg(required_unless_present_any = ["bench", "list", "beside"])]
     scenario: Option<String>,
     /// Seed of everything that is drawn, in place of the scenario's.
     #[arg(long)]
@@ -54,7 +57,11 @@ struct Args {
     /// The whole report as JSON on stdout.
     #[arg(long)]
     json: bool,
-    /// Directory to write report.json, timing.json and machines.svg into.
+    /// Run the plan of a run directory, and tell what it did beside what really happened.
+    #[arg(long, value_name = "RUN", conflicts_with_all = ["scenario", "seed", "cycles", "set", "bench", "list"])]
+    beside: Option<PathBuf>,
+    /// Directory to write report.json, timing.json and machines.svg into; with --beside: beside.json,
+    /// predicted.svg and seen.svg.
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
     /// List scenarios and profiles.
@@ -77,7 +84,13 @@ fn main() -> ExitCode {
             }
             Err(error) => return complain(2, &error),
         },
-        None => bench::run(),
+        None => match &args.beside {
+            Some(run) => match beside::Beside::load(run) {
+                Ok(beside) => beside.tell(args.json, args.out.as_deref()),
+                Err(error) => return complain(2, &error),
+            },
+            None => bench::run(),
+        },
     };
     match result {
         Ok(code) => ExitCode::from(code),
@@ -140,18 +153,15 @@ fn simulate(
     }
     eprintln!("{timing}");
     if let Some(dir) = &args.out {
-        write(dir, &report, &timing)?;
+        let timing = serde_json::to_string_pretty(&timing).context("the timing does not serialise")?;
+        let picture = plot::svg(&(&report).into());
+        write(dir, &[("report.json", report.to_json()), ("timing.json", timing), ("machines.svg", picture)])?;
     }
     Ok(u8::from(!report.holds()))
 }
 
-fn write(dir: &Path, report: &Report, timing: &timing::Timing) -> anyhow::Result<()> {
+fn write(dir: &Path, files: &[(&str, String)]) -> anyhow::Result<()> {
     std::fs::create_dir_all(dir).with_context(|| format!("making {}", dir.display()))?;
-    let files = [
-        ("report.json", report.to_json()),
-        ("timing.json", serde_json::to_string_pretty(timing).context("the timing does not serialise")?),
-        ("machines.svg", plot::svg(report)),
-    ];
     for (name, text) in files {
         let path = dir.join(name);
         std::fs::write(&path, text).with_context(|| format!("writing {}", path.display()))?;

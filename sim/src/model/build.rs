@@ -16,7 +16,7 @@ use super::machines::Machines;
 use super::workload::Workload;
 use super::{Clock, Cluster, Error, Simulation};
 use crate::counters::Counters;
-use crate::setup::{Attribution, ClusterSetup, Setup, Switches, WorkloadSetup};
+use crate::setup::{Attribution, ClusterSetup, Packing, Setup, Switches, WorkloadSetup};
 
 impl Simulation {
     /// A fleet before its first cycle.
@@ -56,7 +56,10 @@ impl Simulation {
         }
         sim.adopt_configured()?;
         if sim.switches.pre_bind {
+            // As load-driver does it, whatever the scheduler would do.
+            let packing = std::mem::replace(&mut sim.switches.packing, Packing::Emptiest);
             sim.bind_pending();
+            sim.switches.packing = packing;
         }
         Ok(sim)
     }

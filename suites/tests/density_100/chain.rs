@@ -1,13 +1,10 @@
 //! The runs of the whole chain that the claims read: one profile, varied.
 
 use std::collections::BTreeMap;
-use std::path::Path;
 
 use anyhow::Context;
 use harness::judge::packing::{self, NodeKey};
-use harness::judge::{Evidence, Expect};
-use harness::record::{Phase, RunDir};
-use harness::summary::Summary;
+use harness::record::Phase;
 use suites::scenarios::{Ended, Scenario, runs};
 
 /// Rules of validity that the evidence of packing rests on. The others are about speed, of which nothing is
@@ -74,11 +71,14 @@ impl Variant {
 }
 
 /// A run that has ended.
-pub struct Run {
-    pub dir: RunDir,
-    pub summary: Summary,
-    pub expect: Expect,
-    pub evidence: Evidence,
+pub struct Run(Ended);
+
+impl std::ops::Deref for Run {
+    type Target = Ended;
+
+    fn deref(&self) -> &Ended {
+        &self.0
+    }
 }
 
 impl Run {
@@ -86,12 +86,8 @@ impl Run {
     pub fn of(variant: &Variant) -> anyhow::Result<Self> {
         let runs = runs("density_100", &ALL.map(|variant| variant.scenario()), ALL.len())?;
         let ended = runs.get(variant.name).with_context(|| format!("there is no run {}", variant.name))?;
-        Self::load(ended.as_ref().map_err(|reason| anyhow::Error::msg(reason.clone()))?)
-    }
-
-    fn load(dir: &Path) -> anyhow::Result<Self> {
-        let Ended { dir, summary, expect, evidence } = Ended::load(dir, &NEEDED)?;
-        Ok(Self { dir, summary, expect, evidence })
+        let dir = ended.as_ref().map_err(|reason| anyhow::Error::msg(reason.clone()))?;
+        Ok(Self(Ended::load(dir, &NEEDED)?))
     }
 
     /// When everything was bound, and nothing was churned yet.

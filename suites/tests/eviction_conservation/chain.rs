@@ -296,13 +296,9 @@ impl Run {
         self.evidence.actions.iter().filter(|a| a.kind == kind && a.outcome == "success").collect()
     }
 
-    /// Sizes of the waves: actions of a kind by the cycle that decided them, whatever became of them.
+    /// Sizes of the waves of a kind of action, in order.
     pub fn waves(&self, kind: &str) -> Vec<u64> {
-        let mut waves: BTreeMap<u64, u64> = BTreeMap::new();
-        for action in self.evidence.actions.iter().filter(|a| a.kind == kind) {
-            *waves.entry(action.cycle).or_default() += 1;
-        }
-        waves.into_values().collect()
+        self.evidence.waves(&[kind])
     }
 
     /// Machines that were taken away at any time.

@@ -4,7 +4,7 @@
 //! One profile is varied (`chain`), every run is made once, and the claims read run directories. `managed` is the
 //! cure: Pods that controllers own. `bare` is the disease: Pods that eviction destroys. `eras` shows what else
 //! upstream had to get right, one fault at a time; `rails` and `budgets` hold the drains to their limits; `moving`
-//! conserves while Pods end, are churned and scaled. `interrupted` does something while a drain runs.
+//! conserves while Pods end, are churned and scaled. `predicted` holds the runs against the simulator; `interrupted` does something while a drain runs.
 
 mod bare;
 mod budgets;
@@ -14,6 +14,7 @@ mod interrupted;
 mod managed;
 mod moving;
 mod ordinals;
+mod predicted;
 mod rails;
 mod world;
 
@@ -26,6 +27,7 @@ fn main() -> std::process::ExitCode {
     trials.extend(eras::trials());
     trials.extend(budgets::trials());
     trials.extend(moving::trials());
+    trials.extend(predicted::trials());
     trials.extend(interrupted::trials());
     suites::run(&Arguments::from_args(), trials)
 }

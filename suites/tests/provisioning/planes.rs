@@ -18,10 +18,10 @@ use suites::block_on;
 use crate::traces;
 use crate::world::{World, idle_process};
 
-const TICK: Duration = Duration::from_millis(50);
-const CEILING: Duration = Duration::from_secs(60);
+pub const TICK: Duration = Duration::from_millis(50);
+pub const CEILING: Duration = Duration::from_secs(60);
 
-async fn client(cluster: &Cluster, identity: &str) -> anyhow::Result<Client> {
+pub async fn client(cluster: &Cluster, identity: &str) -> anyhow::Result<Client> {
     let path = cluster.kubeconfigs.get(identity).with_context(|| format!("no kubeconfig {identity}"))?;
     component::client::connect_unlimited(path).await
 }
@@ -96,7 +96,7 @@ pub fn binds_and_runs(label: &'static str) -> anyhow::Result<()> {
     })
 }
 
-async fn make_node(client: &Client, name: &str) -> anyhow::Result<()> {
+pub async fn make_node(client: &Client, name: &str) -> anyhow::Result<()> {
     let room = json!({"cpu": "4", "memory": "8Gi", "pods": "10"});
     let node = serde_json::from_value(json!({
         "metadata": {"name": name, "annotations": {api::names::KWOK_NODE: api::names::KWOK_FAKE}},

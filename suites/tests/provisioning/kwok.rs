@@ -1,0 +1,56 @@
+//! What kwok may do to Pods: it deletes by name, and a name may have a new owner by then.
+
+use anyhow::{Context, ensure};
+use component::poll::{self, Look};
+use component::{apiserver, client::connect_unlimited};
+use harness::cluster::spec::LeaseSpec;
+use k8s_openapi::api::core::v1::Pod;
+use kube::api::{DeleteParams, PostParams};
+use kube::{Api, ResourceExt};
+use serde_json::json;
+use suites::block_on;
+
+use crate::planes::{CEILING, TICK, client, make_node};
+use crate::world::World;
+
+/// As kwok, a running Pod cannot be deleted; once somebody else has deleted it, kwok removes it.
+pub fn removes_only_what_is_to_go(label: &'static str) -> anyhow::Result<()> {
+    block_on(async {
+        let world = World::new(label, None, None).await?;
+        let lease = world.client.lease(&LeaseSpec::of(1)).await?;
+        let cluster = &lease.clusters[0];
+        let admin = client(cluster, "admin").await?;
+        make_node(&admin, "m-1").await?;
+        let pods: Api<Pod> = Api::namespaced(admin, "default");
+        let pod = serde_json::from_value(json!({"metadata": {"name": "p"}, "spec": {"nodeName": "m-1",
+            "containers": [{"name": "c", "image": "none"}]}}))?;
+        let uid = pods.create(&PostParams::default(), &pod).await?.uid();
+
+        let kubeconfig = cluster.kubeconfigs["admin"].with_file_name("kwok.kubeconfig");
+        let as_kwok: Api<Pod> = Api::namespaced(connect_unlimited(&kubeconfig).await?, "default");
+        let as_kwok = &as_kwok;
+        // The apiserver takes a moment to read its policies.
+        let dry_run = DeleteParams { grace_period_seconds: Some(0), ..DeleteParams::default() }.dry_run();
+        let dry_run = &dry_run;
+        poll::until("a deletion as kwok to be refused", TICK, CEILING, || async move {
+            match as_kwok.delete("p", dry_run).await {
+                Err(error) if apiserver::code(&error) == Some(403) => Look::Ready(()),
+                other => Look::NotYet(format!("{:?}", other.map(drop))),
+            }
+        })
+        .await?;
+        let there = pods.get("p").await.context("the Pod that kwok may not delete")?;
+        ensure!(there.uid() == uid && there.metadata.deletion_timestamp.is_none(), "{:?}", there.metadata);
+
+        pods.delete("p", &DeleteParams::default()).await?;
+        let pods = &pods;
+        poll::until("kwok to remove the deleted Pod", TICK, CEILING, || async move {
+            match pods.get_opt("p").await {
+                Ok(None) => Look::Ready(()),
+                other => Look::NotYet(format!("{:?}", other.map(|pod| pod.map(|pod| pod.metadata)))),
+            }
+        })
+        .await?;
+        world.end().await
+    })
+}
