@@ -17,7 +17,7 @@ use anyhow::Context;
 use clap::Parser;
 use harness::profile::fixtures_dir;
 use sim::expect::Expectation;
-use sim::{Report, Setup, from_plan, plot, scenario};
+use sim::{Setup, from_plan, plot, scenario};
 
 use crate::timing::Stopwatch;
 
