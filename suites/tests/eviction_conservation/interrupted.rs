@@ -192,7 +192,6 @@ async fn not_hit() -> anyhow::Result<()> {
     let world = World::start("recreated-ordinal", &set, &[]).await?;
     world.fill().await?;
     world.resume().await?;
-    let pods: Api<Pod> = Api::namespaced(world.admin.clone(), "default");
     let world = &world;
     let first = poll::until("the first eviction", TICK, CEILING, || async move {
         match world.evictions().await {
@@ -205,21 +204,7 @@ async fn not_hit() -> anyhow::Result<()> {
     let draining = |u: &api::UpcomingNode| u.status.as_ref().is_some_and(|s| s.phase == Phase::Draining);
     let upcoming = world.until_upcoming("two drains to run", SURPLUS, draining).await?;
     let away: BTreeSet<String> = upcoming.iter().filter_map(machine_of).collect();
-    let node_of = |p: &Pod| p.spec.as_ref().and_then(|s| s.node_name.clone());
-    let mut deleted = BTreeMap::new();
-    for pod in world.pods(names::WORKLOAD).await? {
-        if pod.metadata.deletion_timestamp.is_some()
-            || !node_of(&pod).is_some_and(|node| away.contains(&node))
-        {
-            continue;
-        }
-        let only_this = Preconditions { uid: pod.uid(), resource_version: None };
-        let params = DeleteParams { preconditions: Some(only_this), ..DeleteParams::default() };
-        // Evicted in this instant: then it is no case of ours.
-        if pods.delete(&pod.name_any(), &params).await.is_ok() {
-            deleted.insert(pod.name_any(), pod.uid());
-        }
-    }
+    let deleted = delete_all_on(world, &away).await?;
     ensure!(!deleted.is_empty(), "void: every Pod was evicted before it could be deleted");
     let deleted = &deleted;
     let successors = move |pods: Vec<Pod>| -> BTreeMap<String, Option<String>> {
@@ -247,6 +232,28 @@ async fn not_hit() -> anyhow::Result<()> {
         "successors were evicted in place of their predecessors: {before:?}, then {after:?}"
     );
     Ok(())
+}
+
+/// Deletes the Pods on these machines that nobody has deleted yet; uid by name.
+async fn delete_all_on(
+    world: &World,
+    machines: &BTreeSet<String>,
+) -> anyhow::Result<BTreeMap<String, Option<String>>> {
+    let pods: Api<Pod> = Api::namespaced(world.admin.clone(), "default");
+    let mut deleted = BTreeMap::new();
+    for pod in world.pods(names::WORKLOAD).await? {
+        let node = pod.spec.as_ref().and_then(|s| s.node_name.as_ref());
+        if pod.metadata.deletion_timestamp.is_some() || !node.is_some_and(|node| machines.contains(node)) {
+            continue;
+        }
+        let only_this = Preconditions { uid: pod.uid(), resource_version: None };
+        let params = DeleteParams { preconditions: Some(only_this), ..DeleteParams::default() };
+        // Evicted in this instant: then it is no case of ours.
+        if pods.delete(&pod.name_any(), &params).await.is_ok() {
+            deleted.insert(pod.name_any(), pod.uid());
+        }
+    }
+    Ok(deleted)
 }
 
 /// Upstream's shard takes a machine for free when it has asked for it, not when its Node is empty. Whatever needs a
