@@ -12,6 +12,7 @@ pub mod plan;
 pub mod pod_shim;
 pub mod profile;
 pub mod record;
+pub mod report;
 pub mod scenario;
 pub mod summary;
 pub mod supervisor;

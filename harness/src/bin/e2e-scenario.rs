@@ -12,7 +12,7 @@ use harness::profile::{self, Loaded};
 use harness::record::RunDir;
 use harness::scenario::{self, Failure, Options};
 use harness::summary::{Summary, markdown, screen};
-use harness::{judge, supervisor};
+use harness::{judge, report, supervisor};
 
 /// Runs scenarios on real control planes and judges them.
 #[derive(Parser)]
@@ -182,23 +182,25 @@ fn announced_tools(run_dir: &Path) -> Option<PathBuf> {
     serde_json::from_str::<supervisor::protocol::Announcement>(&text).ok().map(|a| a.tools_dir)
 }
 
-/// Judges, writes the summaries, prints the verdict; returns the exit code.
+/// Judges, writes summaries and report, prints the verdict; returns the exit code.
 fn judge(run: &Path) -> u8 {
     let dir = RunDir::new(run);
-    let summary = match judge::judge(&dir) {
-        Ok(summary) => summary,
+    let (expect, evidence) = match judge::load(&dir) {
+        Ok(loaded) => loaded,
         Err(error @ judge::Error::NoRun(_)) => return complain(2, error),
         Err(error) => return complain(4, error),
     };
-    if let Err(error) = write_summaries(&dir, &summary) {
+    let summary = judge::weigh(&expect, &evidence);
+    if let Err(error) = write_summaries(&dir, &summary, &report::html(&dir, &summary, &evidence)) {
         return complain(3, error);
     }
     print!("{}", screen::render(&summary, run));
     summary.verdict.exit_code()
 }
 
-fn write_summaries(dir: &RunDir, summary: &Summary) -> Result<(), harness::record::Error> {
+fn write_summaries(dir: &RunDir, summary: &Summary, report: &str) -> Result<(), harness::record::Error> {
     dir.write_json(&dir.summary(), summary)?;
+    dir.write_text(&dir.report(), report.as_bytes())?;
     let text = markdown::render(summary);
     dir.write_text(&dir.summary_md(), text.as_bytes())?;
     if let Some(path) = std::env::var_os("GITHUB_STEP_SUMMARY").map(PathBuf::from) {

@@ -71,6 +71,17 @@ impl Timeline {
         Some(state)
     }
 
+    /// Shows all values as of each of these ascending times; none before the first scrape.
+    pub fn walk(&self, times_us: impl Iterator<Item = u64>, mut see: impl FnMut(usize, &Series)) {
+        let (mut state, mut scrapes) = (Series::new(), self.scrapes.iter().peekable());
+        for (place, time_us) in times_us.enumerate() {
+            while let Some((_, changed)) = scrapes.next_if(|(at, _)| *at <= time_us) {
+                state.extend(changed.iter().map(|(k, v)| (k.clone(), *v)));
+            }
+            see(place, &state);
+        }
+    }
+
     /// Times of the scrapes in a window.
     pub fn times(&self, window: (u64, u64)) -> impl Iterator<Item = u64> {
         self.scrapes.iter().map(|(at, _)| *at).filter(move |at| (window.0..=window.1).contains(at))

@@ -53,14 +53,21 @@ pub enum Error {
 /// Judges a run directory.
 ///
 /// # Errors
-/// When files that every run has are missing or broken.
+/// As [`load`].
 pub fn judge(dir: &RunDir) -> Result<Summary, Error> {
+    let (expect, evidence) = load(dir)?;
+    Ok(weigh(&expect, &evidence))
+}
+
+/// What a run directory holds: what was expected, and what came.
+///
+/// # Errors
+/// When files that every run has are missing or broken.
+pub fn load(dir: &RunDir) -> Result<(Expect, Evidence), Error> {
     if !dir.events().exists() {
         return Err(Error::NoRun(dir.root().to_owned()));
     }
-    let expect = Expect::load(dir)?;
-    let evidence = Evidence::load(dir)?;
-    Ok(weigh(&expect, &evidence))
+    Ok((Expect::load(dir)?, Evidence::load(dir)?))
 }
 
 /// Judges evidence that is already in memory.

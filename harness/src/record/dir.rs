@@ -80,6 +80,10 @@ impl RunDir {
         self.root.join("summary.md")
     }
 
+    pub fn report(&self) -> PathBuf {
+        self.root.join("report.html")
+    }
+
     pub fn logs(&self) -> PathBuf {
         self.root.join("logs")
     }
