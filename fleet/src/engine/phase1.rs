@@ -86,10 +86,10 @@ fn serve_same(s: &mut Served, key: &str, pool: &Pool<'_>) {
     let own = pool.own(need, &s.kind);
     let by_domain = pool.own_by_domain(&own, key, &domains);
     let coming = pool.coming(need, &s.kind);
-    let have_some = || by_domain.iter().filter(move |(_, own)| own.iter().any(|&i| !pool.claimed[i]));
+    let have_some = || by_domain.with_some_left(&pool.claimed);
     // Whoever is covered without a new machine is not beaten. Nearly all are, in nearly every step.
     if coming.is_empty() {
-        for (&domain, own) in have_some() {
+        for (domain, own) in have_some() {
             let mut residual = need.aggregate.clone();
             let taken = pool.take(need, &mut residual, own, &[], None);
             if residual.is_zero() {
@@ -99,7 +99,7 @@ fn serve_same(s: &mut Served, key: &str, pool: &Pool<'_>) {
         }
     }
     let mut offers: BTreeMap<u32, Offer<'_>> =
-        have_some().map(|(&domain, own)| (domain, Offer { own, ..Offer::default() })).collect();
+        have_some().map(|(domain, own)| (domain, Offer { own, ..Offer::default() })).collect();
     for i in coming {
         if let Some(domain) = domains.of(pool.machines[i]) {
             offers.entry(domain).or_default().coming.push(i);

@@ -1,6 +1,6 @@
 //! The machines of one step, in the orders in which they are offered, and who claimed what.
 
-use std::cell::{OnceCell, RefCell};
+use std::cell::{Cell, OnceCell, RefCell};
 use std::collections::{BTreeMap, HashMap};
 use std::rc::Rc;
 use std::sync::Arc;
@@ -66,11 +66,27 @@ pub(crate) struct Own {
     /// In keep order.
     pub(crate) machines: Vec<usize>,
     /// The same by domain of a label, domains in order; for the last label asked about.
-    by_domain: RefCell<Option<(String, OwnByDomain)>>,
+    by_domain: RefCell<Option<(String, Rc<OwnByDomain>)>>,
 }
 
-/// Machines by domain, in keep order within each.
-pub(crate) type OwnByDomain = Rc<BTreeMap<u32, Vec<usize>>>;
+/// Machines by domain: domains in order, in keep order within each.
+pub(crate) struct OwnByDomain {
+    domains: Vec<(u32, Vec<usize>)>,
+    /// How many domains at the head have nothing left; claims of a step are never undone.
+    spent: Cell<usize>,
+}
+
+impl OwnByDomain {
+    /// The domains with a machine that nobody has claimed, and all their machines.
+    pub(crate) fn with_some_left(&self, claimed: &[bool]) -> impl Iterator<Item = (u32, &[usize])> {
+        let is_spent = |place: usize| self.domains[place].1.iter().all(|&i| claimed[i]);
+        let first = (self.spent.get()..self.domains.len()).find(|&place| !is_spent(place));
+        let first = first.unwrap_or(self.domains.len());
+        self.spent.set(first);
+        let left = (first..self.domains.len()).filter(move |&place| !is_spent(place));
+        left.map(|place| (self.domains[place].0, self.domains[place].1.as_slice()))
+    }
+}
 
 /// Configured machines by look, for those who look for somebody to preempt.
 struct Prey {
@@ -182,7 +198,7 @@ impl<'a> Pool<'a> {
     }
 
     /// The same by domain.
-    pub(crate) fn own_by_domain(&self, own: &Own, key: &str, domains: &Domains) -> OwnByDomain {
+    pub(crate) fn own_by_domain(&self, own: &Own, key: &str, domains: &Domains) -> Rc<OwnByDomain> {
         let mut known = own.by_domain.borrow_mut();
         if let Some((_, grouped)) = known.as_ref().filter(|(of, _)| of == key) {
             return Rc::clone(grouped);
@@ -193,7 +209,8 @@ impl<'a> Pool<'a> {
                 grouped.entry(domain).or_default().push(i);
             }
         }
-        let grouped = Rc::new(grouped);
+        let domains = grouped.into_iter().collect();
+        let grouped = Rc::new(OwnByDomain { domains, spent: Cell::new(0) });
         *known = Some((key.to_owned(), Rc::clone(&grouped)));
         grouped
     }
