@@ -82,11 +82,10 @@ pub fn churn(run: &Run, window: (u64, u64)) -> (usize, usize, f64) {
     (reclaims, bootstraps, (reclaims + bootstraps) as f64 / seconds)
 }
 
-/// Churn of the second half of the soak, which only lasts if it sustains itself. Half a minute: beside five other runs
-/// a wave was seen to take up to 25 s, and between two waves nothing begins.
+/// Churn of the last third of the soak, which only lasts if it sustains itself.
 pub fn sustained(run: &Run) -> anyhow::Result<(usize, usize, f64)> {
     let (from, to) = run.soak()?;
-    Ok(churn(run, (u64::midpoint(from, to), to)))
+    Ok(churn(run, (to - (to - from) / 3, to)))
 }
 
 fn cascade(run: &Run) -> anyhow::Result<()> {
@@ -99,7 +98,7 @@ fn cascade(run: &Run) -> anyhow::Result<()> {
     );
     ensure!(
         late_reclaims > 0 && late_bootstraps > 0,
-        "it ended: {late_reclaims} reclaims and {late_bootstraps} bootstraps in its second half"
+        "it ended: {late_reclaims} reclaims and {late_bootstraps} bootstraps in the last third"
     );
     run.figure(
         "machines-per-second",

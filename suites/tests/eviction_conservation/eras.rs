@@ -48,7 +48,7 @@ fn oscillates(run: &Run) -> anyhow::Result<()> {
     let (late_reclaims, late_bootstraps, _) = sustained(run)?;
     ensure!(
         late_reclaims + late_bootstraps > 0,
-        "it ended: no machine came or went in the second half of the soak"
+        "it ended: no machine came or went in the last third of the soak"
     );
     run.figure(
         "machines-per-second",

@@ -4,7 +4,8 @@
 //! One profile is varied (`chain`), every run is made once, and the claims read run directories. `managed` is the
 //! cure: Pods that controllers own. `bare` is the disease: Pods that eviction destroys. `eras` shows what else
 //! upstream had to get right, one fault at a time; `rails` and `budgets` hold the drains to their limits; `moving`
-//! conserves while Pods end, are churned and scaled. `predicted` holds the runs against the simulator; `interrupted` does something while a drain runs.
+//! conserves while Pods end, are churned and scaled. `predicted` holds the runs against the simulator; `interrupted`
+//! does something while a drain runs.
 
 mod bare;
 mod budgets;
