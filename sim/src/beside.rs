@@ -9,7 +9,7 @@ use harness::plan::Plan;
 use harness::record::Phase;
 use serde::{Deserialize, Serialize};
 
-use crate::counters::Counters;
+use crate::counters::{Counters, state_idx};
 use crate::model::Error;
 use crate::plot::{Column, Picture};
 use crate::report::Report;
@@ -64,7 +64,7 @@ impl Course {
         Self {
             given_back: evidence.waves(&GIVE_BACK),
             acquired: evidence.waves(&ACQUIRE),
-            serving: states[index(State::Configured)].into(),
+            serving: states[state_idx(State::Configured)].into(),
         }
     }
 }
@@ -137,14 +137,10 @@ fn states(lives: &Lives, at_us: u64) -> [u32; State::ALL.len()] {
     let mut states = [0; State::ALL.len()];
     for life in lives.values() {
         if let Some((_, state)) = life.iter().rfind(|(since, _)| *since <= at_us) {
-            states[index(*state)] += 1;
+            states[state_idx(*state)] += 1;
         }
     }
     states
-}
-
-fn index(state: State) -> usize {
-    State::ALL.iter().position(|s| *s == state).unwrap_or(0)
 }
 
 #[cfg(test)]
@@ -181,10 +177,11 @@ mod tests {
         let course = Course { given_back: vec![2], acquired: vec![1, 1], serving: 24 };
         assert_eq!(Course::seen(&plan, &evidence), course);
         let picture = picture("a", &plan, &evidence);
-        let draining: Vec<u32> = picture.columns.iter().map(|c| c.states[index(State::Draining)]).collect();
+        let draining: Vec<u32> =
+            picture.columns.iter().map(|c| c.states[state_idx(State::Draining)]).collect();
         assert_eq!(draining, [2, 2, 1, 0, 0, 0, 0, 0, 0, 0]);
         assert_eq!(picture.columns[1].given_back, 2);
-        assert_eq!(picture.columns[9].states[index(State::Failed)], 1);
+        assert_eq!(picture.columns[9].states[state_idx(State::Failed)], 1);
     }
 
     #[test]

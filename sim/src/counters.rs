@@ -50,6 +50,11 @@ pub struct Counters {
     pub states: [u32; State::ALL.len()],
 }
 
+/// A state's place in what is counted by state.
+pub(crate) fn state_idx(state: State) -> usize {
+    State::ALL.iter().position(|&s| s == state).expect("ALL must list every state")
+}
+
 impl Counters {
     /// All actions.
     pub fn churn(&self) -> u32 {
@@ -58,10 +63,7 @@ impl Counters {
 
     /// One metric's value.
     pub fn get(&self, metric: Metric) -> f64 {
-        let of_state = |state: State| {
-            let idx = State::ALL.iter().position(|&s| s == state);
-            f64::from(idx.map_or(0, |idx| self.states[idx]))
-        };
+        let of_state = |state: State| f64::from(self.states[state_idx(state)]);
         match metric {
             Metric::Churn => f64::from(self.churn()),
             Metric::Bootstraps => f64::from(self.bootstraps),

@@ -3,8 +3,9 @@
 use std::fmt::Write;
 
 use fleet::engine::State;
+use harness::report::svg::{escape, text};
 
-use crate::counters::Counters;
+use crate::counters::{Counters, state_idx};
 use crate::report::Report;
 
 const WIDTH: f64 = 900.0;
@@ -85,8 +86,7 @@ fn x(picture: &Picture, cycle: f64) -> f64 {
 }
 
 fn machines(out: &mut String, picture: &Picture) {
-    let idx_of = |state| State::ALL.iter().position(|&s| s == state).unwrap_or(0);
-    let columns: Vec<usize> = SHOWN.iter().map(|&(state, _)| idx_of(state)).collect();
+    let columns: Vec<usize> = SHOWN.iter().map(|&(state, _)| state_idx(state)).collect();
     let sum = |states: &[u32]| columns.iter().map(|&c| f64::from(states[c])).sum::<f64>();
     let most = picture.columns.iter().map(|c| sum(&c.states)).fold(1.0, f64::max);
     let y = |value: f64| TOP + PANEL * (1.0 - value / most);
@@ -150,12 +150,4 @@ fn axis(out: &mut String, top: f64, height: f64, most: f64, what: &str) {
     text(out, LEFT - 8.0, top + 4.0, "end", &most.to_string());
     text(out, LEFT - 8.0, bottom, "end", "0");
     text(out, LEFT - 8.0, top + height / 2.0, "end", what);
-}
-
-fn text(out: &mut String, x: f64, y: f64, anchor: &str, words: &str) {
-    let _ = writeln!(out, "<text x=\"{x:.1}\" y=\"{y:.1}\" text-anchor=\"{anchor}\">{words}</text>");
-}
-
-fn escape(words: &str) -> String {
-    words.replace('&', "&amp;").replace('<', "&lt;")
 }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use crate::judge::{Evidence, MEASURED};
-use crate::record::{ProcessSample, Sample};
+use crate::record::ProcessSample;
 use crate::summary::{CpuAccount, MemoryAccount};
 
 /// Components of the harness itself.
@@ -48,34 +48,38 @@ pub fn memory(evidence: &Evidence) -> MemoryAccount {
     account
 }
 
-/// CPU milliseconds by component in a window. A restarted process counts from zero again.
+/// CPU milliseconds by component in a window.
 pub fn used_ms(evidence: &Evidence, window: (u64, u64)) -> BTreeMap<String, u64> {
-    let mut last: BTreeMap<(&str, Option<&str>, u32), u64> = BTreeMap::new();
     let mut used: BTreeMap<String, u64> = BTreeMap::new();
+    each_use(evidence, |at_us, name, ms| {
+        if window.0 < at_us && at_us <= window.1 {
+            *used.entry(name.to_owned()).or_default() += ms;
+        }
+    });
+    used
+}
+
+/// Shows what each process used up to each sample since the one before: when, component, CPU milliseconds. A restarted
+/// process counts from zero again.
+pub fn each_use<'a>(evidence: &'a Evidence, mut see: impl FnMut(u64, &'a str, u64)) {
+    let mut last: BTreeMap<(&str, Option<&str>, u32), u64> = BTreeMap::new();
     for sample in &evidence.samples {
         for process in &sample.processes {
-            let before = last.insert(key(process), process.cpu_ms);
-            if in_window(sample, window) {
-                // A process that started inside the window was at zero before.
-                let delta = process.cpu_ms.saturating_sub(before.unwrap_or(0));
-                *used.entry(process.name.clone()).or_default() += delta;
-            }
+            // A process that was not there before was at zero.
+            let before = last.insert(key(process), process.cpu_ms).unwrap_or(0);
+            see(sample.at_us, &process.name, process.cpu_ms.saturating_sub(before));
         }
     }
-    used
 }
 
 fn key(process: &ProcessSample) -> (&str, Option<&str>, u32) {
     (&process.name, process.cluster.as_deref(), process.pid)
 }
 
-fn in_window(sample: &Sample, window: (u64, u64)) -> bool {
-    window.0 < sample.at_us && sample.at_us <= window.1
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::record::Sample;
 
     #[test]
     fn cpu_is_a_difference_and_survives_a_restart() {

@@ -89,14 +89,11 @@ impl Timeline {
 
     /// Largest value that `read` finds in any scrape of the window, including the state at its start.
     pub fn max_in(&self, window: (u64, u64), read: impl Fn(&Series) -> Option<f64>) -> Option<f64> {
-        let mut state = self.at(window.0).unwrap_or_default();
-        let mut largest = read(&state);
-        for (at, changed) in &self.scrapes {
-            if *at > window.0 && *at <= window.1 {
-                state.extend(changed.iter().map(|(k, v)| (k.clone(), *v)));
-                largest = [largest, read(&state)].into_iter().flatten().reduce(f64::max);
-            }
-        }
+        let mut largest = None;
+        let times_us = std::iter::once(window.0).chain(self.times((window.0 + 1, window.1)));
+        self.walk(times_us, |_, state| {
+            largest = [largest, read(state)].into_iter().flatten().reduce(f64::max);
+        });
         largest
     }
 }

@@ -2,14 +2,18 @@
 
 use std::fmt::Write;
 
-use crate::report::escape;
 use crate::report::series::Series;
 use crate::report::steps::Steps;
+use crate::report::svg::{escape, text};
 
-const WIDTH: f64 = 760.0;
-const LEFT: f64 = 56.0;
-const RIGHT: f64 = 8.0;
-const TOP: f64 = 22.0;
+/// Width of every picture.
+pub const WIDTH: f64 = 760.0;
+/// Room on the left of what is drawn.
+pub const LEFT: f64 = 56.0;
+/// Room on the right of it.
+pub const RIGHT: f64 = 8.0;
+/// Room above it.
+pub const TOP: f64 = 22.0;
 const BOTTOM: f64 = 24.0;
 /// Steps of time that an axis may have, seconds.
 const TICKS_S: [f64; 9] = [10.0, 30.0, 60.0, 120.0, 300.0, 600.0, 1800.0, 3600.0, 7200.0];
@@ -101,11 +105,6 @@ impl<'a> TimeAxis<'a> {
 pub fn open_svg(out: &mut String, title: &str, height: f64) {
     let _ =
         write!(out, "<svg viewBox=\"0 0 {WIDTH} {height}\" role=\"img\" aria-label=\"{}\">", escape(title));
-}
-
-/// Words in a picture.
-pub fn text(out: &mut String, x: f64, y: f64, anchor: &str, words: &str) {
-    let _ = write!(out, "<text x=\"{x:.1}\" y=\"{y:.1}\" text-anchor=\"{anchor}\">{words}</text>");
 }
 
 /// The smallest value of one digit (or 1.5 times a power of ten) that is not below a value.

@@ -4,14 +4,13 @@ use std::fmt::Write;
 
 use crate::judge::Evidence;
 use crate::judge::latency::{NodeIndex, needed_new_capacity};
-use crate::report::chart::{Mark, TimeAxis, open_svg, text};
-use crate::report::escape;
+use crate::report::chart::{Mark, TOP, TimeAxis, open_svg};
 use crate::report::steps::Steps;
+use crate::report::svg::{escape, text};
 
 /// Upper ends of the rows, seconds; what took longer is in one row more.
 const ROWS_S: [f64; 10] = [0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0, 300.0];
 const ROW: f64 = 15.0;
-const TOP: f64 = 22.0;
 /// Columns of the map: fewer than steps, so that one is wide enough to be seen.
 const COLUMNS_MAX: usize = 120;
 

@@ -7,6 +7,7 @@ mod chart;
 mod heat;
 mod series;
 mod steps;
+pub mod svg;
 mod tables;
 
 use std::fmt::Write;
@@ -16,6 +17,7 @@ use crate::record::{Event, RunDir};
 use crate::report::chart::{Chart, Look, Mark};
 use crate::report::series::Series;
 use crate::report::steps::Steps;
+use crate::report::svg::escape;
 use crate::summary::Summary;
 
 /// The page of a run; `dir` is asked for its logs.
@@ -124,16 +126,11 @@ fn logs(dir: &RunDir) -> Vec<String> {
     found
 }
 
-/// Text as it may stand in markup.
-fn escape(text: &str) -> String {
-    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::judge::{made_up, weigh};
-    use crate::summary::screen::number;
+    use crate::summary::screen::measured;
 
     fn page() -> (Summary, String) {
         let evidence = made_up::evidence();
@@ -150,8 +147,7 @@ mod tests {
         let (summary, page) = page();
         assert!(page.contains(&format!("pass\">{}</span> made-up", summary.verdict.name())));
         for gate in &summary.gates {
-            let row =
-                format!("<td>{}</td><td>{} ", gate.metric, gate.value.map_or("not measured".into(), number));
+            let row = format!("<td>{}</td><td>{} ", gate.metric, measured(gate.value));
             assert!(page.contains(&row), "{row}");
         }
         for finding in &summary.validity {

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use crate::judge::Evidence;
+use crate::judge::cpu::each_use;
 use crate::judge::eviction::ended_us;
 use crate::observe::prometheus::{label, of};
 use crate::record::PodRecord;
@@ -75,18 +76,13 @@ pub fn actions(evidence: &Evidence, steps: &Steps) -> Vec<Series> {
 
 /// Cores in use by component.
 pub fn cpu(evidence: &Evidence, steps: &Steps) -> Vec<Series> {
-    let mut last = BTreeMap::new();
     let mut used: BTreeMap<String, Vec<f64>> = BTreeMap::new();
-    for sample in &evidence.samples {
-        for process in &sample.processes {
-            let key = (process.name.as_str(), process.cluster.as_deref(), process.pid);
-            let before = last.insert(key, process.cpu_ms);
-            if let Some(place) = steps.place(sample.at_us) {
-                let values = used.entry(process.name.clone()).or_insert_with(|| vec![0.0; steps.count()]);
-                values[place] += process.cpu_ms.saturating_sub(before.unwrap_or(0)) as f64;
-            }
+    each_use(evidence, |at_us, name, ms| {
+        if let Some(place) = steps.place(at_us) {
+            let values = used.entry(name.to_owned()).or_insert_with(|| vec![0.0; steps.count()]);
+            values[place] += ms as f64;
         }
-    }
+    });
     let cores = |ms: f64| ms / (steps.step_s() * 1e3);
     largest(used.into_iter().map(|(name, ms)| (name, ms.into_iter().map(cores).collect())).collect())
 }

@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 use std::fmt::Write;
 
-use crate::report::chart::{open_svg, text};
-use crate::report::escape;
-use crate::summary::screen::{bound_text, number, percent};
+use crate::report::chart::{self, WIDTH, open_svg};
+use crate::report::svg::{escape, text};
+use crate::summary::screen::{bound_text, measured, percent};
 use crate::summary::{Latency, Outcome, Summary, Verdict};
 
 /// Metrics that stand at the top, with what they are called there.
@@ -40,7 +40,7 @@ pub fn head(summary: &Summary) -> String {
     );
     for (name, title) in CARDS {
         let Some(metric) = summary.metrics.get(name) else { continue };
-        let value = metric.value.map_or_else(|| "not measured".to_owned(), number);
+        let value = measured(metric.value);
         let more = if metric.saturated { "&gt; " } else { "" };
         card(&mut out, &format!("{more}{value} {}", escape(&metric.unit)), title);
     }
@@ -60,7 +60,7 @@ fn card(out: &mut String, value: &str, title: &str) {
 pub fn verdicts(summary: &Summary) -> String {
     let mut gates = Vec::new();
     for gate in &summary.gates {
-        let value = gate.value.map_or_else(|| "not measured".to_owned(), number);
+        let value = measured(gate.value);
         let bound = |bound: Option<_>| bound.map_or_else(String::new, bound_text);
         let (word, class) = match gate.outcome {
             Outcome::Pass => ("pass", "pass"),
@@ -120,7 +120,7 @@ pub fn details(summary: &Summary) -> String {
         format!("<td>{}</td><td>{:.1} %</td><td>{mib}</td>", escape(name), share * 100.0)
     };
     let metric = |(name, m): (&String, &crate::summary::Metric)| {
-        let value = m.value.map_or_else(|| "not measured".to_owned(), number);
+        let value = measured(m.value);
         format!("<td>{}</td><td>{value} {}</td><td>{}</td>", escape(name), escape(&m.unit), escape(&m.note))
     };
     let heads =
@@ -171,7 +171,7 @@ fn bars(out: &mut String, stages: &BTreeMap<String, Latency>) {
     const ROW: f64 = 18.0;
     /// From 1 ms to 1000 s.
     const DECADES: f64 = 6.0;
-    let x = |ms: f64| LEFT + (ms.max(1.0).log10() / DECADES).min(1.0) * (760.0 - LEFT - RIGHT);
+    let x = |ms: f64| LEFT + (ms.max(1.0).log10() / DECADES).min(1.0) * (WIDTH - LEFT - RIGHT);
     let height = ROW * (stages.len() + 1) as f64;
     open_svg(out, "Stages of the chain", height + 4.0);
     for (n, words) in ["1 ms", "10 ms", "100 ms", "1 s", "10 s", "100 s", "1000 s"].into_iter().enumerate() {
@@ -194,7 +194,7 @@ fn bars(out: &mut String, stages: &BTreeMap<String, Latency>) {
             l.ms_p99,
             l.ms_max
         );
-        text(out, 760.0 - RIGHT + 6.0, y + 13.0, "start", &format!("{:.0} / {:.0} ms", l.ms_p50, l.ms_p99));
+        text(out, WIDTH - RIGHT + 6.0, y + 13.0, "start", &format!("{:.0} / {:.0} ms", l.ms_p50, l.ms_p99));
     }
     out.push_str("</svg>");
 }
@@ -208,7 +208,7 @@ pub fn packing(summary: &Summary) -> String {
     let (Some(fullest), Some(most)) = (nodes.keys().max(), nodes.values().max()) else {
         return String::new();
     };
-    let (left, width, height) = (56.0, 760.0 - 56.0 - 8.0, 120.0);
+    let (left, width, height) = (chart::LEFT, WIDTH - chart::LEFT - chart::RIGHT, 120.0);
     let mut out = "<figure><figcaption>Nodes by Pods on them when quiet</figcaption>".to_owned();
     open_svg(&mut out, "Nodes by Pods on them", height + 46.0);
     let step = width / (*fullest + 1) as f64;

@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use crate::summary::screen::{bound_text, histogram, number, percent};
+use crate::summary::screen::{bound_text, histogram, measured, number, percent};
 use crate::summary::{Outcome, Summary};
 
 /// Renders the whole summary.
@@ -29,7 +29,7 @@ fn gates(summary: &Summary, out: &mut String) {
     let _ =
         writeln!(out, "## Gates\n\n| metric | value | objective | range | outcome |\n|---|---|---|---|---|");
     for gate in &summary.gates {
-        let value = gate.value.map_or_else(|| "not measured".into(), number);
+        let value = measured(gate.value);
         let more = if gate.outcome == Outcome::Saturated { "> " } else { "" };
         let bound = |b: Option<_>| b.map_or_else(String::new, bound_text);
         let outcome = serde_json::to_value(gate.outcome).unwrap_or_default();
@@ -143,7 +143,7 @@ fn stuck(summary: &Summary, out: &mut String) {
 fn metrics(summary: &Summary, out: &mut String) {
     let _ = writeln!(out, "\n## All metrics\n\n| metric | value | note |\n|---|---|---|");
     for (name, metric) in &summary.metrics {
-        let value = metric.value.map_or_else(|| "not measured".into(), number);
+        let value = measured(metric.value);
         let more = if metric.saturated { "> " } else { "" };
         let _ = writeln!(out, "| {name} | {more}{value} {} | {} |", metric.unit, cell(&metric.note));
     }

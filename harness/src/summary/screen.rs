@@ -78,6 +78,11 @@ pub fn bound_text(bound: Bound) -> String {
     }
 }
 
+/// A value, or that there is none.
+pub fn measured(value: Option<f64>) -> String {
+    value.map_or_else(|| "not measured".into(), number)
+}
+
 /// Four digits where they matter.
 pub fn number(value: f64) -> String {
     match value.abs() {

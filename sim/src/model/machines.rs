@@ -6,6 +6,8 @@ use api::inventory::Inventory as Seed;
 use fleet::engine::matching::suits;
 use fleet::engine::{Change, Inventory, Machine, MachineId, Need, Resources, State, inventory};
 
+use crate::counters::state_idx;
+
 /// Index of a machine: its place in id order at the start, so that a lower index is a lower id.
 pub(crate) type MachineIdx = u32;
 
@@ -194,10 +196,6 @@ impl Machines {
     pub(crate) fn amounts(&self, of: &Resources) -> Amounts {
         self.resources.iter().map(|name| of.get(name)).collect()
     }
-}
-
-fn state_idx(state: State) -> usize {
-    State::ALL.iter().position(|&s| s == state).expect("ALL must list every state")
 }
 
 /// What Pods can tell two machines apart by.

@@ -29,8 +29,7 @@ impl Beside {
         let plan: Plan = dir.read_json(&dir.plan())?;
         let evidence = Evidence::load(&dir)?;
         let predicted = beside::predict(plan.clone())?;
-        let name = dir.root().file_name().map(|name| name.to_string_lossy().into_owned());
-        Ok(Self { name: name.unwrap_or_default(), plan, evidence, predicted })
+        Ok(Self { name: dir.run_id(), plan, evidence, predicted })
     }
 
     pub fn tell(self, json: bool, out: Option<&Path>) -> anyhow::Result<u8> {
@@ -46,8 +45,7 @@ impl Beside {
         }
         if let Some(dir) = out {
             let seen = beside::picture(&self.name, &self.plan, &self.evidence);
-            let pictures = [plot::svg(&(&self.predicted).into()), plot::svg(&seen)];
-            let [predicted, seen] = pictures;
+            let (predicted, seen) = (plot::svg(&(&self.predicted).into()), plot::svg(&seen));
             crate::write(dir, &[("beside.json", text), ("predicted.svg", predicted), ("seen.svg", seen)])?;
         }
         Ok(0)
