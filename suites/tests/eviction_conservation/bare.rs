@@ -83,7 +83,7 @@ pub fn churn(run: &Run, window: (u64, u64)) -> (usize, usize, f64) {
 }
 
 /// Churn of the last third of the soak, which only lasts if it sustains itself.
-pub fn sustained(run: &Run) -> anyhow::Result<(usize, usize, f64)> {
+fn sustained(run: &Run) -> anyhow::Result<(usize, usize, f64)> {
     let (from, to) = run.soak()?;
     Ok(churn(run, (to - (to - from) / 3, to)))
 }

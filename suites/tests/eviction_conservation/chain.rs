@@ -104,15 +104,13 @@ pub const CAPPED: Variant = Variant {
     set: &["shard.reclaimCapFraction=0.05", "operator.rollupInterval=20s", "phases.soak=1s"],
 };
 
-/// Beside five other runs a wave was seen to take up to 25 s, and between two waves nothing begins: its last third is
-/// longer than that.
 pub const UNSCHEDULABLE_ONLY: Variant = Variant {
     name: "unschedulable-only",
     set: &[
         "unschedulablePodController.crMode=unschedulable-only",
         "churnPerMinute=0.5",
         "phases.settle=6s",
-        "phases.soak=90s",
+        "phases.soak=55s",
         "phases.quiesce=1s",
     ],
     ..PLAIN

@@ -5,7 +5,7 @@ use harness::judge::eviction;
 use libtest_mimic::Trial;
 use serde_json::json;
 
-use crate::bare::{churn, sustained};
+use crate::bare::churn;
 use crate::chain::{FAKE_NAMES, ON_GONE, Run, UNSCHEDULABLE_ONLY, UNWAITED, claim};
 
 pub fn trials() -> Vec<Trial> {
@@ -29,7 +29,11 @@ pub fn trials() -> Vec<Trial> {
 /// seconds and are soon bound again, and ten fit a machine.
 const LEFT_MAX: u64 = 2;
 
-/// ADR-0039: bound Pods that never were unschedulable are no demand, so that all machines under them are surplus.
+/// ADR-0039: bound Pods that never were unschedulable are no demand, so that all machines under them are surplus. They
+/// go, their Pods become unschedulable, and machines come back for an unchanged number of Pods.
+///
+/// The swing dies out: who was unschedulable once keeps its request. How long that takes is left to chance (the last
+/// machine came 14 to 77 s after the wave), so that nothing is claimed of it.
 fn oscillates(run: &Run) -> anyhow::Result<()> {
     let away = run.waves("Reclaim");
     let first = away.first().copied().unwrap_or(0);
@@ -44,11 +48,6 @@ fn oscillates(run: &Run) -> anyhow::Result<()> {
     ensure!(
         reclaims > 2 * surplus && bootstraps > surplus,
         "{reclaims} reclaims and {bootstraps} bootstraps are no swing beyond a surplus of {surplus}"
-    );
-    let (late_reclaims, late_bootstraps, _) = sustained(run)?;
-    ensure!(
-        late_reclaims + late_bootstraps > 0,
-        "it ended: no machine came or went in the last third of the soak"
     );
     run.figure(
         "machines-per-second",
