@@ -50,3 +50,11 @@ pub fn upcoming_node_name(machine_id: &str) -> String {
 pub fn machine_id(upcoming_node_name: &str) -> Option<&str> {
     upcoming_node_name.strip_prefix("un-")
 }
+
+/// Label selector of the Nodes that are machines: a control plane of kubeadm's making has a real Node of its own
+/// (Kubernetes docs, "Well-Known Labels").
+pub const MACHINE_NODES: &str = "!node-role.kubernetes.io/control-plane";
+/// Field selector of the Pods that are load: there, a control plane of kubeadm's making shows its static Pods.
+pub const LOAD_PODS: &str = "metadata.namespace!=kube-system";
+/// Annotation of the Pods that show a kubelet's static Pods: nobody can move them (Kubernetes docs, "Static Pods").
+pub const MIRROR_POD: &str = "kubernetes.io/config.mirror";

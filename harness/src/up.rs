@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 
+use crate::cluster::kind;
 use crate::cluster::spec::{Lease, LeaseSpec};
 use crate::plan::{self, Plan};
 use crate::profile::{self, Loaded};
@@ -32,6 +33,10 @@ pub struct Up {
     /// profile's, or most-allocated.yaml].
     #[arg(long)]
     pub scheduler_config: Option<PathBuf>,
+    /// How control planes are made: local (child processes) or kind; xtask gets what it takes
+    /// [env: E2E_PROVIDER] [default: local].
+    #[arg(long, value_parser = ["local", "kind"])]
+    pub provider: Option<String>,
     /// Directory for the run directory.
     #[arg(long, default_value = "target/e2e")]
     pub state_dir: PathBuf,
@@ -54,6 +59,12 @@ struct Chosen {
 /// # Errors
 /// When something does not start; nothing is left running then.
 pub async fn up(up: &Up) -> Result<String, Error> {
+    let kind = kind::Settings::from_env()?;
+    let meant = if kind.is_some() { "kind" } else { "local" };
+    if up.provider.as_ref().is_some_and(|provider| provider != meant) {
+        let message = format!("--provider says otherwise than E2E_PROVIDER ({meant}); use `cargo xtask up`");
+        return Err(Error::Usage(message));
+    }
     let chosen = choose(up)?;
     let run_id = format!("up-{}", jiff::Zoned::now().strftime("%Y%m%d-%H%M%S"));
     let tools_dir = up.tools_dir.clone().map_or_else(starter::tools_dir, Ok)?;
@@ -63,6 +74,7 @@ pub async fn up(up: &Up) -> Result<String, Error> {
         owner: Owner::Keep,
         bin_dir: starter::bin_dir()?,
         tools_dir,
+        kind,
         memory_budget_mib: up.memory_budget_mib,
     };
     let (mut child, announcement) = starter::start(&start).await?;
@@ -105,9 +117,10 @@ async fn fill_in(up: &Up, chosen: Option<&Chosen>, start: &Start, client: &Clien
 async fn start_fleet(chosen: &Chosen, start: &Start, client: &Client, lease: &Lease) -> Result<(), Error> {
     let root = start.run_dir.canonicalize().map_err(|e| Error::Environment(e.to_string()))?;
     let dir = RunDir::new(root);
-    prepare::write(&dir, &chosen.loaded, &chosen.plan, &start.tools_dir)
+    let status = client.status().await?;
+    prepare::write(&dir, &chosen.loaded, &chosen.plan, &start.tools_dir, &status.provider)
         .map_err(|e| Error::Environment(format!("{e:#}")))?;
-    let scratch = client.status().await?.scratch.join("scenario");
+    let scratch = status.scratch.join("scenario");
     let places = Places { bin_dir: &start.bin_dir, dir: &dir, scratch };
     let started = fleet::start(client, lease, &chosen.plan.profile, &places, &Scraper::idle()).await;
     started.map(drop).map_err(|failure| match failure {

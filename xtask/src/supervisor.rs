@@ -11,6 +11,8 @@ use std::{
 use anyhow::{Context, bail};
 use serde::Deserialize;
 
+use crate::tasks::provider::Environment;
+
 /// A start takes milliseconds; a busy machine gets this long.
 const START_TIMEOUT: Duration = Duration::from_secs(30);
 /// How long it may take to end every process of a run.
@@ -30,6 +32,8 @@ pub struct Spec<'a> {
     pub tools_dir: &'a Path,
     /// With whom it ends.
     pub owner: Owner,
+    /// How it makes control planes.
+    pub provider: &'a Environment,
 }
 
 /// With whom a supervisor ends.
@@ -75,6 +79,7 @@ pub fn start(spec: &Spec, started: impl FnOnce(u32)) -> anyhow::Result<Superviso
         Owner::Other(pid) => command.args(["--owner-pid", &pid.to_string()]),
         Owner::Nobody => command.arg("--keep"),
     };
+    spec.provider.give(&mut command);
     command.env("E2E_RUN_ID", spec.run_id).env_remove("KUBECONFIG").current_dir(spec.run_dir);
     command.stdin(Stdio::null()).stdout(file.try_clone()?).stderr(file);
     let child = command.spawn().with_context(|| format!("cannot start {}", program.display()))?;

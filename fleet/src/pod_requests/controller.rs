@@ -23,8 +23,16 @@ use crate::queue::Queue;
 const RECONCILES: &str = "bigfleet_unschedulable_pod_controller_reconciles_total";
 const ERRORS: &str = "bigfleet_unschedulable_pod_controller_errors_total";
 const QUEUE_LENGTH: &str = "bigfleet_unschedulable_pod_controller_queue_length";
-const OUTCOMES: [&str; 7] =
-    ["cr_created", "cr_exists", "pod_gone", "pod_terminal", "pod_terminating", "not_unschedulable", "error"];
+const OUTCOMES: [&str; 8] = [
+    "cr_created",
+    "cr_exists",
+    "pod_gone",
+    "pod_terminal",
+    "pod_terminating",
+    "static_pod",
+    "not_unschedulable",
+    "error",
+];
 
 struct Controller {
     client: Client,

@@ -121,6 +121,10 @@ impl Store {
         if pod.is_terminal() {
             return Want::NoRequest("pod_terminal");
         }
+        // A new machine would do nothing for a Pod that a kubelet runs from a file of its own.
+        if pod.metadata.annotations.as_ref().is_some_and(|a| a.contains_key(api::names::MIRROR_POD)) {
+            return Want::NoRequest("static_pod");
+        }
         if pod.metadata.deletion_timestamp.is_some() {
             return match self.release {
                 CrRelease::OnTerminating => Want::NoRequest("pod_terminating"),
@@ -251,6 +255,14 @@ mod tests {
         assert!(matches!(store.task("a"), Task::Fetch { .. }), "the draft was dropped");
         store.pod_applied(&pod("a", json!({}))).unwrap();
         assert!(matches!(store.task("a"), Task::Create(_)));
+    }
+
+    #[test]
+    fn a_static_pod_gets_none() {
+        let mut store = per_pod();
+        let mirror = json!({"metadata": {"annotations": {"kubernetes.io/config.mirror": "x"}}});
+        store.pod_applied(&pod("a", mirror)).unwrap();
+        assert_nothing(&store, "a", "static_pod");
     }
 
     #[test]

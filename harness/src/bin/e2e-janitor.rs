@@ -1,10 +1,11 @@
-//! `e2e-janitor SUPERVISOR-PID SCRATCH`: removes SCRATCH once the supervisor is gone, however it went.
+//! `e2e-janitor SUPERVISOR-PID SCRATCH`: removes SCRATCH once the supervisor is gone, however it went, and with
+//! `E2E_PROVIDER=kind` the containers and the network that are named after it.
 //!
-//! Processes die with the supervisor by their parent-death signal; directories cannot. In a session of its
-//! own, so that nothing sent to the supervisor's group ends it as well.
+//! Processes die with the supervisor by their parent-death signal; directories and containers cannot. In a session of
+//! its own, so that nothing sent to the supervisor's group ends it as well.
 
 use std::path::Path;
-use std::process::ExitCode;
+use std::process::{Command, ExitCode, Stdio};
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -12,6 +13,11 @@ use rustix::process::{Pid, PidfdFlags, pidfd_open, setsid};
 
 /// How long to keep trying: processes that die in the same moment may still write to the directory.
 const PATIENCE: Duration = Duration::from_secs(4);
+
+/// How long to look for containers.
+const PATIENCE_WITH_CONTAINERS: Duration = Duration::from_secs(25);
+/// Looks, half a second apart, that must find none.
+const LOOKS_IN_A_ROW: u32 = 6;
 
 fn main() -> ExitCode {
     let mut args = std::env::args_os().skip(1);
@@ -35,7 +41,37 @@ fn main() -> ExitCode {
         let mut fds = [PollFd::new(&pidfd, PollFlags::IN)];
         while let Err(rustix::io::Errno::INTR) = poll(&mut fds, None) {}
     }
+    if std::env::var("E2E_PROVIDER").is_ok_and(|provider| provider == "kind") {
+        remove_containers(scratch);
+    }
     remove(scratch)
+}
+
+/// A `docker run` that was under way may bring one more container a moment later: it is over when none was there for
+/// some looks in a row.
+fn remove_containers(scratch: &Path) {
+    let name = scratch.file_name().unwrap_or_default().to_string_lossy();
+    let filter = format!("name=^/?{name}-");
+    let start = Instant::now();
+    let mut empty = 0;
+    while empty < LOOKS_IN_A_ROW && start.elapsed() < PATIENCE_WITH_CONTAINERS {
+        let found = docker(&["ps", "--all", "--quiet", "--filter", &filter]).unwrap_or_default();
+        let ids: Vec<&str> = found.split_whitespace().collect();
+        if ids.is_empty() {
+            empty += 1;
+            let _ = poll(&mut [], Some(&Timespec { tv_sec: 0, tv_nsec: 500_000_000 }));
+        } else {
+            empty = 0;
+            let _ = docker(&[&["rm", "--force", "--volumes"], &ids[..]].concat());
+        }
+    }
+    let _ = docker(&["network", "rm", &name]);
+}
+
+/// What `docker ARGS` printed, if it succeeded.
+fn docker(args: &[&str]) -> Option<String> {
+    let output = Command::new("docker").args(args).stdin(Stdio::null()).output().ok()?;
+    output.status.success().then(|| String::from_utf8_lossy(&output.stdout).into_owned())
 }
 
 /// Whether the path is one that a supervisor makes; anything else is never removed.

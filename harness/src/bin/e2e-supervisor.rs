@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
+use harness::cluster::kind;
 use harness::supervisor::human::{self, Which};
 use harness::supervisor::{Error, server, starter};
 use harness::up::{self, Up};
@@ -142,6 +143,7 @@ fn run_server(serve: Serve) -> Result<(), Error> {
         fixtures_dir: serve.fixtures_dir,
         seeds_dir: seeds_dir()?,
         bin_dir: starter::bin_dir()?,
+        kind: kind::Settings::from_env()?,
         memory_budget_mib: serve.memory_budget_mib,
     };
     runtime()?.block_on(server::serve(options))

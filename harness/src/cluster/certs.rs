@@ -8,8 +8,9 @@ use rcgen::{
     BasicConstraints, CertificateParams, CertifiedIssuer, DistinguishedName, DnType, ExtendedKeyUsagePurpose,
     IsCa, KeyPair, KeyUsagePurpose, SanType,
 };
-use serde_json::json;
+use serde_json::{Value, json};
 
+use super::access::SERVER_NAME;
 use super::{Error, io};
 
 /// A certificate authority with its directory; everything written there is readable by the owner only.
@@ -49,12 +50,22 @@ impl Authority {
         self.dir.join("ca.crt")
     }
 
+    /// Copies the authority to a directory of another control plane's making: `ca.crt` and `ca.key`, as kubeadm names
+    /// them.
+    ///
+    /// # Errors
+    /// When a file cannot be written.
+    pub fn copy_to(&self, dir: &Path) -> Result<(), Error> {
+        write_private(&dir.join("ca.crt"), self.issuer.pem().as_bytes())?;
+        write_private(&dir.join("ca.key"), self.issuer.key().serialize_pem().as_bytes())
+    }
+
     /// A serving certificate for loopback, `server.{crt,key}`.
     ///
     /// # Errors
     /// As [`Authority::new`].
     pub fn server(&self) -> Result<Pair, Error> {
-        let mut params = CertificateParams::new(vec!["localhost".to_owned(), "kubernetes".to_owned()])?;
+        let mut params = CertificateParams::new(vec!["localhost".to_owned(), SERVER_NAME.to_owned()])?;
         params.subject_alt_names.push(SanType::IpAddress(IpAddr::V4(Ipv4Addr::LOCALHOST)));
         params.distinguished_name = name("e2e-server", None);
         params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
@@ -102,15 +113,24 @@ impl Authority {
 /// # Errors
 /// When the file cannot be written.
 pub fn write_kubeconfig(path: &Path, server: &str, ca_cert: &Path, client: &Pair) -> Result<(), Error> {
-    let content = json!({
+    write_private(path, kubeconfig(server, ca_cert, client).to_string().as_bytes())
+}
+
+/// A kubeconfig that names certificate files by absolute path.
+pub fn kubeconfig(server: &str, ca_cert: &Path, client: &Pair) -> Value {
+    json!({
         "apiVersion": "v1",
         "kind": "Config",
-        "clusters": [{"name": "e2e", "cluster": {"server": server, "certificate-authority": ca_cert}}],
+        "clusters": [{"name": "e2e", "cluster": {
+            "server": server,
+            "certificate-authority": ca_cert,
+            // A server in a container has an address that no certificate could foresee.
+            "tls-server-name": SERVER_NAME,
+        }}],
         "users": [{"name": "e2e", "user": {"client-certificate": client.cert, "client-key": client.key}}],
         "contexts": [{"name": "e2e", "context": {"cluster": "e2e", "user": "e2e", "namespace": "default"}}],
         "current-context": "e2e",
-    });
-    write_private(path, content.to_string().as_bytes())
+    })
 }
 
 fn name(common: &str, organization: Option<&str>) -> DistinguishedName {

@@ -1,16 +1,39 @@
 //! kwok's configuration for one control plane.
 
+use std::path::{Path, PathBuf};
+
 use serde_json::{Value, json};
+
+use super::spec::ClusterSpec;
+use super::{Error, io};
 
 /// The Stage that ends a deleted Pod.
 const POD_DELETE: &str = "pod-delete";
+
+/// The file of a control plane's configuration: ours, or one in `dir` that differs as the spec asks.
+///
+/// # Errors
+/// When a file cannot be read or written, or is not as expected.
+pub fn configuration(spec: &ClusterSpec, fixtures: &Path, dir: &Path) -> Result<PathBuf, Error> {
+    let ours = fixtures.join("kwok/kwok.yaml");
+    let termination_ms = spec.control_plane_tuning.pod_termination_ms;
+    if termination_ms == 0 {
+        return Ok(ours);
+    }
+    let text = std::fs::read_to_string(&ours).map_err(io("reading", &ours))?;
+    let text = with_pod_termination(&text, termination_ms)
+        .map_err(|reason| Error::Environment(format!("{}: {reason}", ours.display())))?;
+    let path = dir.join("kwok.yaml");
+    std::fs::write(&path, text).map_err(io("writing", &path))?;
+    Ok(path)
+}
 
 /// The configuration (YAML documents in, JSON documents out, which are YAML) under which a deleted Pod stays Terminating
 /// for so many milliseconds.
 ///
 /// # Errors
 /// What is wrong with `config`: no YAML, or no such Stage.
-pub fn with_pod_termination(config: &str, ms: u64) -> Result<String, String> {
+fn with_pod_termination(config: &str, ms: u64) -> Result<String, String> {
     let mut documents: Vec<Value> = serde_saphyr::from_multiple(config).map_err(|e| e.to_string())?;
     let is_it = |d: &&mut Value| d["kind"] == "Stage" && d["metadata"]["name"] == POD_DELETE;
     let stage = documents.iter_mut().find(is_it);

@@ -1,31 +1,37 @@
-//! How a control plane is made: etcd, kube-apiserver, kube-controller-manager, kube-scheduler and kwok as
-//! child processes on loopback. Nothing else in the project knows.
+//! How a control plane is made: etcd, kube-apiserver, kube-controller-manager, kube-scheduler and kwok, as
+//! child processes on loopback (`local`) or in kind clusters (`kind`). Nothing else in the project knows.
 //!
-//! Start order: etcd on a copy of the pre-seeded data (`seed`), the apiserver, then the others at once;
+//! Start order: etcd on a copy of the pre-seeded data (`local::seed`), the apiserver, then the others at once;
 //! ready means verified by use (`verify`).
 
 pub mod certs;
-pub mod commands;
+pub mod components;
 pub mod http;
-pub mod ports;
+pub mod kind;
+pub mod local;
 pub mod scheduler;
 pub mod spec;
 
+mod access;
+mod flags;
 mod kwok;
-mod plane;
-mod seed;
+mod proof;
+mod steps;
 mod verify;
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use futures::future::join_all;
-
 pub use crate::supervisor::Error;
 use crate::supervisor::process::{Key, Table};
-use commands::{APISERVER, ETCD, KCM, KWOK, SCHEDULER};
-use spec::{ClusterSpec, Lease, LeaseSpec};
+use crate::supervisor::protocol::{ProcessInfo, Verb};
+use kind::Kind;
+use local::Local;
+use spec::{Lease, LeaseSpec};
+
+/// Who lists and watches Pods, and for how long: a client that lists anew, again and again, costs more than any other.
+const AUDIT_POLICY: &str = include_str!("../../../fixtures/controlplane/audit-policy.yaml");
 
 impl From<rcgen::Error> for Error {
     fn from(error: rcgen::Error) -> Self {
@@ -50,31 +56,33 @@ pub struct Places {
     pub seeds: PathBuf,
 }
 
-/// The local provider: control planes as child processes.
-pub struct Provider {
-    places: Places,
-    table: Table,
-    ports: ports::Ports,
+/// Makes control planes, one way or another. What it gives is the same.
+pub enum Provider {
+    /// Child processes of the supervisor.
+    Local(Arc<Local>),
+    /// kind clusters.
+    Kind(Kind),
 }
 
 impl Provider {
-    /// A provider that starts processes through `table`.
+    /// A provider that starts processes through `table`; of kind clusters if there are settings for them.
     ///
     /// # Errors
     /// When a binary is missing.
-    pub fn new(places: Places, table: Table) -> Result<Self, Error> {
-        let missing: Vec<&str> = [ETCD, APISERVER, KCM, SCHEDULER, KWOK]
-            .into_iter()
-            .filter(|name| !places.tools.join(name).is_file())
-            .collect();
-        if !missing.is_empty() {
-            return Err(Error::Environment(format!(
-                "{} lacks {}; run `cargo xtask doctor`, which gets them",
-                places.tools.display(),
-                missing.join(", ")
-            )));
+    pub fn new(places: Places, table: Table, kind: Option<kind::Settings>) -> Result<Self, Error> {
+        let local = Arc::new(Local::new(places, table)?);
+        Ok(match kind {
+            None => Self::Local(local),
+            Some(settings) => Self::Kind(Kind::new(settings, local)),
+        })
+    }
+
+    /// Its name, as after `--provider`.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Local(_) => "local",
+            Self::Kind(_) => "kind",
         }
-        Ok(Self { places, table, ports: ports::Ports::default() })
     }
 
     /// Starts the control planes of a lease in parallel, logs under `logs/<cluster>/`. On failure what was
@@ -83,38 +91,55 @@ impl Provider {
     /// # Errors
     /// When the spec is wrong, or a control plane did not become ready; the message has the failing
     /// component's last log lines.
-    pub async fn start(self: &Arc<Self>, id: &str, spec: &LeaseSpec, logs: &Path) -> Result<Lease, Error> {
-        check(spec)?;
-        for cluster in &spec.clusters {
-            self.scheduler_configuration(cluster)?;
+    pub async fn start(&self, id: &str, spec: &LeaseSpec, logs: &Path) -> Result<Lease, Error> {
+        match self {
+            Self::Local(local) => local.start(id, spec, logs).await,
+            Self::Kind(kind) => kind.start(id, spec, logs).await,
         }
-        // A task of its own: it goes on when the caller loses interest, and the next lease finds it done.
-        let seeding = tokio::spawn({
-            let provider = self.clone();
-            async move { provider.ensure_seed().await }
-        });
-        let seed = seeding.await.map_err(|e| Error::Internal(format!("building the seed: {e}")))??;
-        let starts = spec
-            .clusters
-            .iter()
-            .map(|cluster| self.start_plane(id, cluster, &seed, logs.join(&cluster.name)));
-        let clusters = join_all(starts).await.into_iter().collect::<Result<Vec<_>, Error>>()?;
-        Ok(Lease { id: id.to_owned(), clusters })
     }
 
-    fn scheduler_configuration(&self, cluster: &ClusterSpec) -> Result<serde_json::Value, Error> {
-        let overlay = &cluster.scheduler_config_overlay;
-        scheduler::effective(&cluster.scheduler_config, overlay, &self.places.fixtures)
+    /// Ends what is no child process: of one lease, or of all.
+    pub async fn release(&self, lease: Option<&str>) {
+        if let Self::Kind(kind) = self {
+            kind.release(lease).await;
+        }
     }
 
-    /// Adds a component's last log lines to an error that lacks them.
-    fn with_tail<T>(&self, key: &Key, result: Result<T, Error>) -> Result<T, Error> {
-        result.map_err(|error| match error {
-            Error::Environment(message) if !message.contains("last lines of") => {
-                Error::Environment(format!("{key}: {message}; {}", self.table.tail(key)))
-            }
-            other => other,
-        })
+    /// The components that are no child processes.
+    pub fn processes(&self) -> Vec<ProcessInfo> {
+        match self {
+            Self::Local(_) => Vec::new(),
+            Self::Kind(kind) => kind.processes(),
+        }
+    }
+
+    /// Acts on a component; none if it is a child process, and so the caller's to act on.
+    ///
+    /// # Errors
+    /// When it is in the wrong state, or does not do as asked.
+    pub async fn act(&self, key: &Key, verb: Verb) -> Result<Option<ProcessInfo>, Error> {
+        match self {
+            Self::Kind(kind) if kind.knows(key) => kind.act(key, verb).await.map(Some),
+            Self::Kind(_) | Self::Local(_) => Ok(None),
+        }
+    }
+
+    /// Brings the logs of a lease's components to where `ProcessInfo` says they are.
+    pub async fn fetch_logs(&self, lease: &str) {
+        if let Self::Kind(kind) = self {
+            kind.fetch_logs(lease).await;
+        }
+    }
+
+    /// Waits until a restarted child process is healthy again; nothing to wait for with what is no component.
+    ///
+    /// # Errors
+    /// When it does not become so, in time.
+    pub(crate) async fn healthy_again(&self, key: &Key) -> Result<(), Error> {
+        match self {
+            Self::Local(local) => local.healthy_again(key).await,
+            Self::Kind(_) => Ok(()),
+        }
     }
 }
 
@@ -132,7 +157,7 @@ fn check(spec: &LeaseSpec) -> Result<(), Error> {
         if !names.insert(name) {
             return Err(Error::Usage(format!("two clusters are named {name}")));
         }
-        let known = [ETCD, APISERVER, KCM, SCHEDULER, KWOK];
+        let known = components::ALL;
         if let Some(unknown) = cluster.extra_flags.keys().find(|k| !known.contains(&k.as_str())) {
             return Err(Error::Usage(format!("extraFlags for {unknown}: known are {}", known.join(", "))));
         }

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
 
+use super::spec::ClusterSpec;
 use super::{Error, io};
 
 /// Finds a configuration: a path as it is, or a file name in `fixtures/scheduler`.
@@ -64,6 +65,14 @@ pub fn effective(config: &Path, overlay: &BTreeMap<String, Value>, fixtures: &Pa
     merge(&mut merged, &json!(overlay));
     check(&merged, &format!("{} with its overlay", source.display()))?;
     Ok(merged)
+}
+
+/// The configuration that a control plane asks for.
+///
+/// # Errors
+/// As [`effective`].
+pub fn of(spec: &ClusterSpec, fixtures: &Path) -> Result<Value, Error> {
+    effective(&spec.scheduler_config, &spec.scheduler_config_overlay, fixtures)
 }
 
 /// Lays `overlay` over `config`: sections key by key, lists of named things (profiles, plugin configurations)

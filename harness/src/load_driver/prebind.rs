@@ -47,7 +47,7 @@ pub async fn run(cluster: &Cluster, plan: &ClusterPlan) {
     while cluster.world.totals().bound < plan.pods {
         cluster.world.until(|t| t.bound < t.live || t.bound >= plan.pods).await;
         ticks.tick().await;
-        let listed = match nodes.list(&ListParams::default()).await {
+        let listed = match nodes.list(&ListParams::default().labels(api::names::MACHINE_NODES)).await {
             Ok(list) => list.items,
             Err(error) => {
                 tracing::warn!(%error, "listing Nodes failed; retrying");

@@ -57,10 +57,16 @@ impl Observer {
         let (mut tasks, mut clients) = (JoinSet::new(), BTreeMap::new());
         for (index, (name, kubeconfig)) in kubeconfigs.iter().enumerate() {
             let client = connect(name, kubeconfig).await?;
-            watch(&mut tasks, Api::<Pod>::all(client.clone()), index, queue.clone(), Seen::Pod);
-            watch(&mut tasks, Api::<Request>::all(client.clone()), index, queue.clone(), Seen::Request);
-            watch(&mut tasks, Api::<UpcomingNode>::all(client.clone()), index, queue.clone(), Seen::Upcoming);
-            watch(&mut tasks, Api::<Node>::all(client.clone()), index, queue.clone(), Seen::Node);
+            let (all, pods, nodes) = (
+                Config::default(),
+                Config::default().fields(api::names::LOAD_PODS),
+                Config::default().labels(api::names::MACHINE_NODES),
+            );
+            let of = |config: &Config| Watch { cluster: index, queue: queue.clone(), config: config.clone() };
+            of(&pods).start(&mut tasks, Api::<Pod>::all(client.clone()), Seen::Pod);
+            of(&all).start(&mut tasks, Api::<Request>::all(client.clone()), Seen::Request);
+            of(&all).start(&mut tasks, Api::<UpcomingNode>::all(client.clone()), Seen::Upcoming);
+            of(&nodes).start(&mut tasks, Api::<Node>::all(client.clone()), Seen::Node);
             clients.insert(name.clone(), client);
         }
         let ledgers = kubeconfigs.keys().map(|name| (name.clone(), Mutex::new(Ledger::new(name))));
@@ -103,18 +109,27 @@ async fn connect(cluster: &str, kubeconfig: &Path) -> anyhow::Result<Client> {
         .with_context(|| format!("connecting the observer to {cluster}"))
 }
 
-fn watch<K>(tasks: &mut JoinSet<()>, api: Api<K>, cluster: usize, queue: Queue, wrap: fn(Change<K>) -> Seen)
-where
-    K: Resource<DynamicType = ()> + Clone + DeserializeOwned + std::fmt::Debug + Send + 'static,
-{
-    tasks.spawn(async move {
-        let mut stream = std::pin::pin!(changes(api, Config::default()));
-        while let Some((at, change)) = stream.next().await {
-            if queue.send((cluster, at, wrap(change))).is_err() {
-                return;
+/// A watch of one kind in one cluster.
+struct Watch {
+    cluster: usize,
+    queue: Queue,
+    config: Config,
+}
+
+impl Watch {
+    fn start<K>(self, tasks: &mut JoinSet<()>, api: Api<K>, wrap: fn(Change<K>) -> Seen)
+    where
+        K: Resource<DynamicType = ()> + Clone + DeserializeOwned + std::fmt::Debug + Send + 'static,
+    {
+        tasks.spawn(async move {
+            let mut stream = std::pin::pin!(changes(api, self.config));
+            while let Some((at, change)) = stream.next().await {
+                if self.queue.send((self.cluster, at, wrap(change))).is_err() {
+                    return;
+                }
             }
-        }
-    });
+        });
+    }
 }
 
 async fn fold(

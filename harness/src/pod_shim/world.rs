@@ -9,7 +9,7 @@ use std::hash::Hash;
 use std::ops::Bound;
 use std::sync::{Arc, Mutex, MutexGuard};
 
-use api::UpcomingNode;
+use api::{UpcomingNode, names};
 use component::queue::Queue;
 use component::slim::Pod;
 use component::watch::{Change, changes};
@@ -187,7 +187,7 @@ impl World {
             }
             machines.push(name);
         };
-        self.follow(api, ResourceExt::name_any, known, apply).await;
+        self.follow(api, watcher::Config::default(), ResourceExt::name_any, known, apply).await;
     }
 
     /// Follows Nodes and wakes the pending Pods that would accept a new or changed one.
@@ -200,7 +200,8 @@ impl World {
                 woken.into_iter().for_each(|key| pods.push(key));
             }
         };
-        self.follow(api, ResourceExt::name_any, known, apply).await;
+        let machines = watcher::Config::default().labels(names::MACHINE_NODES);
+        self.follow(api, machines, ResourceExt::name_any, known, apply).await;
     }
 
     /// Follows Pods and queues the pending ones. Room that a gone Pod leaves wakes others: upstream had no
@@ -211,13 +212,15 @@ impl World {
             let woken = self.lock().pod_seen(&key, pod.as_ref().map(Seen::of));
             woken.into_iter().for_each(|key| pods.push(key));
         };
-        self.follow(api, PodKey::of, known, apply).await;
+        let load = watcher::Config::default().fields(names::LOAD_PODS);
+        self.follow(api, load, PodKey::of, known, apply).await;
     }
 
     /// Hands each change to `apply`; what a later list does not name is gone.
     async fn follow<K, N>(
         &self,
         api: Api<K>,
+        which: watcher::Config,
         key: impl Fn(&K) -> N,
         known: impl Fn(&State) -> HashSet<N>,
         apply: impl Fn(N, Option<K>),
@@ -225,7 +228,7 @@ impl World {
         K: Resource<DynamicType = ()> + Clone + DeserializeOwned + Debug + Send + 'static,
         N: Eq + Hash,
     {
-        let mut stream = std::pin::pin!(changes(api, watcher::Config::default()));
+        let mut stream = std::pin::pin!(changes(api, which));
         let mut unnamed = HashSet::new();
         let mut first = true;
         while let Some((_, change)) = stream.next().await {

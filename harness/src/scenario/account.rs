@@ -62,7 +62,8 @@ pub async fn declared(
 pub async fn ledger_check(observer: &Observer, cluster: &str) -> anyhow::Result<Event> {
     let client = observer.client(cluster).context("no client")?;
     let before = present(&*observer.ledger(cluster).context("no ledger")?);
-    let list = Api::<Pod>::all(client.clone()).list(&ListParams::default()).await.context("listing Pods")?;
+    let load = ListParams::default().fields(api::names::LOAD_PODS);
+    let list = Api::<Pod>::all(client.clone()).list(&load).await.context("listing Pods")?;
     let listed: HashMap<String, String> =
         list.into_iter().filter_map(|p| Some((p.uid()?, p.name_any()))).collect();
     // What the watch still has in the queue arrives within a moment.

@@ -8,7 +8,7 @@ use anyhow::Context;
 use component::poll::{self, Look};
 use futures::future::try_join_all;
 
-use crate::cluster::commands::SCHEDULER;
+use crate::cluster::components::SCHEDULER;
 use crate::cluster::spec::Lease;
 use crate::observe::scrape::{self, Endpoint, Target};
 use crate::observe::{Counts, Observer};

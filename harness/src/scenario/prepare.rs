@@ -16,7 +16,13 @@ use crate::record::RunDir;
 ///
 /// # Errors
 /// When the directory cannot be written.
-pub fn write(dir: &RunDir, loaded: &Loaded, plan: &Plan, tools_dir: &Path) -> anyhow::Result<()> {
+pub fn write(
+    dir: &RunDir,
+    loaded: &Loaded,
+    plan: &Plan,
+    tools_dir: &Path,
+    provider: &str,
+) -> anyhow::Result<()> {
     std::fs::create_dir_all(dir.logs()).with_context(|| format!("creating {}", dir.logs().display()))?;
     let profile = serde_saphyr::to_string(&loaded.profile).context("serialising the profile")?;
     dir.write_text(&dir.profile(), profile.as_bytes())?;
@@ -24,7 +30,7 @@ pub fn write(dir: &RunDir, loaded: &Loaded, plan: &Plan, tools_dir: &Path) -> an
     dir.write_text(&dir.ranges(), ranges.as_bytes())?;
     dir.write_text(&dir.plan(), plan.to_json().as_bytes())?;
     dir.write_json(&dir.inventory(), &plan.inventory)?;
-    dir.write_json(&dir.host(), &host())?;
+    dir.write_json(&dir.host(), &host(provider))?;
     dir.write_json(&dir.tools(), &tools(tools_dir))?;
     Ok(())
 }
@@ -50,8 +56,8 @@ fn cluster_spec(profile: &Profile, name: &str) -> ClusterSpec {
     spec
 }
 
-/// Facts about the host.
-fn host() -> serde_json::Value {
+/// Facts about the host, and how control planes are made on it.
+fn host(provider: &str) -> serde_json::Value {
     let read = |path: &str| std::fs::read_to_string(path).unwrap_or_default();
     let cpu_info = read("/proc/cpuinfo");
     let model = cpu_info.lines().find_map(|l| l.strip_prefix("model name")).unwrap_or_default();
@@ -65,6 +71,7 @@ fn host() -> serde_json::Value {
         "memory_available_mib_at_start": before.available_mib,
         "load1_at_start": before.load1,
         "kernel": read("/proc/sys/kernel/osrelease").trim(),
+        "provider": provider,
         "harness_version": env!("CARGO_PKG_VERSION"),
     })
 }

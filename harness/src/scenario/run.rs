@@ -59,10 +59,10 @@ pub struct Run<'a> {
 /// [`Failure`]: the run did not come to its end. The run directory can be judged all the same, unless this
 /// happened before the first event.
 pub async fn run(options: &Options<'_>) -> Result<(), Failure> {
-    prepare::write(options.dir, options.loaded, options.plan, options.tools_dir)
-        .map_err(|e| Failure::Environment(format!("{e:#}")))?;
     let client = Client::connect(options.supervisor).await?;
     let status = client.status().await?;
+    prepare::write(options.dir, options.loaded, options.plan, options.tools_dir, &status.provider)
+        .map_err(|e| Failure::Environment(format!("{e:#}")))?;
     let recorder = Recorder::start(options.dir)?;
     recorder.record(Event::RunStarted {
         run_id: options.dir.run_id(),

@@ -14,7 +14,7 @@ use super::Error;
 use super::process::{CLIENT_NICE, Key, Plan, Table};
 use super::protocol::{ComponentRequest, ProcessInfo, SpawnRequest, Spawned, Verb};
 use crate::cluster::Provider;
-use crate::cluster::commands;
+use crate::cluster::components;
 use crate::cluster::spec::{Lease, LeaseSpec};
 
 /// What a program gets to end itself on `stop` and `restart`.
@@ -133,11 +133,29 @@ impl Leases {
             let _ = self.table.signal(key, Signal::KILL);
         }
         join_all(planes.iter().map(|key| self.table.wait(key, Duration::from_secs(3)))).await;
+        self.provider.release(lease).await;
+    }
+
+    /// What is known about all processes of the run, wherever they run.
+    pub fn processes(&self) -> Vec<ProcessInfo> {
+        let mut all = self.table.all();
+        all.extend(self.provider.processes());
+        all
+    }
+
+    /// Brings logs from where they are written to where `ProcessInfo` says they are.
+    pub async fn fetch_logs(&self) {
+        let leases: Vec<String> = self.lock().keys().cloned().collect();
+        join_all(leases.iter().map(|lease| self.provider.fetch_logs(lease))).await;
+    }
+
+    /// How control planes are made here.
+    pub fn provider(&self) -> &'static str {
+        self.provider.name()
     }
 
     fn is_control_plane(&self, key: &Key) -> bool {
-        use commands::{APISERVER, ETCD, KCM, KWOK, SCHEDULER};
-        key.cluster.is_some() && [ETCD, APISERVER, KCM, SCHEDULER, KWOK].contains(&key.name.as_str())
+        key.cluster.is_some() && components::ALL.contains(&key.name.as_str())
     }
 
     /// Starts a program for a lease.
@@ -226,6 +244,9 @@ impl Leases {
     pub async fn component(&self, request: ComponentRequest) -> Result<ProcessInfo, Error> {
         self.known(&request.lease)?;
         let key = Key { lease: request.lease, cluster: request.cluster, name: request.name };
+        if let Some(info) = self.provider.act(&key, request.verb).await? {
+            return Ok(info);
+        }
         match request.verb {
             Verb::Start => self.start_again(&key).await?,
             Verb::Stop => self.table.end(&key, STOP_GRACE).await?,

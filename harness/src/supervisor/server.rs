@@ -14,11 +14,11 @@ use tokio_util::sync::CancellationToken;
 
 use super::leases::Leases;
 use super::process::{Settings, Table, tail};
-use super::protocol::{Announcement, ErrorBody, LogTail, Request, Response, Status};
+use super::protocol::{Announcement, ErrorBody, LogTail, ProcessState, Request, Response, Status};
 use super::scratch::Scratch;
 use super::{Error, budget, internal};
 use crate::cluster::spec::LeaseSpec;
-use crate::cluster::{Places, Provider};
+use crate::cluster::{Places, Provider, kind};
 
 /// How long programs get to end themselves before SIGKILL, when the whole run ends.
 const GRACE: Duration = Duration::from_secs(1);
@@ -40,6 +40,8 @@ pub struct Options {
     pub seeds_dir: PathBuf,
     /// Directory of `e2e-shim` and `e2e-janitor`.
     pub bin_dir: PathBuf,
+    /// kind clusters instead of child processes, with these.
+    pub kind: Option<kind::Settings>,
     /// MiB that leases may take together; what the machine has at the start if not given.
     pub memory_budget_mib: Option<u64>,
 }
@@ -90,7 +92,6 @@ struct Server {
     options: Options,
     scratch: PathBuf,
     budget_mib: u64,
-    table: Table,
     leases: Leases,
     stop: CancellationToken,
 }
@@ -116,9 +117,9 @@ impl Server {
             scratch: scratch.to_owned(),
             seeds: options.seeds_dir.clone(),
         };
-        let provider = Arc::new(Provider::new(places, table.clone())?);
-        let leases = Leases::new(table.clone(), provider, options.run_dir.join("logs"), scratch.to_owned());
-        Ok(Arc::new(Self { options, scratch: scratch.to_owned(), budget_mib, table, leases, stop }))
+        let provider = Arc::new(Provider::new(places, table.clone(), options.kind.clone())?);
+        let leases = Leases::new(table, provider, options.run_dir.join("logs"), scratch.to_owned());
+        Ok(Arc::new(Self { options, scratch: scratch.to_owned(), budget_mib, leases, stop }))
     }
 
     async fn run(
@@ -218,8 +219,11 @@ impl Server {
             Request::Spawn(request) => ok(self.leases.spawn(request).await?),
             Request::Component(request) => ok(self.leases.component(request).await?),
             Request::Status => ok(self.status()),
-            Request::Processes => ok(self.table.all()),
-            Request::Logs { name, cluster, lines } => ok(self.logs(&name, cluster.as_deref(), lines)?),
+            Request::Processes => ok(self.leases.processes()),
+            Request::Logs { name, cluster, lines } => {
+                self.leases.fetch_logs().await;
+                ok(self.logs(&name, cluster.as_deref(), lines)?)
+            }
             Request::Shutdown => {
                 self.stop.cancel();
                 ok(json!({}))
@@ -250,6 +254,7 @@ impl Server {
     }
 
     fn status(&self) -> Status {
+        let processes = self.leases.processes();
         Status {
             run_id: self.options.run_id.clone(),
             pid: std::process::id(),
@@ -258,13 +263,14 @@ impl Server {
             memory_budget_mib: self.budget_mib,
             memory_leased_mib: self.leases.memory_mib(),
             leases: self.leases.ready(),
-            processes_running: self.table.running(None).len(),
-            unasked_exits: self.table.all().into_iter().filter(|process| process.unasked).collect(),
+            provider: self.leases.provider().to_owned(),
+            processes_running: processes.iter().filter(|p| p.state != ProcessState::Exited).count(),
+            unasked_exits: processes.into_iter().filter(|process| process.unasked).collect(),
         }
     }
 
     fn logs(&self, name: &str, cluster: Option<&str>, lines: Option<usize>) -> Result<LogTail, Error> {
-        let all = self.table.all();
+        let all = self.leases.processes();
         let matches = |process: &&super::protocol::ProcessInfo| {
             process.name == name && cluster.is_none_or(|c| process.cluster.as_deref() == Some(c))
         };

@@ -10,6 +10,7 @@ use rustix::process::{Pid, PidfdFlags, pidfd_open};
 
 use super::protocol::Announcement;
 use super::{Error, process::tail};
+use crate::cluster::kind;
 
 /// How long a supervisor may take until it listens: it only makes a directory and a socket.
 const CEILING: Duration = Duration::from_secs(20);
@@ -36,6 +37,8 @@ pub struct Start {
     pub bin_dir: PathBuf,
     /// Directory of the six control-plane programs.
     pub tools_dir: PathBuf,
+    /// kind clusters instead of child processes, with these.
+    pub kind: Option<kind::Settings>,
     /// MiB that leases may take together; what is available if not given.
     pub memory_budget_mib: Option<u64>,
 }
@@ -86,6 +89,13 @@ fn spawn(start: &Start, log: &Path) -> Result<Child, Error> {
     if let Some(mib) = start.memory_budget_mib {
         command.arg("--memory-budget-mib").arg(mib.to_string());
     }
+    match &start.kind {
+        None => command.env("E2E_PROVIDER", "local"),
+        Some(kind) => command
+            .env("E2E_PROVIDER", "kind")
+            .env("E2E_KIND", &kind.kind)
+            .env("E2E_NODE_IMAGE", &kind.node_image),
+    };
     command
         .env("E2E_RUN_ID", &start.run_id)
         .stdin(Stdio::null())

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail, ensure};
-use api::UpcomingNode;
+use api::{UpcomingNode, names};
 use component::poll::{self, Look};
 use component::watch::{Change, changes};
 use futures::StreamExt;
@@ -14,7 +14,7 @@ use kube::runtime::watcher;
 use kube::{Api, ResourceExt};
 use serde_json::json;
 
-use crate::plane::{CEILING, Plane, TICK};
+use crate::plane::{CEILING, Plane, TICK, machines};
 
 /// Machines that become Ready before node-creator looks.
 const MACHINES: usize = 500;
@@ -75,7 +75,7 @@ pub async fn five_hundred_at_once() -> anyhow::Result<()> {
     let plane = Plane::lease(false).await?;
     let mut creator = plane.node_creator(&[])?;
     plane.machines(&machine_ids()).await?;
-    let nodes = changes::<Node>(plane.nodes.clone(), watcher::Config::default());
+    let nodes = changes::<Node>(plane.nodes.clone(), watcher::Config::default().labels(names::MACHINE_NODES));
     let begin = Instant::now();
     let all_seen = async {
         let seen = tokio::time::timeout(CEILING, last_receipt(nodes));
@@ -146,7 +146,7 @@ pub async fn a_kill_in_the_middle_converges() -> anyhow::Result<()> {
         .iter()
         .map(|u| (u.name_any(), u.uid()))
         .collect();
-    for node in plane.nodes.list_metadata(&ListParams::default()).await? {
+    for node in plane.nodes.list_metadata(&machines()).await? {
         let stands_for = node.annotations().get(api::names::UPCOMING_UID);
         let uid = uids.get(&api::names::upcoming_node_name(&node.name_any())).and_then(Option::as_ref);
         ensure!(

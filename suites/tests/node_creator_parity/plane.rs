@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use anyhow::Context;
-use api::UpcomingNode;
 use api::upcoming_node::UpcomingNodeSpec;
+use api::{UpcomingNode, names};
 use component::apiserver;
 use component::poll::{self, Look};
 use futures::{StreamExt, TryStreamExt, stream};
@@ -92,12 +92,12 @@ impl Plane {
         Ok(())
     }
 
-    /// uid of each Node, by name.
+    /// uid of each machine's Node, by name.
     ///
     /// # Errors
     /// When Nodes cannot be listed.
     pub async fn node_uids(&self) -> Result<BTreeMap<String, String>, kube::Error> {
-        let nodes = self.nodes.list_metadata(&ListParams::default()).await?;
+        let nodes = self.nodes.list_metadata(&machines()).await?;
         Ok(nodes.iter().map(|n| (n.name_any(), n.uid().unwrap_or_default())).collect())
     }
 
@@ -128,4 +128,9 @@ impl Plane {
     pub async fn release(self) -> anyhow::Result<()> {
         Ok(self.supervisor.release(&self.lease.id).await?)
     }
+}
+
+/// Nodes that are machines, and none of a control plane's own.
+pub fn machines() -> ListParams {
+    ListParams::default().labels(names::MACHINE_NODES)
 }

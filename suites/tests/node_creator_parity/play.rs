@@ -11,7 +11,7 @@ use anyhow::Context;
 use api::UpcomingNode;
 use component::apiserver;
 use component::poll::{self, Look};
-use harness::cluster::commands::{APISERVER, KWOK};
+use harness::cluster::components::{APISERVER, KWOK};
 use harness::cluster::spec::{ClusterSpec, LeaseSpec};
 use harness::observe::prometheus::Series;
 use harness::supervisor::Client as Supervisor;
@@ -24,6 +24,7 @@ use serde::de::IgnoredAny;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
+use crate::plane::machines;
 use crate::program::{Kind, NODE_CREATOR, POD_SHIM, Program};
 use crate::story::{Restart, Step, Story, Switch, Target};
 
@@ -155,7 +156,7 @@ impl Player {
             });
             uid = now;
         }
-        let all = self.nodes.list_metadata(&ListParams::default()).await?;
+        let all = self.nodes.list_metadata(&machines()).await?;
         Ok(Played {
             after,
             metrics: self.program.totals().await?,
@@ -263,7 +264,7 @@ impl Player {
     }
 
     async fn scene(&self) -> anyhow::Result<Scene> {
-        let nodes = self.nodes.list_metadata(&ListParams::default()).await?;
+        let nodes = self.nodes.list_metadata(&machines()).await?;
         Ok(Scene {
             observations: self.program.observations().await?,
             nodes: nodes.iter().map(|n| (n.name_any(), n.resource_version())).collect(),

@@ -46,6 +46,8 @@ impl World {
             owner: Owner::Pid(owner.unwrap_or(std::process::id())),
             bin_dir: starter::bin_dir()?,
             tools_dir: starter::tools_dir()?,
+            // These claims are about child processes.
+            kind: None,
             memory_budget_mib: budget_mib,
         };
         let (child, announcement) = starter::start(&start).await?;

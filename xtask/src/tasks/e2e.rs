@@ -16,6 +16,7 @@ use crate::{
     supervisor::{self, Owner, Spec},
     tasks::{
         forward::{self, Forwarded},
+        provider::ProviderArgs,
         tools::ToolArgs,
     },
 };
@@ -46,6 +47,9 @@ pub struct Args {
     /// Where run directories are made [default: target/e2e].
     #[arg(long, value_name = "DIR")]
     run_dir_root: Option<PathBuf>,
+
+    #[command(flatten)]
+    provider: ProviderArgs,
 
     #[command(flatten)]
     tools: ToolArgs,
@@ -101,7 +105,9 @@ pub fn run(args: &Args) -> anyhow::Result<u8> {
     if let Some(code) = args.overrides.refused(&args.profile, &bin_dir)? {
         return Ok(code);
     }
-    let set = Toolset::ensure(&args.tools.options())?;
+    let options = args.tools.options();
+    let set = Toolset::ensure(&options)?;
+    let provider = args.provider.ensure(&options, &set)?;
     host::refuse_if_lacking(&cargo::runs_dir()?)?;
     let root = match &args.run_dir_root {
         Some(root) => std::path::absolute(root)?,
@@ -112,7 +118,14 @@ pub fn run(args: &Args) -> anyhow::Result<u8> {
     write_tools(&set, &dir)?;
 
     let owner = if args.keep { Owner::Nobody } else { Owner::Us };
-    let spec = Spec { run_id: &run_id, run_dir: &dir, bin_dir: &bin_dir, tools_dir: &set.dir, owner };
+    let spec = Spec {
+        run_id: &run_id,
+        run_dir: &dir,
+        bin_dir: &bin_dir,
+        tools_dir: &set.dir,
+        owner,
+        provider: &provider,
+    };
     let supervisor = match supervisor::start(&spec, |pid| signals.pass_to(pid)) {
         Err(_) if signals.interrupted() => return Ok(exit::INTERRUPTED),
         result => result?,

@@ -1,11 +1,14 @@
 //! Tasks that are another program's: built, then replaced by it.
 
-use std::{ffi::OsString, os::unix::process::CommandExt, path::PathBuf, process::Command};
+use std::{ffi::OsString, os::unix::process::CommandExt, process::Command};
 
 use anyhow::{Context, anyhow};
 use tools::Toolset;
 
-use crate::{cargo, tasks::tools::ToolArgs};
+use crate::{
+    cargo,
+    tasks::{provider::ProviderArgs, tools::ToolArgs},
+};
 
 /// Arguments that are not ours to understand; `--help` shows the other program's help.
 #[derive(Debug, Default, clap::Args)]
@@ -43,7 +46,12 @@ pub fn to_supervisor(verb: &str, args: &Forwarded) -> anyhow::Result<u8> {
         command.arg("--");
     }
     if ["up", "kubectl"].contains(&verb) && !help {
-        command.env("E2E_TOOLS_DIR", tools_dir()?);
+        let options = ToolArgs::default().options();
+        let set = Toolset::ensure(&options)?;
+        if verb == "up" {
+            ProviderArgs::among(&args.args)?.ensure(&options, &set)?.give(&mut command);
+        }
+        command.env("E2E_TOOLS_DIR", set.dir);
     }
     exec(command.args(&args.args))
 }
@@ -58,10 +66,6 @@ pub fn to_sim(args: &Forwarded) -> anyhow::Result<u8> {
 pub fn to_codegen(args: &Forwarded) -> anyhow::Result<u8> {
     let mut command = cargo::cargo(&["run", "--quiet", "--package", "harness", "--bin", "e2e-codegen", "--"]);
     exec(command.args(&args.args))
-}
-
-fn tools_dir() -> anyhow::Result<PathBuf> {
-    Ok(Toolset::ensure(&ToolArgs::default().options())?.dir)
 }
 
 fn is_flag(arg: &OsString) -> bool {

@@ -22,6 +22,7 @@ use crate::{
     supervisor::{self, Owner, Spec, Supervisor},
     tasks::{
         e2e::{Overrides, Scenario, write_tools},
+        provider::{Environment, ProviderArgs},
         tools::ToolArgs,
     },
 };
@@ -35,6 +36,9 @@ pub struct Args {
 
     #[command(flatten)]
     overrides: Overrides,
+
+    #[command(flatten)]
+    provider: ProviderArgs,
 
     #[command(flatten)]
     tools: ToolArgs,
@@ -52,25 +56,28 @@ pub fn run(args: &Args) -> anyhow::Result<u8> {
     let nextest = Nextest::from_env()?;
     end_with(nextest.pid)?;
     let signals = Signals::take()?;
-    let set = Toolset::ensure(&args.tools.options())?;
+    let options = args.tools.options();
+    let set = Toolset::ensure(&options)?;
+    let provider = args.provider.ensure(&options, &set)?;
     let bin_dir = cargo::build_bins(args.tools.is_offline())?;
     let runs = cargo::runs_dir()?;
     host::refuse_if_lacking(&runs)?;
     let Some(profile) = &args.scenario else {
         let run_id = format!("suites-{}", nextest.run_id);
         let dir = run_dir::create(&runs, &run_id)?;
-        let supervisor = start(&nextest, &run_id, &dir, &bin_dir, &set)?;
-        return nextest.export(&[
+        let supervisor = start(&nextest, &run_id, &dir, &bin_dir, &set, &provider)?;
+        let ours: [(&str, &Path); 4] = [
             ("E2E_SUPERVISOR", &supervisor.socket),
             ("E2E_BIN_DIR", &bin_dir),
             ("E2E_TOOLS_DIR", &set.dir),
             ("E2E_RUN_ID", Path::new(&run_id)),
-        ]);
+        ];
+        return nextest.export(&ours.into_iter().chain(provider.variables()).collect::<Vec<_>>());
     };
     let run_id = run_dir::new_id(profile);
     let dir = run_dir::create(&runs, &run_id)?;
     // A supervisor of its own: the scenario's end is then the end of everything that it started.
-    let supervisor = start(&nextest, &run_id, &dir, &bin_dir, &set)?;
+    let supervisor = start(&nextest, &run_id, &dir, &bin_dir, &set, &provider)?;
     let scenario = Scenario {
         profile,
         overrides: &args.overrides,
@@ -104,10 +111,11 @@ fn start(
     run_dir: &Path,
     bin_dir: &Path,
     set: &Toolset,
+    provider: &Environment,
 ) -> anyhow::Result<Supervisor> {
     write_tools(set, run_dir)?;
     let owner = Owner::Other(nextest.pid);
-    supervisor::start(&Spec { run_id, run_dir, bin_dir, tools_dir: &set.dir, owner }, |_| ())
+    supervisor::start(&Spec { run_id, run_dir, bin_dir, tools_dir: &set.dir, owner, provider }, |_| ())
 }
 
 /// The variable that holds a profile's run directory: `E2E_RUN_DEV_50` for `dev-50`.

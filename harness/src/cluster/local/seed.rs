@@ -15,9 +15,11 @@ use kube::core::GroupVersionKind;
 use kube::{Api, Client, ResourceExt, discovery};
 use sha2::{Digest, Sha256};
 
-use super::commands::{APISERVER, ETCD, Layout};
-use super::spec::ClusterSpec;
-use super::{Error, Provider, io, verify};
+use super::Local;
+use super::commands::Layout;
+use crate::cluster::components::{APISERVER, ETCD};
+use crate::cluster::spec::ClusterSpec;
+use crate::cluster::{Error, io, verify};
 use crate::supervisor::process::Key;
 
 /// To be raised with every change of what this file does to the data.
@@ -29,7 +31,7 @@ const KEPT_FOR: Duration = Duration::from_secs(30 * 24 * 3600);
 /// Namespaces that the apiserver makes after it is ready.
 const NAMESPACES: [&str; 4] = ["default", "kube-system", "kube-public", "kube-node-lease"];
 
-impl Provider {
+impl Local {
     /// The seed's directory; builds it first if this set of tools and fixtures has none yet.
     pub(super) async fn ensure_seed(&self) -> Result<PathBuf, Error> {
         let seeds = &self.places.seeds;
@@ -84,7 +86,7 @@ impl Provider {
 }
 
 /// Copies an etcd data directory, without the spare WAL segments that etcd makes anew.
-pub(super) fn copy(from: &Path, to: &Path) -> Result<(), Error> {
+pub(in crate::cluster) fn copy(from: &Path, to: &Path) -> Result<(), Error> {
     std::fs::create_dir_all(to).map_err(io("making", to))?;
     restrict(to)?;
     for entry in std::fs::read_dir(from).map_err(io("listing", from))? {

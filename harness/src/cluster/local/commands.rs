@@ -3,20 +3,12 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use super::certs::Pair;
-use super::spec::ClusterSpec;
+use crate::cluster::access::Servers;
+use crate::cluster::certs::Pair;
+use crate::cluster::components::{APISERVER, ETCD, KCM, KWOK, SCHEDULER};
+use crate::cluster::flags::{common, environment};
+use crate::cluster::spec::ClusterSpec;
 use crate::supervisor::process::{CLIENT_NICE, Plan};
-
-/// Component names, as in log files, verbs and metrics.
-pub const ETCD: &str = "etcd";
-/// See [`ETCD`].
-pub const APISERVER: &str = "kube-apiserver";
-/// See [`ETCD`].
-pub const KCM: &str = "kube-controller-manager";
-/// See [`ETCD`].
-pub const SCHEDULER: &str = "kube-scheduler";
-/// See [`ETCD`].
-pub const KWOK: &str = "kwok";
 
 /// The ports of one control plane, on 127.0.0.1.
 #[derive(Clone, Copy, Debug)]
@@ -27,6 +19,13 @@ pub struct PlanePorts {
     pub kcm: u16,
     /// kube-scheduler.
     pub scheduler: u16,
+}
+
+impl PlanePorts {
+    /// Where clients find the servers.
+    pub(in crate::cluster) fn servers(&self) -> Servers {
+        Servers::on("127.0.0.1", [self.apiserver, self.kcm, self.scheduler])
+    }
 }
 
 /// Everything that the command lines of one control plane refer to.
@@ -53,6 +52,11 @@ pub struct Layout {
 }
 
 impl Layout {
+    /// Where clients find the servers.
+    pub(in crate::cluster) fn servers(&self) -> Servers {
+        self.ports.servers()
+    }
+
     /// etcd's data directory.
     pub fn etcd_data(&self) -> PathBuf {
         self.dir.join("etcd")
@@ -63,13 +67,14 @@ impl Layout {
         self.dir.join("etcd.sock")
     }
 
-    fn plan(&self, name: &str, args: Vec<String>, env: &[(&str, String)], spec: &ClusterSpec) -> Plan {
+    fn plan(&self, name: &str, args: Vec<String>, spec: &ClusterSpec) -> Plan {
         let mut argv = vec![text(&self.tools.join(name))];
         argv.extend(args);
+        argv.extend(common(name, spec).into_iter().map(|(name, value)| format!("--{name}={value}")));
         argv.extend(spec.extra_flags.get(name).into_iter().flatten().cloned());
         Plan {
             argv,
-            env: env.iter().map(|(k, v)| ((*k).to_owned(), v.clone())).collect(),
+            env: environment(name, spec).into_iter().map(|(k, v)| (k.to_owned(), v)).collect(),
             // kwok stands for as many kubelets as there are Nodes: late, it keeps Pods from ending, and drains fail.
             // Ahead of the apiserver, and with a longer history of events, the fill took half as long again.
             nice: if [ETCD, APISERVER, KWOK].contains(&name) { 0 } else { CLIENT_NICE },
@@ -79,32 +84,24 @@ impl Layout {
         }
     }
 
-    /// etcd: one member, no fsync (its data are thrown away), on unix sockets that other users cannot reach.
+    /// etcd: one member, on unix sockets that other users cannot reach.
     pub fn etcd(&self, spec: &ClusterSpec) -> Plan {
         let client = format!("unix://{}", self.etcd_socket().display());
         let peer = format!("unix://{}", self.dir.join("peer.sock").display());
         let args = flags(&[
             ("name", "e2e"),
             ("data-dir", &text(&self.etcd_data())),
-            ("unsafe-no-fsync", "true"),
             ("listen-client-urls", &client),
             ("advertise-client-urls", &client),
             ("listen-peer-urls", &peer),
             ("initial-advertise-peer-urls", &peer),
             ("initial-cluster", &format!("e2e={peer}")),
-            ("quota-backend-bytes", &(8_u64 << 30).to_string()),
-            // Ten commits a second write the same pages over and over: the kernel's write-back of them took as
-            // much CPU as etcd itself. Reads see what is not committed yet all the same.
-            ("backend-batch-interval", "1s"),
-            ("backend-batch-limit", "20000"),
-            ("log-level", "warn"),
         ]);
-        self.plan(ETCD, args, &[gogc(spec.control_plane_tuning.others_gogc)], spec)
+        self.plan(ETCD, args, spec)
     }
 
-    /// kube-apiserver: TLS on loopback, RBAC, and the admission that fits a cluster without kubelets.
+    /// kube-apiserver: TLS on loopback, and RBAC.
     pub fn apiserver(&self, spec: &ClusterSpec) -> Plan {
-        let tuning = &spec.control_plane_tuning;
         let args = flags(&[
             ("etcd-servers", &format!("unix://{}", self.etcd_socket().display())),
             ("bind-address", "127.0.0.1"),
@@ -122,50 +119,28 @@ impl Layout {
             ("service-cluster-ip-range", "10.0.0.0/24"),
             // Its check refuses loopback addresses, and nothing uses the `kubernetes` Service.
             ("endpoint-reconciler-type", "none"),
-            // ServiceAccount: no controller makes the `default` accounts. TaintNodesByCondition: no
-            // node-lifecycle controller takes the taint off again. Priority stays: classes are pre-seeded.
-            ("disable-admission-plugins", "ServiceAccount,TaintNodesByCondition"),
-            ("max-requests-inflight", &tuning.apiserver_max_requests_inflight.to_string()),
-            ("max-mutating-requests-inflight", &tuning.apiserver_max_mutating_requests_inflight.to_string()),
-            // At the default of 100 one HTTP/2 connection with many watches hangs without an error.
-            ("http2-max-streams-per-connection", "1000"),
             ("audit-policy-file", &text(&self.audit_policy)),
             ("audit-log-path", &text(&self.logs.join("audit.log"))),
         ]);
-        let memory = ("GOMEMLIMIT", format!("{}MiB", tuning.apiserver_gomemlimit_mib));
-        self.plan(APISERVER, args, &[gogc(tuning.apiserver_gogc), memory], spec)
+        self.plan(APISERVER, args, spec)
     }
 
-    /// kube-controller-manager with the listed controllers only.
+    /// kube-controller-manager.
     pub fn kcm(&self, spec: &ClusterSpec) -> Plan {
-        let tuning = &spec.control_plane_tuning;
-        let syncs = tuning.kcm_concurrent_syncs.to_string();
         let mut args = self.delegated(KCM, self.ports.kcm);
         args.extend(flags(&[
-            ("controllers", &spec.controllers.join(",")),
-            // With RBAC its own role may not create Pods; those of its controllers may.
-            ("use-service-account-credentials", "true"),
             ("service-account-private-key-file", &text(&self.service_account.key)),
             ("root-ca-file", &text(&self.ca_cert)),
-            // Leases get lost under load, and the component then ends itself.
-            ("leader-elect", "false"),
             ("kubeconfig", &text(&self.kubeconfigs[KCM])),
-            ("kube-api-qps", &tuning.kcm_qps.to_string()),
-            ("kube-api-burst", &tuning.kcm_burst.to_string()),
-            ("concurrent-deployment-syncs", &syncs),
-            ("concurrent-replicaset-syncs", &syncs),
-            ("concurrent-statefulset-syncs", &syncs),
-            ("concurrent-gc-syncs", &syncs),
-            ("concurrent-namespace-syncs", &syncs),
         ]));
-        self.plan(KCM, args, &[gogc(tuning.others_gogc)], spec)
+        self.plan(KCM, args, spec)
     }
 
     /// kube-scheduler with a rendered configuration.
     pub fn scheduler(&self, spec: &ClusterSpec, config: &Path) -> Plan {
         let mut args = self.delegated(SCHEDULER, self.ports.scheduler);
         args.extend(flags(&[("config", &text(config))]));
-        self.plan(SCHEDULER, args, &[gogc(spec.control_plane_tuning.others_gogc)], spec)
+        self.plan(SCHEDULER, args, spec)
     }
 
     /// kwok without a server: no port.
@@ -173,7 +148,7 @@ impl Layout {
         let kubeconfig = text(&self.kubeconfigs[KWOK]);
         // At its default level it logs a line per status patch, which costs CPU in what is measured.
         let args = flags(&[("config", &text(config)), ("kubeconfig", &kubeconfig), ("v", "WARN")]);
-        self.plan(KWOK, args, &[gogc(spec.control_plane_tuning.others_gogc)], spec)
+        self.plan(KWOK, args, spec)
     }
 
     /// Serving flags of KCM and scheduler: who may ask is decided by the apiserver.
@@ -196,10 +171,6 @@ impl Layout {
 
 fn flags(pairs: &[(&str, &str)]) -> Vec<String> {
     pairs.iter().map(|(name, value)| format!("--{name}={value}")).collect()
-}
-
-fn gogc(percent: u32) -> (&'static str, String) {
-    ("GOGC", percent.to_string())
 }
 
 fn text(path: &Path) -> String {

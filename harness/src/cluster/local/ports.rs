@@ -11,7 +11,7 @@ use std::sync::Mutex;
 use rustix::net::sockopt::set_socket_reuseport;
 use rustix::net::{AddressFamily, SocketFlags, SocketType, bind, getsockname, socket_with};
 
-use super::Error;
+use crate::cluster::Error;
 
 /// Ports reserved on 127.0.0.1 for as long as this lives.
 #[derive(Default)]

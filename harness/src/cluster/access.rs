@@ -1,0 +1,95 @@
+//! How a control plane is reached: a kubeconfig for each identity and component, and what a lease says of it.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use serde_json::Value;
+
+use super::Error;
+use super::certs::{Authority, write_kubeconfig};
+use super::components::{APISERVER, KCM, KWOK, SCHEDULER};
+use super::proof::component_kubeconfig;
+use super::spec::{Cluster, ClusterSpec, IDENTITIES, Step};
+
+/// Components that are clients of the apiserver, and the users that they are.
+const COMPONENT_USERS: [(&str, &str); 3] =
+    [(KCM, "system:kube-controller-manager"), (SCHEDULER, "system:kube-scheduler"), (KWOK, "e2e:kwok")];
+
+/// The name that all serving certificates have in common.
+pub(super) const SERVER_NAME: &str = "kubernetes";
+
+/// The servers of a control plane, as clients address them (`https://HOST:PORT`).
+pub(super) struct Servers {
+    pub apiserver: String,
+    pub kcm: String,
+    pub scheduler: String,
+}
+
+impl Servers {
+    /// The three on one host.
+    pub(super) fn on(host: &str, [apiserver, kcm, scheduler]: [u16; 3]) -> Self {
+        let url = |port| format!("https://{host}:{port}");
+        Self { apiserver: url(apiserver), kcm: url(kcm), scheduler: url(scheduler) }
+    }
+}
+
+/// Writes the kubeconfigs of all identities and components into `dir`, with certificates of the authority; answers
+/// those of the components.
+pub(super) fn write_kubeconfigs(
+    dir: &Path,
+    authority: &Authority,
+    servers: &Servers,
+) -> Result<BTreeMap<String, PathBuf>, Error> {
+    let ca_cert = authority.ca_cert();
+    for identity in IDENTITIES {
+        let group = (identity == "admin").then_some("system:masters");
+        let pair = authority.client(identity, &format!("e2e:{identity}"), group)?;
+        let path = dir.join(format!("{identity}.kubeconfig"));
+        write_kubeconfig(&path, &servers.apiserver, &ca_cert, &pair)?;
+        if identity == "admin" {
+            for (name, server) in [(KCM, &servers.kcm), (SCHEDULER, &servers.scheduler)] {
+                write_kubeconfig(&component_kubeconfig(dir, name), server, &ca_cert, &pair)?;
+            }
+        }
+    }
+    let mut kubeconfigs = BTreeMap::new();
+    for (name, user) in COMPONENT_USERS {
+        let path = dir.join(format!("{name}.kubeconfig"));
+        let pair = authority.client(name, user, None)?;
+        write_kubeconfig(&path, &servers.apiserver, &ca_cert, &pair)?;
+        kubeconfigs.insert(name.to_owned(), path);
+    }
+    Ok(kubeconfigs)
+}
+
+/// What a lease says of a control plane that is ready.
+pub(super) fn describe(
+    spec: &ClusterSpec,
+    dir: &Path,
+    logs: &Path,
+    servers: &Servers,
+    read_back: BTreeMap<String, Value>,
+    steps: Vec<Step>,
+) -> Cluster {
+    let mut asked = vec![
+        (APISERVER, &servers.apiserver, dir.join("admin.kubeconfig")),
+        (KCM, &servers.kcm, component_kubeconfig(dir, KCM)),
+    ];
+    if spec.run_scheduler {
+        asked.push((SCHEDULER, &servers.scheduler, component_kubeconfig(dir, SCHEDULER)));
+    }
+    let kubeconfig = |identity: &str| dir.join(format!("{identity}.kubeconfig"));
+    Cluster {
+        name: spec.name.clone(),
+        server: servers.apiserver.clone(),
+        kubeconfigs: IDENTITIES.map(|identity| (identity.to_owned(), kubeconfig(identity))).into(),
+        logs_dir: logs.to_owned(),
+        metrics: asked
+            .iter()
+            .map(|(name, server, _)| ((*name).to_owned(), format!("{server}/metrics")))
+            .collect(),
+        metrics_kubeconfigs: asked.into_iter().map(|(name, _, path)| (name.to_owned(), path)).collect(),
+        read_back,
+        steps,
+    }
+}
