@@ -7,6 +7,8 @@ pub mod nodes_first;
 pub mod run_claims;
 pub mod scenarios;
 pub mod shared;
+pub mod traces;
+pub mod world;
 
 use std::future::Future;
 use std::path::PathBuf;

@@ -91,10 +91,7 @@ fn spawn(start: &Start, log: &Path) -> Result<Child, Error> {
     }
     match &start.kind {
         None => command.env("E2E_PROVIDER", "local"),
-        Some(kind) => command
-            .env("E2E_PROVIDER", "kind")
-            .env("E2E_KIND", &kind.kind)
-            .env("E2E_NODE_IMAGE", &kind.node_image),
+        Some(kind) => command.envs(kind.variables()),
     };
     command
         .env("E2E_RUN_ID", &start.run_id)

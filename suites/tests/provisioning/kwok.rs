@@ -11,7 +11,7 @@ use serde_json::json;
 use suites::block_on;
 
 use crate::planes::{CEILING, TICK, client, make_node};
-use crate::world::World;
+use suites::world::World;
 
 /// As kwok, a running Pod cannot be deleted; once somebody else has deleted it, kwok removes it.
 pub fn removes_only_what_is_to_go(label: &'static str) -> anyhow::Result<()> {

@@ -5,8 +5,6 @@
 
 mod kwok;
 mod planes;
-mod traces;
-mod world;
 
 use std::process::ExitCode;
 

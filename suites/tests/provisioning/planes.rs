@@ -15,8 +15,8 @@ use rustix::process::{Pid, Signal, kill_process};
 use serde_json::json;
 use suites::block_on;
 
-use crate::traces;
-use crate::world::{World, idle_process};
+use suites::traces;
+use suites::world::{World, idle_process};
 
 pub const TICK: Duration = Duration::from_millis(50);
 pub const CEILING: Duration = Duration::from_secs(60);

@@ -60,6 +60,8 @@ impl ProviderArgs {
                     (VARIABLE, "kind".into()),
                     ("E2E_KIND", image.kind.into()),
                     ("E2E_NODE_IMAGE", image.reference.into()),
+                    ("E2E_NODE_ETCD_TAG", image.preloaded.etcd_tag.into()),
+                    ("E2E_NODE_KWOK_IMAGE", image.preloaded.kwok.into()),
                 ]))
             }
         }

@@ -126,6 +126,8 @@ fn init() -> Value {
         "kind": "InitConfiguration",
         "nodeRegistration": {"taints": [taint("node-role.kubernetes.io/control-plane"), taint(TAINT)]},
         "patches": {"directory": format!("{HOME}/patches")},
+        // Instead of four minutes; as for local components, only a fault reaches it.
+        "timeouts": {"kubeletHealthCheck": "90s", "controlPlaneComponentHealthCheck": "90s"},
     })
 }
 

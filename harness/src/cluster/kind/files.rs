@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 
-use super::config;
+use super::{Settings, config};
 use crate::cluster::certs::{Authority, Pair, kubeconfig};
 use crate::cluster::local::seed;
 use crate::cluster::spec::ClusterSpec;
@@ -27,19 +27,13 @@ pub(super) struct Files {
     pub scheduler: Value,
 }
 
-/// Images that are in the node, by reference.
-pub(super) struct Images {
-    pub kwok: &'static str,
-    pub etcd_tag: &'static str,
-}
-
 /// Writes all of it below `dir`.
 pub(super) fn write(
     dir: &Path,
     spec: &ClusterSpec,
     fixtures: &Path,
     seed: &Path,
-    images: &Images,
+    settings: &Settings,
 ) -> Result<Files, Error> {
     let mount = dir.join("node");
     let root = mount.join("root");
@@ -73,12 +67,12 @@ pub(super) fn write(
         text(&format!("patches/{name}"), &patch.to_string())?;
     }
     let manifest = place("/etc/kubernetes/manifests/kwok.yaml");
-    fs::write(&manifest, config::kwok_pod(spec, images.kwok).to_string())
+    fs::write(&manifest, config::kwok_pod(spec, &settings.kwok_image).to_string())
         .map_err(io("writing", &manifest))?;
     seed::copy(seed, &place("/var/lib/etcd"))?;
 
     let kind_config = dir.join("kind.json");
-    let content = config::kind(spec, &mount, images.etcd_tag).to_string();
+    let content = config::kind(spec, &mount, &settings.etcd_tag).to_string();
     fs::write(&kind_config, content).map_err(io("writing", &kind_config))?;
     Ok(Files { authority, kind_config, scheduler: asked })
 }

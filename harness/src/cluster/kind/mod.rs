@@ -13,6 +13,7 @@ mod nodes;
 mod verbs;
 
 use std::collections::BTreeMap;
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
@@ -30,10 +31,8 @@ use super::{Error, check, scheduler, verify};
 use crate::supervisor::process::{Key, Plan};
 use crate::supervisor::protocol::ProcessInfo;
 use docker::Docker;
-use files::{Files, Images};
+use files::Files;
 
-/// Our images in the node (tools::node_image preloads them under these names).
-const IMAGES: Images = Images { kwok: "registry.k8s.io/kwok/kwok:v0.8.0", etcd_tag: "3.7.3-0" };
 /// What else takes CPU in a node.
 const NODE_PROGRAMS: [&str; 2] = ["kubelet", "containerd"];
 /// What `kind create cluster` may take; kubeadm itself gives up after four minutes.
@@ -41,17 +40,20 @@ const CREATE_CEILING: Duration = Duration::from_secs(300);
 const TICK: Duration = Duration::from_millis(100);
 
 /// What the provider needs beside the tools.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Settings {
     /// The `kind` program.
     pub kind: PathBuf,
     /// Reference of the node image.
     pub node_image: String,
+    /// Tag of the etcd image in it.
+    pub etcd_tag: String,
+    /// Reference of the kwok image in it.
+    pub kwok_image: String,
 }
 
 impl Settings {
-    /// From the environment that xtask makes: `E2E_PROVIDER=kind`, `E2E_KIND` (the program) and `E2E_NODE_IMAGE`; none
-    /// for the local provider.
+    /// From the environment that xtask makes (see [`Settings::variables`]); none for the local provider.
     ///
     /// # Errors
     /// When the provider is unknown, or one of the others is missing.
@@ -68,10 +70,26 @@ impl Settings {
                     let advice = "`cargo xtask` sets it; give --provider kind there";
                     var(name).ok_or_else(|| Error::Usage(format!("{name} is not set: {advice}")))
                 };
-                Ok(Some(Self { kind: need("E2E_KIND")?.into(), node_image: need("E2E_NODE_IMAGE")? }))
+                Ok(Some(Self {
+                    kind: need("E2E_KIND")?.into(),
+                    node_image: need("E2E_NODE_IMAGE")?,
+                    etcd_tag: need("E2E_NODE_ETCD_TAG")?,
+                    kwok_image: need("E2E_NODE_KWOK_IMAGE")?,
+                }))
             }
             other => Err(Error::Usage(format!("E2E_PROVIDER={other}: known are local and kind"))),
         }
+    }
+
+    /// The variables that say all of this to another program.
+    pub fn variables(&self) -> [(&'static str, OsString); 5] {
+        [
+            ("E2E_PROVIDER", "kind".into()),
+            ("E2E_KIND", self.kind.clone().into()),
+            ("E2E_NODE_IMAGE", self.node_image.clone().into()),
+            ("E2E_NODE_ETCD_TAG", self.etcd_tag.clone().into()),
+            ("E2E_NODE_KWOK_IMAGE", self.kwok_image.clone().into()),
+        ]
     }
 }
 
@@ -217,7 +235,8 @@ impl Kind {
     async fn write_files(&self, dir: &Path, spec: &ClusterSpec, seed: &Path) -> Result<Files, Error> {
         let (dir, spec, seed) = (dir.to_owned(), spec.clone(), seed.to_owned());
         let fixtures = self.local.places.fixtures.clone();
-        let work = move || files::write(&dir, &spec, &fixtures, &seed, &IMAGES);
+        let settings = self.settings.clone();
+        let work = move || files::write(&dir, &spec, &fixtures, &seed, &settings);
         let written = tokio::task::spawn_blocking(work).await;
         written.map_err(|e| Error::Internal(format!("preparing a kind cluster: {e}")))?
     }
@@ -403,9 +422,16 @@ mod tests {
         };
         assert!(from(&[]).unwrap().is_none());
         assert!(from(&[("E2E_PROVIDER", "local")]).unwrap().is_none());
-        let kind = [("E2E_PROVIDER", "kind"), ("E2E_KIND", "/k"), ("E2E_NODE_IMAGE", "i")];
-        assert_eq!(from(&kind).unwrap().unwrap().node_image, "i");
-        assert!(from(&kind[..2]).unwrap_err().to_string().contains("E2E_NODE_IMAGE"));
+        let settings = Settings {
+            kind: "/k".into(),
+            node_image: "i".to_owned(),
+            etcd_tag: "t".to_owned(),
+            kwok_image: "w".to_owned(),
+        };
+        let variables = settings.variables();
+        let pairs: Vec<_> = variables.iter().map(|(name, value)| (*name, value.to_str().unwrap())).collect();
+        assert_eq!(from(&pairs).unwrap().unwrap(), settings);
+        assert!(from(&pairs[..2]).unwrap_err().to_string().contains("E2E_NODE_IMAGE"));
         assert!(from(&[("E2E_PROVIDER", "knd")]).unwrap_err().to_string().contains("known are"));
     }
 }

@@ -1,4 +1,4 @@
-//! A supervisor for one trial.
+//! A supervisor for one trial, and the proof that nothing of it is left.
 
 use std::path::PathBuf;
 use std::process::{Child, Command};
@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, ensure};
 use component::poll::{self, Look};
+use harness::cluster::kind;
 use harness::supervisor::Client;
 use harness::supervisor::protocol::Announcement;
 use harness::supervisor::starter::{self, Owner, Start};
@@ -31,9 +32,34 @@ pub struct World {
 
 impl World {
     /// A supervisor that ends with this process; its run directory is kept for a look at the logs.
+    ///
+    /// # Errors
+    /// When it does not start.
     pub async fn new(label: &str, owner: Option<u32>, budget_mib: Option<u64>) -> anyhow::Result<Self> {
+        // Child processes, whatever the environment says.
+        Self::start(label, owner, budget_mib, None).await
+    }
+
+    /// As [`World::new`], with kind clusters.
+    ///
+    /// # Errors
+    /// When it does not start, or xtask has not said what kind clusters are made of.
+    pub async fn of_kind(label: &str, owner: Option<u32>) -> anyhow::Result<Self> {
+        let kind = kind::Settings::from_env()?.context("E2E_PROVIDER is not kind")?;
+        Self::start(label, owner, None, Some(kind)).await
+    }
+
+    async fn start(
+        label: &str,
+        owner: Option<u32>,
+        budget_mib: Option<u64>,
+        kind: Option<kind::Settings>,
+    ) -> anyhow::Result<Self> {
         let run_id = format!("{label}-{}", std::process::id());
-        let run_dir = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("provisioning").join(label);
+        let bin_dir = starter::bin_dir()?;
+        // Where cargo has temporary files of tests.
+        let tmp = bin_dir.parent().context("the programs are in no directory")?.join("tmp");
+        let run_dir = tmp.join("supervisors").join(label);
         match std::fs::remove_dir_all(&run_dir) {
             Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
                 return Err(error).with_context(|| format!("removing {}", run_dir.display()));
@@ -44,10 +70,9 @@ impl World {
             run_id: run_id.clone(),
             run_dir: run_dir.clone(),
             owner: Owner::Pid(owner.unwrap_or(std::process::id())),
-            bin_dir: starter::bin_dir()?,
+            bin_dir,
             tools_dir: starter::tools_dir()?,
-            // These claims are about child processes.
-            kind: None,
+            kind,
             memory_budget_mib: budget_mib,
         };
         let (child, announcement) = starter::start(&start).await?;
@@ -56,12 +81,36 @@ impl World {
     }
 
     /// Ends the supervisor in order and checks that nothing is left.
+    ///
+    /// # Errors
+    /// When something is.
     pub async fn end(mut self) -> anyhow::Result<()> {
         self.client.shutdown().await?;
         self.nothing_is_left(&traces::listeners(&self.run_id)).await
     }
 
+    /// Waits until no process and no scratch directory of a killed supervisor's run is there.
+    ///
+    /// # Errors
+    /// When something still is, in time.
+    pub async fn is_gone_within(&mut self, ceiling: Duration) -> anyhow::Result<()> {
+        let scratch = &self.announcement.scratch;
+        let (run_id, child) = (&self.run_id, &mut self.child);
+        poll::until("the run to leave nothing", Duration::from_millis(20), ceiling, || {
+            let reaped = child.try_wait().ok().flatten().is_some();
+            let left = traces::processes(run_id);
+            let clean = reaped && left.is_empty() && !scratch.exists();
+            let seen = format!("processes {left:?}, scratch {}", scratch.exists());
+            std::future::ready(if clean { Look::Ready(()) } else { Look::NotYet(seen) })
+        })
+        .await?;
+        Ok(())
+    }
+
     /// Waits until no process, socket or scratch directory of the run is there; the run directory stays.
+    ///
+    /// # Errors
+    /// When something still is, in time.
     pub async fn nothing_is_left(
         &mut self,
         listeners: &std::collections::BTreeSet<std::net::SocketAddr>,
@@ -87,6 +136,9 @@ impl World {
 }
 
 /// A process that does nothing, to own a supervisor and be killed.
+///
+/// # Errors
+/// When it cannot be started.
 pub fn idle_process() -> anyhow::Result<Child> {
     Command::new("sleep").arg("600").spawn().context("starting sleep")
 }
