@@ -71,11 +71,7 @@ impl Ended {
 /// # Errors
 /// When the setup script's environment is missing. How each run ended is in the answer.
 pub fn runs(group: &str, scenarios: &[Scenario], at_once: usize) -> anyhow::Result<Runs> {
-    let places = Places {
-        supervisor: crate::supervisor_socket()?,
-        bins: crate::bin_dir()?,
-        tools: crate::tools_dir()?,
-    };
+    let places = Places::from_setup()?;
     let programs: Vec<PathBuf> = PROGRAMS.iter().map(|name| places.bins.join(name)).collect();
     shared::once(group, &programs, || run_all(group, scenarios, at_once, &places))
 }
@@ -97,13 +93,35 @@ fn run_all(group: &str, scenarios: &[Scenario], at_once: usize, places: &Places)
     runs
 }
 
-struct Places {
-    supervisor: PathBuf,
-    bins: PathBuf,
-    tools: PathBuf,
+/// What the setup script made.
+pub struct Places {
+    /// Socket of the supervisor.
+    pub supervisor: PathBuf,
+    /// Directory of the built programs.
+    pub bins: PathBuf,
+    /// Directory of the control-plane programs.
+    pub tools: PathBuf,
 }
 
-async fn run(dir: &Path, scenario: &Scenario, places: &Places) -> anyhow::Result<PathBuf> {
+impl Places {
+    /// From the environment that the setup script exported.
+    ///
+    /// # Errors
+    /// When it is not set.
+    pub fn from_setup() -> anyhow::Result<Self> {
+        Ok(Self {
+            supervisor: crate::supervisor_socket()?,
+            bins: crate::bin_dir()?,
+            tools: crate::tools_dir()?,
+        })
+    }
+}
+
+/// Makes one run, in the directory of its name in `dir`.
+///
+/// # Errors
+/// When it did not come to its end; what was recorded can be judged all the same.
+pub async fn run(dir: &Path, scenario: &Scenario, places: &Places) -> anyhow::Result<PathBuf> {
     let dir = RunDir::new(dir.join(&scenario.name));
     let loaded = profile::load(&fixtures_dir(), &scenario.profile, &scenario.overrides)?;
     let plan = plan::derive(&loaded)?;

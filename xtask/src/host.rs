@@ -133,7 +133,8 @@ fn mem_available(meminfo: &str) -> Option<u64> {
     Some(line.trim().strip_suffix("kB")?.trim().parse::<u64>().ok()? * 1024)
 }
 
-fn disk(name: &'static str, path: &Path, least: u64, advice: &str) -> Finding {
+/// Whether there is room for `least` bytes where `path` is or will be.
+pub fn disk(name: &'static str, path: &Path, least: u64, advice: &str) -> Finding {
     // A directory that is yet to be made will be on the disk of the nearest one above it.
     let existing = path.ancestors().find(|dir| dir.exists()).unwrap_or(Path::new("/"));
     match rustix::fs::statvfs(existing) {

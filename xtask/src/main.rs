@@ -7,6 +7,7 @@ mod cargo;
 mod cargo_env;
 mod exit;
 mod host;
+mod kind_host;
 mod run_dir;
 mod signals;
 mod supervisor;

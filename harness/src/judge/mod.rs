@@ -8,6 +8,7 @@ pub mod eviction;
 pub mod evidence;
 pub mod expect;
 pub mod gates;
+pub mod held;
 pub mod latency;
 pub mod limiter;
 pub mod measure;
@@ -94,6 +95,7 @@ pub fn weigh(expect: &Expect, evidence: &Evidence) -> Summary {
         packing: machines.packing,
         utilisation: machines.utilisation,
         cpu: cpu::account(evidence),
+        held_back: held::back(evidence),
         memory_mib: cpu::memory(evidence),
         stuck_pods: stuck_pods(evidence),
         plan_digest: expect.plan_digest.clone(),

@@ -48,6 +48,10 @@ pub fn head(summary: &Summary) -> String {
     for (phase, component) in &summary.cpu.bottleneck {
         card(&mut out, &escape(component), &format!("most CPU in the {}", phase.name()));
     }
+    for held in &summary.held_back {
+        let title = format!("held back the {}: {}", held.phase.name(), escape(&held.why));
+        card(&mut out, &escape(&held.component), &title);
+    }
     out.push_str("</div>\n");
     out
 }

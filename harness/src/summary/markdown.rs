@@ -117,6 +117,9 @@ fn cpu(summary: &Summary, out: &mut String) {
     for (phase, component) in &summary.cpu.bottleneck {
         let _ = writeln!(out, "Bottleneck of the {}: **{component}**.", phase.name());
     }
+    for held in &summary.held_back {
+        let _ = writeln!(out, "\nHeld back by **{}**.", held.line());
+    }
 }
 
 fn stuck(summary: &Summary, out: &mut String) {

@@ -52,6 +52,9 @@ pub struct Summary {
     pub utilisation: BTreeMap<String, f64>,
     /// Who used the CPU.
     pub cpu: CpuAccount,
+    /// What held the run back without using CPU.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub held_back: Vec<HeldBack>,
     /// Largest resident memory of all processes together, and by component, MiB.
     pub memory_mib: MemoryAccount,
     /// Pods that were unbound for longer than a minute.
@@ -99,6 +102,28 @@ impl Verdict {
             Self::Invalid => "INVALID",
             Self::Interrupted => "INTERRUPTED",
         }
+    }
+}
+
+/// Something that held a run back.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct HeldBack {
+    /// When.
+    pub phase: Phase,
+    /// Who.
+    pub component: String,
+    /// Where, if it was one cluster.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cluster: Option<String>,
+    /// How it shows.
+    pub why: String,
+}
+
+impl HeldBack {
+    /// As shown to people.
+    pub fn line(&self) -> String {
+        let whose = self.cluster.as_ref().map_or_else(String::new, |cluster| format!(" of {cluster}"));
+        format!("{}{whose} in the {}: {}", self.component, self.phase.name(), self.why)
     }
 }
 

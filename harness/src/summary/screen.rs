@@ -166,6 +166,9 @@ fn resources(summary: &Summary, out: &mut String) {
         bottleneck(Phase::Soak),
         summary.memory_mib.peak
     );
+    for held in &summary.held_back {
+        let _ = writeln!(out, "  held back by {}", held.line());
+    }
     let slowdown = summary.metrics.get("host_slowdown_p90").and_then(|m| m.value);
     if let Some(slowdown) = slowdown.filter(|x| *x >= NOTABLE_SLOWDOWN) {
         let _ = writeln!(

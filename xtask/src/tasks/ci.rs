@@ -35,17 +35,29 @@ pub fn run(args: &Args) -> anyhow::Result<u8> {
     let options = args.tools.options();
     let mut steps = checks()?;
     let runner = nextest::ensure(&options)?;
-    steps.extend(tests(&runner));
+    let on_kind = kind::step(&runner);
+    let not_run = on_kind.as_ref().err().cloned();
+    steps.extend(tests(&runner, on_kind.ok()));
     steps.retain(|step| args.only.as_ref().is_none_or(|text| step.name.contains(text)));
     if args.tools.is_offline() {
         steps.iter_mut().for_each(|step| cargo::forbid_network(&mut step.command));
     }
     let count = steps.len();
+    // Said before everything else, too: what is not run must not be taken for passed.
+    let say_what_is_not_run = || {
+        if let Some(reason) = &not_run {
+            println!("NOT RUN, and not among the {count}: {}: {reason}", kind::NAME);
+        }
+    };
+    say_what_is_not_run();
     for (idx, step) in steps.into_iter().enumerate() {
         let shown = step.shown;
         let repeat = repeat(&step.command);
         println!("[{}/{count}] {}: {repeat}", idx + 1, step.name);
         let started = Instant::now();
+        if idx + 1 == count {
+            say_what_is_not_run();
+        }
         let name = step.name.clone();
         if let Some(output) = step.run()? {
             println!("{output}");
@@ -112,24 +124,72 @@ fn codegen_check() -> anyhow::Result<Command> {
 }
 
 /// Three parts of one set of tests: chosen by filter and not by package, they are built once.
-fn tests(runner: &nextest::Nextest) -> Vec<Step> {
+fn tests(runner: &nextest::Nextest, on_kind: Option<Step>) -> Vec<Step> {
     let nextest = |filter: &str| {
         let mut command = Command::new(&runner.path);
-        command.args(["nextest", "run", "--workspace", "--profile", "ci", "--filterset", filter]);
-        cargo::clean(&mut command);
-        // A backtrace tells nothing here and makes a panicking trial six times slower.
-        command.env("RUST_BACKTRACE", "0").env("E2E_NEXTEST", &runner.path);
+        command.args(nextest_args(filter));
+        for_tests(&mut command, runner);
         command
     };
     let whole_runs = "package(xtask) & binary(/^(nothing_left|runs)$/)";
-    vec![
+    let mut steps = vec![
         Step::shown("unit tests", nextest(&format!("not package(suites) - ({whole_runs})"))),
         // Lists the claims of the suites, which the unit tests' step has built.
         Step::quiet("mutants apply", cargo::cargo(&["xtask", "mutants", "--check"])),
         // What the profile `ci` leaves out is said, lest it be taken for passed; the reasons are in .config/nextest.toml.
         Step::shown("suites but dev_500 and eviction_conservation", nextest("package(suites)")),
-        Step::shown("whole runs", nextest(whole_runs)),
-    ]
+    ];
+    steps.extend(on_kind);
+    steps.push(Step::shown("whole runs", nextest(whole_runs)));
+    steps
+}
+
+fn nextest_args(filter: &str) -> [&str; 7] {
+    ["nextest", "run", "--workspace", "--profile", "ci", "--filterset", filter]
+}
+
+fn for_tests(command: &mut Command, runner: &nextest::Nextest) {
+    cargo::clean(command);
+    // A backtrace tells nothing here and makes a panicking trial six times slower.
+    command.env("RUST_BACKTRACE", "0").env("E2E_NEXTEST", &runner.path);
+}
+
+/// The step on kind clusters, where there is an engine for it.
+mod kind {
+    use std::process::Command;
+
+    use tools::{docker::Docker, nextest};
+
+    use super::{Step, for_tests, nextest_args};
+    use crate::{cargo, engine};
+
+    /// Name of the step.
+    pub const NAME: &str = "suites on kind clusters";
+    /// The same claims and snapshots as without kind, and those about kind itself.
+    const FILTER: &str =
+        "package(suites) & binary(/^(kind_clusters|node_creator_parity|density_100|dev_50)$/)";
+
+    /// The step, with an engine of its own where none runs; or why it cannot be run here.
+    pub fn step(runner: &nextest::Nextest) -> Result<Step, String> {
+        let mut command = match Docker::find() {
+            Ok(_) => Command::new(&runner.path),
+            Err(error) => {
+                if !rustix::process::geteuid().is_root() {
+                    return Err(format!("{error} (as root, one would be started)"));
+                }
+                if engine::find_program("dockerd").is_none() && engine::find_program("apt-get").is_none() {
+                    return Err(format!("{error} (there is neither dockerd nor apt-get to install it)"));
+                }
+                let mut command = cargo::cargo(&["xtask", "dockerd", "--install", "--"]);
+                command.arg(&runner.path);
+                command
+            }
+        };
+        command.args(nextest_args(FILTER));
+        for_tests(&mut command, runner);
+        command.env("E2E_PROVIDER", "kind");
+        Ok(Step::shown(NAME, command))
+    }
 }
 
 /// The workspace's packages, by the workspace's own list.

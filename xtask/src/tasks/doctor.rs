@@ -7,6 +7,8 @@ use tools::{Options, Source, Toolset, cached_dir, nextest, pins::Pins};
 use crate::{
     cargo, exit,
     host::{self, Finding, State},
+    kind_host,
+    tasks::provider::{Provider, ProviderArgs},
 };
 
 /// Arguments of `cargo xtask doctor`.
@@ -15,6 +17,9 @@ pub struct Args {
     /// Also read every control-plane tool of the cache and compare it with its recorded digest.
     #[arg(long)]
     verify: bool,
+
+    #[command(flatten)]
+    provider: ProviderArgs,
 }
 
 /// Runs the task: 0 when runs are possible, else the environment's exit code.
@@ -34,6 +39,9 @@ pub fn run(args: &Args) -> anyhow::Result<u8> {
         program("git", "git", &["--version"], false, "install git"),
     ];
     findings.extend(host::check(&cargo::runs_dir()?));
+    if args.provider.chosen()? == Provider::Kind {
+        findings.extend(kind_host::check());
+    }
     findings.push(tools);
     findings.push(test_runner(&options));
     for finding in &findings {

@@ -67,7 +67,11 @@ impl ProviderArgs {
         }
     }
 
-    fn chosen(&self) -> anyhow::Result<Provider> {
+    /// The choice.
+    ///
+    /// # Errors
+    /// When the name in the environment is unknown.
+    pub fn chosen(&self) -> anyhow::Result<Provider> {
         if let Some(provider) = self.provider {
             return Ok(provider);
         }
