@@ -119,6 +119,100 @@ pub enum Error {
         offline: bool,
     },
 
+    /// apt or dpkg is needed and not there.
+    #[error(
+        "cannot start {program}, with which the node image takes busybox and runc from Debian: {source}; build it on Debian or Ubuntu with `cargo xtask node-image --to-archive FILE`, and load it here with `--from-archive FILE`"
+    )]
+    NoApt {
+        /// The program.
+        program: String,
+        /// The system's answer.
+        source: io::Error,
+    },
+
+    /// apt or dpkg failed.
+    #[error("`{command}` failed; if apt knows no such package, `apt-get update` first\n{output}")]
+    AptFailed {
+        /// The command line.
+        command: String,
+        /// The last lines of its output.
+        output: String,
+    },
+
+    /// Debian's packages are needed, and the network must not be used.
+    #[error("{} is not cached, and its Debian packages cannot be had offline; run `cargo xtask node-image` once with network, or give `--from-archive FILE`", path.display())]
+    OfflineNode {
+        /// Where it would be.
+        path: PathBuf,
+    },
+
+    /// The tools are of another Kubernetes version than the node's programs.
+    #[error(
+        "the node image is of Kubernetes {version}, but kube-apiserver of the tools is {reported}; leave --tools-dir and E2E_TOOLS_DIR unset to use the pinned one"
+    )]
+    OtherKubernetes {
+        /// The version of the node's programs.
+        version: String,
+        /// That of the tools.
+        reported: String,
+    },
+
+    /// A file is no archive of an image.
+    #[error("{} is no archive of an image: {detail}; write one with `cargo xtask node-image --to-archive FILE`", path.display())]
+    NotAnImage {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        detail: String,
+    },
+
+    /// An archive holds another image than the one wanted.
+    #[error("{} holds {found}, but these tools need {expected}; write it anew with `cargo xtask node-image --to-archive FILE`, from this source tree", path.display())]
+    ForeignArchive {
+        /// The file.
+        path: PathBuf,
+        /// The references in it.
+        found: String,
+        /// The reference of the wanted image.
+        expected: String,
+    },
+
+    /// Docker loaded an image and does not have it.
+    #[error("Docker has no image {reference}, although it loaded one; see what `docker images` tells")]
+    NotLoaded {
+        /// The reference.
+        reference: String,
+    },
+
+    /// The `docker` command is needed and not there.
+    #[error(
+        "cannot start `docker`: {source}; install Docker's command-line client (Debian: `apt-get install docker.io`)"
+    )]
+    NoDockerClient {
+        /// The system's answer.
+        source: io::Error,
+    },
+
+    /// No Docker engine answers.
+    #[error(
+        "no Docker engine answers at {host}: {detail}; start Docker or set DOCKER_HOST, or, as root, put `cargo xtask dockerd --` before the command: that starts one for as long as the command runs"
+    )]
+    NoDockerEngine {
+        /// Where one was looked for.
+        host: String,
+        /// What the client said.
+        detail: String,
+    },
+
+    /// A docker command failed.
+    #[error("`{command}` failed\n{output}")]
+    DockerFailed {
+        /// The command line.
+        command: String,
+        /// What it wrote.
+        output: String,
+    },
+
     /// The files under `fixtures/controlplane/` are not understood.
     #[error("fixtures/controlplane/{file}: {detail}")]
     Pins {

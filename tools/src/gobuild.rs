@@ -26,13 +26,14 @@ pub(crate) fn build(
 ) -> Result<(), Error> {
     let dir = workdir.join(format!("module-{}", module.name));
     fs::create_dir_all(&dir).map_err(Error::io("create", &dir))?;
-    for (name, content) in [("go.mod", &module.go_mod), ("go.sum", &module.go_sum)] {
+    let sources = module.sources.iter().map(|(name, content)| (name.as_str(), content));
+    for (name, content) in sources.chain([("go.mod", &module.go_mod), ("go.sum", &module.go_sum)]) {
         fs::write(dir.join(name), content).map_err(Error::io("write", dir.join(name)))?;
     }
     for tool in tools {
         let mut command = go(&dir, offline);
         // -v names each package as it is compiled: that is the progress.
-        command.args(["build", "-v", "-trimpath", "-ldflags", &module.ldflags, "-o"]);
+        command.args(["build", "-v", "-trimpath", "-ldflags", &module.ldflags, "-tags", &module.tags, "-o"]);
         command.arg(target.join(&tool.name)).arg(&tool.package);
         let label = format!("build {} {} from source", tool.name, module.version);
         match run_quietly(&mut command, &label, progress) {

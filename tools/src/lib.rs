@@ -1,12 +1,16 @@
-//! Finds, downloads or builds the pinned programs that the framework runs: the six of a control plane, and cargo-nextest.
+//! Finds, downloads or builds the pinned programs that the framework runs: the six of a control plane, cargo-nextest,
+//! and kind with the image of its nodes.
 //!
 //! Pins live in `fixtures/controlplane/` and are compiled in, so that a binary and its pins cannot disagree.
 //! Look-up order: an explicit directory, the cache, official release artefacts with a pinned digest, then a build from
 //! source. Whatever ends up in the cache is recorded with its sha256 and checked again each time it is used.
 //! This crate knows neither Kubernetes clients nor an async runtime, so that `xtask` stays quick to build.
 
+pub mod docker;
 pub mod nextest;
+pub mod node_image;
 pub mod pins;
+pub mod runc;
 
 mod cache;
 mod download;

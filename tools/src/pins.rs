@@ -36,6 +36,10 @@ pub struct ModulePin {
     pub go_sum: String,
     /// Arguments of `-ldflags`.
     pub ldflags: String,
+    /// Build tags, separated by commas; mostly none.
+    pub tags: String,
+    /// Files beside `go.mod`, by name: the source of a program of our own.
+    pub sources: Vec<(String, String)>,
     /// The programs to build in it.
     pub tools: Vec<ToolPin>,
 }
@@ -112,6 +116,14 @@ impl Pins {
                 add(&tool.name);
                 add(&tool.package);
             }
+            // Nothing where there is nothing: tool sets older than these fields keep their digests.
+            if !module.tags.is_empty() {
+                add(&module.tags);
+            }
+            for (name, content) in &module.sources {
+                add(name);
+                add(content);
+            }
         }
         let mut digest = crate::cache::hex(&hasher.finalize());
         digest.truncate(16);
@@ -134,7 +146,11 @@ impl ModulePin {
     }
 }
 
-fn module(
+/// The pin of the module in the directory `name`, whose `go.mod` requires `path` at some version.
+///
+/// # Errors
+/// [`Error::Pins`] when it does not.
+pub(crate) fn module(
     name: &str,
     path: &str,
     go_mod: &str,
@@ -147,10 +163,12 @@ fn module(
     })?;
     Ok(ModulePin {
         name: name.to_owned(),
-        ldflags: ldflags(name, &version),
+        ldflags: ldflags(path, &version),
         version,
         go_mod: go_mod.to_owned(),
         go_sum: go_sum.to_owned(),
+        tags: String::new(),
+        sources: Vec::new(),
         tools: tools
             .iter()
             .map(|(name, package)| ToolPin { name: (*name).to_owned(), package: (*package).to_owned() })
@@ -172,9 +190,13 @@ fn required_version(go_mod: &str, path: &str) -> Option<String> {
 
 /// Stripped, and for Kubernetes with the version set: built as a module it would report
 /// `v0.0.0-master+$Format:%H$`, which kubectl and kubeadm refuse to parse (Kubernetes' own `hack/lib/version.sh`).
-fn ldflags(module: &str, version: &str) -> String {
+/// containerd would report `2.3.7+unknown`.
+fn ldflags(path: &str, version: &str) -> String {
     let mut flags = "-s -w".to_owned();
-    if module == "kubernetes" {
+    if path == "github.com/containerd/containerd/v2" {
+        flags.push_str(&format!(" -X {path}/version.Version={version}"));
+    }
+    if path == "k8s.io/kubernetes" {
         let mut numbers = version.trim_start_matches('v').split('.');
         let values = [
             ("gitVersion", version),
@@ -239,5 +261,7 @@ mod tests {
         assert_eq!(changed(|p| p.artifacts.clear()), pins.digest());
         assert_ne!(changed(|p| p.modules[0].go_sum.push(' ')), pins.digest());
         assert_ne!(changed(|p| p.modules[1].ldflags.push(' ')), pins.digest());
+        assert_ne!(changed(|p| p.modules[0].tags.push('x')), pins.digest());
+        assert_ne!(changed(|p| p.modules[0].sources.push(("a".into(), "b".into()))), pins.digest());
     }
 }

@@ -39,6 +39,7 @@ impl ProgressMode {
 pub(crate) enum Unit {
     Bytes,
     Packages,
+    Parts,
 }
 
 /// A running display; it ends when dropped.
@@ -140,6 +141,7 @@ impl Shared {
             (Unit::Bytes, total) => format!("{} of {}", HumanBytes(done), HumanBytes(total)),
             (Unit::Packages, 0) => format!("{done} packages"),
             (Unit::Packages, total) => format!("{done} of {total} packages"),
+            (Unit::Parts, total) => format!("{done} of {total} parts"),
         };
         format!("{}: {amount}, {} s", self.label, self.started.elapsed().as_secs())
     }
@@ -151,6 +153,7 @@ fn style(unit: Unit, bounded: bool) -> ProgressStyle {
         (Unit::Bytes, false) => "{spinner} {msg} {bytes} {elapsed}",
         (Unit::Packages, true) => "{msg} {wide_bar} {pos}/{len} packages {elapsed}",
         (Unit::Packages, false) => "{spinner} {msg} {pos} packages {elapsed}",
+        (Unit::Parts, _) => "{msg} {wide_bar} {pos}/{len} parts {elapsed}",
     };
     ProgressStyle::with_template(template).expect("must parse: the templates are constants")
 }

@@ -203,7 +203,12 @@ fn expect_digest(path: &Path, expected: &str, actual: String) -> Result<(), Erro
 /// Asks a program for its version: the first word of its answer that looks like one, with a leading `v`.
 pub(crate) fn reported_version(path: &Path) -> Result<String, Error> {
     let no_version = |detail: String| Error::NoVersion { path: path.to_owned(), detail };
-    let args: &[&str] = if path.ends_with("kubectl") { &["version", "--client"] } else { &["--version"] };
+    let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+    let args: &[&str] = match name {
+        "kubectl" => &["version", "--client"],
+        "kubeadm" => &["version", "--output", "short"],
+        _ => &["--version"],
+    };
     let output = Command::new(path)
         .args(args)
         // kubectl would read the ambient kubeconfig otherwise.
@@ -237,6 +242,10 @@ mod tests {
             ("etcd Version: 3.7.3\nGit SHA: Not provided (use ./build instead of go build)", "3.7.3"),
             ("Kubernetes v1.36.3", "1.36.3"),
             ("Client Version: v1.36.3\nKustomize Version: v5.8.1", "1.36.3"),
+            ("v1.36.3", "1.36.3"),
+            ("kind version 0.33.0", "0.33.0"),
+            ("containerd github.com/containerd/containerd/v2 v2.3.7 ", "2.3.7"),
+            ("containerd-shim-runc-v2:\n  Version:  v2.3.7\n  Revision: \n  Go version: go1.26.8\n", "2.3.7"),
         ] {
             assert_eq!(version_in(text).as_deref(), Some(expected));
         }

@@ -87,6 +87,8 @@ fn pins(sha256: Option<String>, member: Option<&str>) -> Pins {
         go_mod: "module fake.invalid\n\ngo 1.21\n".to_owned(),
         go_sum: String::new(),
         ldflags: String::new(),
+        tags: String::new(),
+        sources: Vec::new(),
         tools: vec![tool],
     };
     let artifact = Artifact {

@@ -60,7 +60,7 @@ pub fn build_bins(offline: bool) -> anyhow::Result<PathBuf> {
     let label = "build the programs of the harness and the fleet";
     let failed = run_quietly(&mut command, label, ProgressMode::Auto).context("cannot run cargo")?;
     if let Some(output) = failed {
-        bail!("the programs do not build: `cargo build -p harness -p fleet --bins`\n{output}");
+        bail!("the programs do not build: `cargo build -p harness -p fleet -p tools --bins`\n{output}");
     }
     bin_dir()
 }
@@ -79,7 +79,8 @@ pub fn build_sim() -> anyhow::Result<PathBuf> {
 
 /// What [`build_bins`] runs.
 pub fn build_bins_command() -> anyhow::Result<Command> {
-    let mut command = cargo(&["build", "--package", "harness", "--package", "fleet", "--bins"]);
+    let mut command =
+        cargo(&["build", "--package", "harness", "--package", "fleet", "--package", "tools", "--bins"]);
     in_own_profile(&mut command)?;
     Ok(command)
 }

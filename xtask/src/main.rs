@@ -5,6 +5,7 @@
 
 mod cargo;
 mod cargo_env;
+mod engine;
 mod exit;
 mod host;
 mod kind_host;
@@ -61,6 +62,10 @@ enum Task {
     Ci(tasks::ci::Args),
     /// Find, download or build the pinned tools and print the directory that holds them.
     Tools(tasks::tools::Args),
+    /// Find or build the image of a kind node, load it into Docker and print its reference.
+    NodeImage(tasks::node_image::Args),
+    /// Run a command with a Docker engine of its own, which ends with it: `cargo xtask dockerd -- docker ps`.
+    Dockerd(tasks::dockerd::Args),
     /// What nextest's setup scripts call (see .config/nextest.toml).
     #[command(hide = true)]
     SuiteEnv(tasks::suite_env::Args),
@@ -84,6 +89,8 @@ fn main() -> ExitCode {
         Task::Mutants(args) => tasks::mutants::run(&args),
         Task::Ci(args) => tasks::ci::run(&args),
         Task::Tools(args) => tasks::tools::run(&args),
+        Task::NodeImage(args) => tasks::node_image::run(&args),
+        Task::Dockerd(args) => tasks::dockerd::run(&args),
         Task::SuiteEnv(args) => tasks::suite_env::run(&args),
     };
     match result {
@@ -114,6 +121,8 @@ mod tests {
             &["x", "e2e", "--seed", "-1"],
             &["x", "e2e", "--set", "no-value"],
             &["x", "mutants", "--list", "--check"],
+            &["x", "node-image", "--from-archive", "a", "--to-archive", "b"],
+            &["x", "dockerd"],
         ];
         for args in wrong {
             let error = Cli::try_parse_from(*args).err().expect("must be refused");

@@ -3,7 +3,7 @@
 use std::{
     sync::{
         Arc,
-        atomic::{AtomicI32, AtomicUsize, Ordering},
+        atomic::{AtomicBool, AtomicI32, AtomicUsize, Ordering},
     },
     thread,
 };
@@ -23,12 +23,15 @@ pub struct Signals {
     /// The process that winds down when told; 0 while there is none and ending at once harms nothing.
     target: Arc<AtomicI32>,
     count: Arc<AtomicUsize>,
+    /// Whether the terminal sends Ctrl-C to the child, too.
+    shared_terminal: Arc<AtomicBool>,
 }
 
 impl Signals {
     /// Starts to take signals. Until [`Signals::pass_to`] is called, one ends this process with exit code 130.
     pub fn take() -> anyhow::Result<Signals> {
-        let signals = Signals { target: Arc::default(), count: Arc::default() };
+        let signals =
+            Signals { target: Arc::default(), count: Arc::default(), shared_terminal: Arc::default() };
         let mut incoming = Incoming::new([SIGINT, SIGTERM, SIGHUP]).context("cannot take signals")?;
         let shared = signals.clone();
         thread::spawn(move || {
@@ -44,6 +47,12 @@ impl Signals {
         self.target.store(i32::try_from(pid).unwrap_or(0), Ordering::SeqCst);
     }
 
+    /// As [`Signals::pass_to`], for a child in our process group at a terminal: a Ctrl-C has reached it already.
+    pub fn pass_to_neighbour(&self, pid: u32) {
+        self.shared_terminal.store(true, Ordering::SeqCst);
+        self.pass_to(pid);
+    }
+
     /// Whether a signal came.
     pub fn interrupted(&self) -> bool {
         self.count.load(Ordering::SeqCst) > 0
@@ -54,6 +63,9 @@ impl Signals {
         let Some(target) = Pid::from_raw(self.target.load(Ordering::SeqCst)) else {
             std::process::exit(i32::from(exit::INTERRUPTED));
         };
+        if number == SIGINT && self.shared_terminal.load(Ordering::SeqCst) {
+            return;
+        }
         let signal = match (earlier, number) {
             (0, SIGINT) => Signal::INT,
             (0, _) => Signal::TERM,

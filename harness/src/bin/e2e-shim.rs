@@ -1,4 +1,4 @@
-//! `e2e-shim [--batch NICE] PARENT-PID CMD [ARG]...`: runs CMD so that it dies with the process PARENT-PID.
+//! `e2e-shim [--batch NICE | --term] PARENT-PID CMD [ARG]...`: runs CMD so that it dies with the process PARENT-PID.
 //!
 //! The parent-death signal is set by the child on itself, because setting it between fork and exec would
 //! need `unsafe`; it survives exec. The check of the parent closes the race with a parent that died before
@@ -9,6 +9,8 @@
 //! not interrupt others when it wakes up. Thirty programs on two cores otherwise spend a quarter of their time on
 //! being switched and on cold caches (docs/performance.md). Done by util-linux' `chrt`, where there is one,
 //! because the call needs `unsafe`.
+//!
+//! `--term` asks CMD to end instead of killing it, for a CMD that has to tidy up what it started (dockerd).
 
 use std::os::unix::process::CommandExt;
 use std::path::Path;
@@ -28,12 +30,13 @@ const USAGE: u8 = 2;
 fn main() -> ExitCode {
     let mut args = std::env::args_os().skip(1).peekable();
     let batch = args.next_if(|arg| arg == "--batch").and_then(|_| args.next()?.to_str()?.parse::<i32>().ok());
+    let signal = args.next_if(|arg| arg == "--term").map_or(Signal::KILL, |_| Signal::TERM);
     let parent = args.next().and_then(|text| text.to_str()?.parse::<i32>().ok());
     let (Some(parent), Some(program)) = (parent, args.next()) else {
-        eprintln!("Error: usage: e2e-shim [--batch NICE] PARENT-PID CMD [ARG]...");
+        eprintln!("Error: usage: e2e-shim [--batch NICE | --term] PARENT-PID CMD [ARG]...");
         return ExitCode::from(USAGE);
     };
-    if let Err(error) = set_parent_process_death_signal(Some(Signal::KILL)) {
+    if let Err(error) = set_parent_process_death_signal(Some(signal)) {
         eprintln!("Error: e2e-shim cannot set the parent-death signal: {error}");
         return ExitCode::from(NO_PARENT);
     }
