@@ -45,11 +45,10 @@ pub(super) fn write(
 
     let authority = Authority::new(dir)?;
     authority.copy_to(&place("/etc/kubernetes/pki"))?;
-    for pair in [authority.server()?, authority.client("kwok", "e2e:kwok", None)?] {
-        for path in [&pair.cert, &pair.key] {
-            let to = home.join(path.file_name().unwrap_or_default());
-            fs::copy(path, &to).map_err(io("copying to", &to))?;
-        }
+    let (serving, of_kwok) = (authority.server()?, authority.client("kwok", "e2e:kwok", None)?);
+    for path in [authority.ca_cert(), serving.cert, serving.key, of_kwok.cert, of_kwok.key] {
+        let to = home.join(path.file_name().unwrap_or_default());
+        fs::copy(&path, &to).map_err(io("copying to", &to))?;
     }
 
     let asked = scheduler::render(&scheduler::of(spec, fixtures)?, Path::new(SCHEDULER_KUBECONFIG));
@@ -82,5 +81,5 @@ fn kwok_kubeconfig() -> Value {
     let at = |name: &str| Path::new(config::HOME).join(name);
     let pair = Pair { cert: at("kwok.crt"), key: at("kwok.key") };
     let server = format!("https://127.0.0.1:{}", config::APISERVER_PORT);
-    kubeconfig(&server, Path::new("/etc/kubernetes/pki/ca.crt"), &pair)
+    kubeconfig(&server, &at("ca.crt"), &pair)
 }
