@@ -54,7 +54,9 @@ fn remove_containers(scratch: &Path) {
     let filter = format!("name=^/?{name}-");
     let start = Instant::now();
     let mut empty = 0;
-    while empty < LOOKS_IN_A_ROW && start.elapsed() < PATIENCE_WITH_CONTAINERS {
+    // A supervisor that ended in order removed the containers, and the directory last.
+    let enough = if scratch.exists() { LOOKS_IN_A_ROW } else { 1 };
+    while empty < enough && start.elapsed() < PATIENCE_WITH_CONTAINERS {
         let found = docker(&["ps", "--all", "--quiet", "--filter", &filter]).unwrap_or_default();
         let ids: Vec<&str> = found.split_whitespace().collect();
         if ids.is_empty() {

@@ -29,9 +29,10 @@ async fn client(cluster: &Cluster, identity: &str) -> anyhow::Result<Client> {
 }
 
 /// Ends the supervisor in order: nothing is left then either.
-async fn end(world: World, volumes: &[String]) -> anyhow::Result<()> {
+async fn end(mut world: World, volumes: &[String]) -> anyhow::Result<()> {
     let prefix = engine::prefix(&world);
-    world.end().await?;
+    world.client.shutdown().await?;
+    world.is_gone_within(LEFT_BY).await?;
     engine::nothing_is_left(&prefix, volumes).await
 }
 

@@ -137,7 +137,7 @@ fn tests(runner: &nextest::Nextest, on_kind: Option<Step>) -> Vec<Step> {
         // Lists the claims of the suites, which the unit tests' step has built.
         Step::quiet("mutants apply", cargo::cargo(&["xtask", "mutants", "--check"])),
         // What the profile `ci` leaves out is said, lest it be taken for passed; the reasons are in .config/nextest.toml.
-        Step::shown("suites but dev_500 and eviction_conservation", nextest("package(suites)")),
+        Step::shown("suites but dev_500", nextest("package(suites)")),
     ];
     steps.extend(on_kind);
     steps.push(Step::shown("whole runs", nextest(whole_runs)));
