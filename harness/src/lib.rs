@@ -13,6 +13,7 @@ pub mod pod_shim;
 pub mod profile;
 pub mod record;
 pub mod report;
+pub mod results;
 pub mod scenario;
 pub mod summary;
 pub mod supervisor;

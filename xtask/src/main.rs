@@ -38,6 +38,8 @@ enum Task {
     Judge(Forwarded),
     /// Put two run directories side by side: `cargo xtask compare target/e2e/SOME-RUN target/e2e/latest`.
     Compare(Forwarded),
+    /// Write the page over all kept summaries, docs/results/README.md, or check it (`--check`).
+    Results(Forwarded),
     /// Start control planes that stay until `down`.
     Up(Forwarded),
     /// Stop what `up` or `e2e --keep` left running.
@@ -72,6 +74,7 @@ fn main() -> ExitCode {
         Task::Sim(args) => forward::to_sim(&args),
         Task::Judge(args) => forward::to_scenario("judge", &args),
         Task::Compare(args) => forward::to_scenario("compare", &args),
+        Task::Results(args) => forward::to_scenario("results", &args),
         Task::Up(args) => forward::to_supervisor("up", &args),
         Task::Down(args) => forward::to_supervisor("down", &args),
         Task::Status(args) => forward::to_supervisor("status", &args),

@@ -1,5 +1,8 @@
-//! `e2e-scenario`: runs a profile, judges a run directory, compares two, shows plans.
+//! `e2e-scenario`: runs a profile, judges a run directory, compares runs, keeps the book of results, shows plans.
 #![allow(clippy::print_stdout)] // Verdicts and plans are the answer.
+
+#[path = "e2e-scenario/results.rs"]
+mod results;
 
 use std::fmt::Display;
 use std::path::{Path, PathBuf};
@@ -63,6 +66,8 @@ enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// Write the page over all kept summaries, docs/results/README.md, or check it.
+    Results(results::ResultsArgs),
     /// Print what a profile would make, need and take, without running it.
     Plan {
         #[command(flatten)]
@@ -119,6 +124,7 @@ fn main() -> ExitCode {
         Command::Run(args) => run(&args),
         Command::Judge { run } => judge(&run),
         Command::Compare { a, b, any_plan, json } => show_comparison(&a, &b, any_plan, json),
+        Command::Results(args) => results::run(&args),
         Command::Plan { profile, json } => show_plan(&profile, json),
         Command::List => list(),
     };
