@@ -36,6 +36,10 @@ enum Task {
     Sim(Forwarded),
     /// Recompute the verdict of a run directory from its files alone.
     Judge(Forwarded),
+    /// Draw the report of a run directory anew and print its path [default: target/e2e/latest].
+    Report(Forwarded),
+    /// Draw the report of a run directory anew and open it.
+    Open(tasks::open::Args),
     /// Put two run directories side by side: `cargo xtask compare target/e2e/SOME-RUN target/e2e/latest`.
     Compare(Forwarded),
     /// Write the page over all kept summaries, docs/results/README.md, or check it (`--check`).
@@ -73,6 +77,8 @@ fn main() -> ExitCode {
         Task::Plan(args) => forward::to_scenario("plan", &args),
         Task::Sim(args) => forward::to_sim(&args),
         Task::Judge(args) => forward::to_scenario("judge", &args),
+        Task::Report(args) => forward::to_report(&args),
+        Task::Open(args) => tasks::open::run(&args),
         Task::Compare(args) => forward::to_scenario("compare", &args),
         Task::Results(args) => forward::to_scenario("results", &args),
         Task::Up(args) => forward::to_supervisor("up", &args),

@@ -10,6 +10,7 @@ use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
 use harness::compare::{self, Run};
+use harness::judge::Evidence;
 use harness::plan::{self, Plan};
 use harness::profile::{self, Loaded};
 use harness::record::RunDir;
@@ -49,6 +50,11 @@ enum Command {
     Run(RunArgs),
     /// Recompute the verdict of a run directory from its files.
     Judge {
+        /// The run directory, e.g. target/e2e/latest.
+        run: PathBuf,
+    },
+    /// Draw the report of a run directory anew from its files, and print its path.
+    Report {
         /// The run directory, e.g. target/e2e/latest.
         run: PathBuf,
     },
@@ -123,6 +129,7 @@ fn main() -> ExitCode {
     let code = match cli.command {
         Command::Run(args) => run(&args),
         Command::Judge { run } => judge(&run),
+        Command::Report { run } => draw(&run),
         Command::Compare { a, b, any_plan, json } => show_comparison(&a, &b, any_plan, json),
         Command::Results(args) => results::run(&args),
         Command::Plan { profile, json } => show_plan(&profile, json),
@@ -191,17 +198,40 @@ fn announced_tools(run_dir: &Path) -> Option<PathBuf> {
 /// Judges, writes summaries and report, prints the verdict; returns the exit code.
 fn judge(run: &Path) -> u8 {
     let dir = RunDir::new(run);
-    let (expect, evidence) = match judge::load(&dir) {
-        Ok(loaded) => loaded,
-        Err(error @ judge::Error::NoRun(_)) => return complain(2, error),
-        Err(error) => return complain(4, error),
+    let (summary, evidence) = match weigh(&dir) {
+        Ok(weighed) => weighed,
+        Err(code) => return code,
     };
-    let summary = judge::weigh(&expect, &evidence);
     if let Err(error) = write_summaries(&dir, &summary, &report::html(&dir, &summary, &evidence)) {
         return complain(3, error);
     }
     print!("{}", screen::render(&summary, run));
     summary.verdict.exit_code()
+}
+
+/// Writes the report alone, and leaves the recorded verdict as it is; returns the exit code.
+fn draw(run: &Path) -> u8 {
+    // `latest` will point elsewhere one day; the path that is printed should not.
+    let dir = RunDir::new(run.canonicalize().unwrap_or_else(|_| run.to_owned()));
+    let (summary, evidence) = match weigh(&dir) {
+        Ok(weighed) => weighed,
+        Err(code) => return code,
+    };
+    let page = report::html(&dir, &summary, &evidence);
+    if let Err(error) = dir.write_text(&dir.report(), page.as_bytes()) {
+        return complain(3, error);
+    }
+    println!("{}", dir.report().display());
+    0
+}
+
+/// What a run directory says; the exit code when it says nothing.
+fn weigh(dir: &RunDir) -> Result<(Summary, Evidence), u8> {
+    match judge::load(dir) {
+        Ok((expect, evidence)) => Ok((judge::weigh(&expect, &evidence), evidence)),
+        Err(error @ judge::Error::NoRun(_)) => Err(complain(2, error)),
+        Err(error) => Err(complain(4, error)),
+    }
 }
 
 fn write_summaries(dir: &RunDir, summary: &Summary, report: &str) -> Result<(), harness::record::Error> {

@@ -28,6 +28,15 @@ pub fn to_scenario(verb: &str, args: &Forwarded) -> anyhow::Result<u8> {
     exec(command.args(&args.args))
 }
 
+/// `e2e-scenario report …`; without a run directory that of the last run.
+pub fn to_report(args: &Forwarded) -> anyhow::Result<u8> {
+    if args.args.is_empty() {
+        let latest = cargo::runs_dir()?.join("latest").into_os_string();
+        return to_scenario("report", &Forwarded { args: vec![latest] });
+    }
+    to_scenario("report", args)
+}
+
 /// `e2e-supervisor <verb> …`, with the tools at hand.
 pub fn to_supervisor(verb: &str, args: &Forwarded) -> anyhow::Result<u8> {
     let help = args.args.iter().any(|arg| arg == "--help" || arg == "-h");

@@ -6,5 +6,6 @@ pub mod doctor;
 pub mod e2e;
 pub mod forward;
 pub mod mutants;
+pub mod open;
 pub mod suite_env;
 pub mod tools;
