@@ -40,7 +40,8 @@ enum Task {
     Report(Forwarded),
     /// Draw the report of a run directory anew and open it.
     Open(tasks::open::Args),
-    /// Put two run directories side by side: `cargo xtask compare target/e2e/SOME-RUN target/e2e/latest`.
+    /// Put two run directories, or two sets of them, side by side: `cargo xtask compare RUN RUN`, or
+    /// `cargo xtask compare RUN RUN RUN -- RUN RUN RUN`.
     Compare(Forwarded),
     /// Write the page over all kept summaries, docs/results/README.md, or check it (`--check`).
     Results(Forwarded),
@@ -112,6 +113,18 @@ mod tests {
     #[test]
     fn the_command_line_is_consistent() {
         Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn a_separator_between_sets_is_passed_on() {
+        for line in ["x compare a b -- c d", "x compare --json a -- c", "x compare --base a,b --against c,d"]
+        {
+            let Ok(Cli { task: Task::Compare(args) }) = Cli::try_parse_from(line.split(' ')) else {
+                panic!("{line} must be understood");
+            };
+            let wanted: Vec<&str> = line.split(' ').skip(2).collect();
+            assert_eq!(args.words(), wanted, "{line}");
+        }
     }
 
     #[test]

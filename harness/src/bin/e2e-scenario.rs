@@ -1,6 +1,8 @@
 //! `e2e-scenario`: runs a profile, judges a run directory, compares runs, keeps the book of results, shows plans.
 #![allow(clippy::print_stdout)] // Verdicts and plans are the answer.
 
+#[path = "e2e-scenario/compare.rs"]
+mod compare;
 #[path = "e2e-scenario/results.rs"]
 mod results;
 
@@ -9,7 +11,6 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
-use harness::compare::{self, Run};
 use harness::judge::Evidence;
 use harness::plan::{self, Plan};
 use harness::profile::{self, Loaded};
@@ -35,15 +36,6 @@ Exit codes:
   4    the run is invalid: its measurement cannot be trusted
   130  interrupted; what was measured so far is kept";
 
-const COMPARE_EXAMPLES: &str = "\
-Examples:
-  cargo xtask compare target/e2e/dev-50-20261123-200000-1a2b target/e2e/latest
-  cargo xtask compare docs/results/BEFORE target/e2e/latest --json
-  cargo xtask compare RUN-OF-KUBE-SCHEDULER RUN-OF-POD-SHIM --any-plan
-
-It is no verdict: exit code 0 whatever the figures say; 2 when a directory holds no judged run,
-or the plans differ (the keys that do are named) and --any-plan is not given.";
-
 #[derive(Subcommand)]
 enum Command {
     /// Run a profile under a supervisor and judge it.
@@ -58,20 +50,9 @@ enum Command {
         /// The run directory, e.g. target/e2e/latest.
         run: PathBuf,
     },
-    /// Put two run directories side by side: every figure, and what was judged otherwise.
-    #[command(after_help = COMPARE_EXAMPLES)]
-    Compare {
-        /// The first run directory: what the other one is measured against.
-        a: PathBuf,
-        /// The second run directory.
-        b: PathBuf,
-        /// Compare although the runs were made from different plans.
-        #[arg(long)]
-        any_plan: bool,
-        /// The whole comparison as JSON.
-        #[arg(long)]
-        json: bool,
-    },
+    /// Put two run directories side by side, or two sets of them: every figure, and what was judged otherwise.
+    #[command(after_help = compare::EXAMPLES)]
+    Compare(compare::CompareArgs),
     /// Write the page over all kept summaries, docs/results/README.md, or check it.
     Results(results::ResultsArgs),
     /// Print what a profile would make, need and take, without running it.
@@ -130,7 +111,7 @@ fn main() -> ExitCode {
         Command::Run(args) => run(&args),
         Command::Judge { run } => judge(&run),
         Command::Report { run } => draw(&run),
-        Command::Compare { a, b, any_plan, json } => show_comparison(&a, &b, any_plan, json),
+        Command::Compare(args) => compare::run(&args),
         Command::Results(args) => results::run(&args),
         Command::Plan { profile, json } => show_plan(&profile, json),
         Command::List => list(),
@@ -249,17 +230,6 @@ fn write_summaries(dir: &RunDir, summary: &Summary, report: &str) -> Result<(), 
     Ok(())
 }
 
-fn show_comparison(a: &Path, b: &Path, any_plan: bool, json: bool) -> u8 {
-    let load = |run: &Path| Run::load(&RunDir::new(run));
-    let compared = load(a).and_then(|a| compare::compare(&a, &load(b)?, any_plan));
-    match compared {
-        Ok(compared) if json => println!("{}", compared.to_json()),
-        Ok(compared) => print!("{}", compare::screen::render(&compared)),
-        Err(error) => return complain(2, error),
-    }
-    0
-}
-
 fn show_plan(args: &ProfileArgs, json: bool) -> u8 {
     match load(args) {
         Ok((_, plan)) => {
@@ -298,4 +268,16 @@ fn load(args: &ProfileArgs) -> Result<(Loaded, Plan), String> {
 fn complain(code: u8, message: impl Display) -> u8 {
     eprintln!("error: {message}");
     code
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
 }

@@ -16,6 +16,14 @@ pub struct Forwarded {
     args: Vec<OsString>,
 }
 
+#[cfg(test)]
+impl Forwarded {
+    /// What will be passed on.
+    pub fn words(&self) -> Vec<String> {
+        self.args.iter().map(|arg| arg.to_string_lossy().into_owned()).collect()
+    }
+}
+
 /// `e2e-scenario <verb> …`.
 pub fn to_scenario(verb: &str, args: &Forwarded) -> anyhow::Result<u8> {
     let dir = cargo::build_bins(false)?;
