@@ -1,6 +1,7 @@
 //! The harness: provisioning of real control planes, the harness's own components, scenarios, measuring,
 //! judging.
 
+pub mod calibrate;
 pub mod cluster;
 pub mod codegen;
 pub mod compare;

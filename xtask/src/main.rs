@@ -43,6 +43,8 @@ enum Task {
     /// Put two run directories, or two sets of them, side by side: `cargo xtask compare RUN RUN`, or
     /// `cargo xtask compare RUN RUN RUN -- RUN RUN RUN`.
     Compare(Forwarded),
+    /// Write a profile's ranges for a class of machines, from five passing runs or more.
+    Calibrate(Forwarded),
     /// Write the page over all kept summaries, docs/results/README.md, or check it (`--check`).
     Results(Forwarded),
     /// Start control planes that stay until `down`.
@@ -81,6 +83,7 @@ fn main() -> ExitCode {
         Task::Report(args) => forward::to_report(&args),
         Task::Open(args) => tasks::open::run(&args),
         Task::Compare(args) => forward::to_scenario("compare", &args),
+        Task::Calibrate(args) => forward::to_scenario("calibrate", &args),
         Task::Results(args) => forward::to_scenario("results", &args),
         Task::Up(args) => forward::to_supervisor("up", &args),
         Task::Down(args) => forward::to_supervisor("down", &args),

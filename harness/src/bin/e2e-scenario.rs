@@ -1,6 +1,8 @@
 //! `e2e-scenario`: runs a profile, judges a run directory, compares runs, keeps the book of results, shows plans.
 #![allow(clippy::print_stdout)] // Verdicts and plans are the answer.
 
+#[path = "e2e-scenario/calibrate.rs"]
+mod calibrate;
 #[path = "e2e-scenario/compare.rs"]
 mod compare;
 #[path = "e2e-scenario/results.rs"]
@@ -53,6 +55,9 @@ enum Command {
     /// Put two run directories side by side, or two sets of them: every figure, and what was judged otherwise.
     #[command(after_help = compare::EXAMPLES)]
     Compare(compare::CompareArgs),
+    /// Write a profile's ranges for a class of machines, from five passing runs or more.
+    #[command(after_help = calibrate::EXAMPLES)]
+    Calibrate(calibrate::CalibrateArgs),
     /// Write the page over all kept summaries, docs/results/README.md, or check it.
     Results(results::ResultsArgs),
     /// Print what a profile would make, need and take, without running it.
@@ -112,6 +117,7 @@ fn main() -> ExitCode {
         Command::Judge { run } => judge(&run),
         Command::Report { run } => draw(&run),
         Command::Compare(args) => compare::run(&args),
+        Command::Calibrate(args) => calibrate::run(&args),
         Command::Results(args) => results::run(&args),
         Command::Plan { profile, json } => show_plan(&profile, json),
         Command::List => list(),
