@@ -225,7 +225,7 @@ fn rounded(value: f64) -> f64 {
 ///
 /// # Errors
 /// When the ranges cannot be written as YAML.
-pub fn file_text(profile: &str, ranges: &Ranges) -> Result<String, serde_saphyr::ser::Error> {
+pub fn file_text(profile: &str, ranges: &Ranges) -> Result<String, serde_saphyr::SerializeError> {
     let yaml = serde_saphyr::to_string(ranges)?;
     Ok(format!(
         "# Ranges of profile {profile}. Metric names are those of summary.json. What stands under `metrics` holds on every\n\
