@@ -1,6 +1,7 @@
 //! The harness: provisioning of real control planes, the harness's own components, scenarios, measuring,
 //! judging.
 
+pub mod calibrate;
 pub mod cluster;
 pub mod codegen;
 pub mod compare;
@@ -13,6 +14,7 @@ pub mod pod_shim;
 pub mod profile;
 pub mod record;
 pub mod report;
+pub mod results;
 pub mod scenario;
 pub mod summary;
 pub mod supervisor;

@@ -38,8 +38,17 @@ enum Task {
     Sim(Forwarded),
     /// Recompute the verdict of a run directory from its files alone.
     Judge(Forwarded),
-    /// Put two run directories side by side: `cargo xtask compare target/e2e/SOME-RUN target/e2e/latest`.
+    /// Draw the report of a run directory anew and print its path [default: target/e2e/latest].
+    Report(Forwarded),
+    /// Draw the report of a run directory anew and open it.
+    Open(tasks::open::Args),
+    /// Put two run directories, or two sets of them, side by side: `cargo xtask compare RUN RUN`, or
+    /// `cargo xtask compare RUN RUN RUN -- RUN RUN RUN`.
     Compare(Forwarded),
+    /// Write a profile's ranges for a class of machines, from five passing runs or more.
+    Calibrate(Forwarded),
+    /// Write the page over all kept summaries, docs/results/README.md, or check it (`--check`).
+    Results(Forwarded),
     /// Start control planes that stay until `down`.
     Up(Forwarded),
     /// Stop what `up` or `e2e --keep` left running.
@@ -77,7 +86,11 @@ fn main() -> ExitCode {
         Task::Plan(args) => forward::to_scenario("plan", &args),
         Task::Sim(args) => forward::to_sim(&args),
         Task::Judge(args) => forward::to_scenario("judge", &args),
+        Task::Report(args) => forward::to_report(&args),
+        Task::Open(args) => tasks::open::run(&args),
         Task::Compare(args) => forward::to_scenario("compare", &args),
+        Task::Calibrate(args) => forward::to_scenario("calibrate", &args),
+        Task::Results(args) => forward::to_scenario("results", &args),
         Task::Up(args) => forward::to_supervisor("up", &args),
         Task::Down(args) => forward::to_supervisor("down", &args),
         Task::Status(args) => forward::to_supervisor("status", &args),
@@ -111,6 +124,18 @@ mod tests {
     #[test]
     fn the_command_line_is_consistent() {
         Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn a_separator_between_sets_is_passed_on() {
+        for line in ["x compare a b -- c d", "x compare --json a -- c", "x compare --base a,b --against c,d"]
+        {
+            let Ok(Cli { task: Task::Compare(args) }) = Cli::try_parse_from(line.split(' ')) else {
+                panic!("{line} must be understood");
+            };
+            let wanted: Vec<&str> = line.split(' ').skip(2).collect();
+            assert_eq!(args.words(), wanted, "{line}");
+        }
     }
 
     #[test]

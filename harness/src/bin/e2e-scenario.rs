@@ -1,12 +1,19 @@
-//! `e2e-scenario`: runs a profile, judges a run directory, compares two, shows plans.
+//! `e2e-scenario`: runs a profile, judges a run directory, compares runs, keeps the book of results, shows plans.
 #![allow(clippy::print_stdout)] // Verdicts and plans are the answer.
+
+#[path = "e2e-scenario/calibrate.rs"]
+mod calibrate;
+#[path = "e2e-scenario/compare.rs"]
+mod compare;
+#[path = "e2e-scenario/results.rs"]
+mod results;
 
 use std::fmt::Display;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
-use harness::compare::{self, Run};
+use harness::judge::Evidence;
 use harness::plan::{self, Plan};
 use harness::profile::{self, Loaded};
 use harness::record::RunDir;
@@ -31,15 +38,6 @@ Exit codes:
   4    the run is invalid: its measurement cannot be trusted
   130  interrupted; what was measured so far is kept";
 
-const COMPARE_EXAMPLES: &str = "\
-Examples:
-  cargo xtask compare target/e2e/dev-50-20261123-200000-1a2b target/e2e/latest
-  cargo xtask compare docs/results/BEFORE target/e2e/latest --json
-  cargo xtask compare RUN-OF-KUBE-SCHEDULER RUN-OF-POD-SHIM --any-plan
-
-It is no verdict: exit code 0 whatever the figures say; 2 when a directory holds no judged run,
-or the plans differ (the keys that do are named) and --any-plan is not given.";
-
 #[derive(Subcommand)]
 enum Command {
     /// Run a profile under a supervisor and judge it.
@@ -49,20 +47,19 @@ enum Command {
         /// The run directory, e.g. target/e2e/latest.
         run: PathBuf,
     },
-    /// Put two run directories side by side: every figure, and what was judged otherwise.
-    #[command(after_help = COMPARE_EXAMPLES)]
-    Compare {
-        /// The first run directory: what the other one is measured against.
-        a: PathBuf,
-        /// The second run directory.
-        b: PathBuf,
-        /// Compare although the runs were made from different plans.
-        #[arg(long)]
-        any_plan: bool,
-        /// The whole comparison as JSON.
-        #[arg(long)]
-        json: bool,
+    /// Draw the report of a run directory anew from its files, and print its path.
+    Report {
+        /// The run directory, e.g. target/e2e/latest.
+        run: PathBuf,
     },
+    /// Put two run directories side by side, or two sets of them: every figure, and what was judged otherwise.
+    #[command(after_help = compare::EXAMPLES)]
+    Compare(compare::CompareArgs),
+    /// Write a profile's ranges for a class of machines, from five passing runs or more.
+    #[command(after_help = calibrate::EXAMPLES)]
+    Calibrate(calibrate::CalibrateArgs),
+    /// Write the page over all kept summaries, docs/results/README.md, or check it.
+    Results(results::ResultsArgs),
     /// Print what a profile would make, need and take, without running it.
     Plan {
         #[command(flatten)]
@@ -118,7 +115,10 @@ fn main() -> ExitCode {
     let code = match cli.command {
         Command::Run(args) => run(&args),
         Command::Judge { run } => judge(&run),
-        Command::Compare { a, b, any_plan, json } => show_comparison(&a, &b, any_plan, json),
+        Command::Report { run } => draw(&run),
+        Command::Compare(args) => compare::run(&args),
+        Command::Calibrate(args) => calibrate::run(&args),
+        Command::Results(args) => results::run(&args),
         Command::Plan { profile, json } => show_plan(&profile, json),
         Command::List => list(),
     };
@@ -185,17 +185,40 @@ fn announced_tools(run_dir: &Path) -> Option<PathBuf> {
 /// Judges, writes summaries and report, prints the verdict; returns the exit code.
 fn judge(run: &Path) -> u8 {
     let dir = RunDir::new(run);
-    let (expect, evidence) = match judge::load(&dir) {
-        Ok(loaded) => loaded,
-        Err(error @ judge::Error::NoRun(_)) => return complain(2, error),
-        Err(error) => return complain(4, error),
+    let (summary, evidence) = match weigh(&dir) {
+        Ok(weighed) => weighed,
+        Err(code) => return code,
     };
-    let summary = judge::weigh(&expect, &evidence);
     if let Err(error) = write_summaries(&dir, &summary, &report::html(&dir, &summary, &evidence)) {
         return complain(3, error);
     }
     print!("{}", screen::render(&summary, run));
     summary.verdict.exit_code()
+}
+
+/// Writes the report alone, and leaves the recorded verdict as it is; returns the exit code.
+fn draw(run: &Path) -> u8 {
+    // `latest` will point elsewhere one day; the path that is printed should not.
+    let dir = RunDir::new(run.canonicalize().unwrap_or_else(|_| run.to_owned()));
+    let (summary, evidence) = match weigh(&dir) {
+        Ok(weighed) => weighed,
+        Err(code) => return code,
+    };
+    let page = report::html(&dir, &summary, &evidence);
+    if let Err(error) = dir.write_text(&dir.report(), page.as_bytes()) {
+        return complain(3, error);
+    }
+    println!("{}", dir.report().display());
+    0
+}
+
+/// What a run directory says; the exit code when it says nothing.
+fn weigh(dir: &RunDir) -> Result<(Summary, Evidence), u8> {
+    match judge::load(dir) {
+        Ok((expect, evidence)) => Ok((judge::weigh(&expect, &evidence), evidence)),
+        Err(error @ judge::Error::NoRun(_)) => Err(complain(2, error)),
+        Err(error) => Err(complain(4, error)),
+    }
 }
 
 fn write_summaries(dir: &RunDir, summary: &Summary, report: &str) -> Result<(), harness::record::Error> {
@@ -211,17 +234,6 @@ fn write_summaries(dir: &RunDir, summary: &Summary, report: &str) -> Result<(), 
             .map_err(|e| harness::record::Error::io(&path, e))?;
     }
     Ok(())
-}
-
-fn show_comparison(a: &Path, b: &Path, any_plan: bool, json: bool) -> u8 {
-    let load = |run: &Path| Run::load(&RunDir::new(run));
-    let compared = load(a).and_then(|a| compare::compare(&a, &load(b)?, any_plan));
-    match compared {
-        Ok(compared) if json => println!("{}", compared.to_json()),
-        Ok(compared) => print!("{}", compare::screen::render(&compared)),
-        Err(error) => return complain(2, error),
-    }
-    0
 }
 
 fn show_plan(args: &ProfileArgs, json: bool) -> u8 {
@@ -262,4 +274,16 @@ fn load(args: &ProfileArgs) -> Result<(Loaded, Plan), String> {
 fn complain(code: u8, message: impl Display) -> u8 {
     eprintln!("error: {message}");
     code
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
 }

@@ -69,8 +69,8 @@ pub struct Figure {
     pub percent: Option<f64>,
 }
 
-/// A figure of one run: its unit and what was read.
-type Read = (String, Option<Reading>);
+/// The figures of one run: unit and what was read, by where they stand and name.
+pub(super) type Readings = BTreeMap<(Group, String), (String, Option<Reading>)>;
 
 /// Every figure that either summary has.
 pub fn all(a: &Summary, b: &Summary) -> Vec<Figure> {
@@ -92,7 +92,8 @@ fn build(group: Group, name: &str, unit: String, a: Option<Reading>, b: Option<R
     Figure { group, name: name.to_owned(), unit, a, b, difference, percent }
 }
 
-fn readings(summary: &Summary) -> BTreeMap<(Group, String), Read> {
+/// Every figure of a summary.
+pub(super) fn readings(summary: &Summary) -> Readings {
     let mut all = BTreeMap::new();
     for (name, metric) in &summary.metrics {
         let reading = metric.value.map(|value| Reading { value, saturated: metric.saturated });

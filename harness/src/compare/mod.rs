@@ -1,14 +1,15 @@
-//! Two runs side by side: what their summaries say alike and what not.
+//! Two runs side by side: what their summaries say alike and what not. [`sets`] does it for several runs on each side.
 //!
 //! Pure, but for [`Run::load`]. No verdict of its own: whether a difference matters is for ranges and people to say.
 
 mod figures;
 pub mod screen;
+pub mod sets;
 #[cfg(test)]
 mod tests;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 use serde_json::Value;
@@ -142,15 +143,14 @@ pub fn compare(a: &Run, b: &Run, any_plan: bool) -> Result<Comparison, Error> {
         validity: validity(&a.summary, &b.summary),
         tools: differing(&tools(&a.summary.tools), &tools(&b.summary.tools)),
         host: differing(&leaves(&a.summary.host), &leaves(&b.summary.host)),
-        a: head(a),
-        b: head(b),
+        a: head(&a.dir, &a.summary),
+        b: head(&b.dir, &b.summary),
     })
 }
 
-fn head(run: &Run) -> Head {
-    let s = &run.summary;
+fn head(run_dir: &Path, s: &Summary) -> Head {
     Head {
-        run_dir: run.dir.clone(),
+        run_dir: run_dir.to_owned(),
         run_id: s.run_id.clone(),
         profile: s.profile.clone(),
         seed: s.seed,

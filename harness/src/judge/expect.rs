@@ -8,7 +8,7 @@ use crate::judge::Error;
 use crate::plan::{Plan, machines_whole};
 use crate::profile::{Ranges, Scheduler, Slo};
 use crate::record::RunDir;
-use crate::summary::Bound;
+use crate::summary::{Bound, machine};
 
 /// What is expected of a run.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -35,8 +35,13 @@ pub struct Expect {
     pub has_wave: bool,
     /// Objectives by metric.
     pub slos: BTreeMap<String, Bound>,
-    /// Calibrated ranges by metric.
+    /// Ranges by metric, as they hold on this machine.
     pub ranges: BTreeMap<String, Bound>,
+    /// The machine's class; `None` if it was not recorded.
+    pub machine_class: Option<String>,
+    /// Whether ranges were calibrated on machines of that class. Without, the ranges are those of every machine, which
+    /// are wide.
+    pub is_calibrated: bool,
 }
 
 /// Resource name to amount, in thousandths of the resource's unit.
@@ -67,10 +72,10 @@ pub struct ExpectedNeed {
 }
 
 impl Expect {
-    /// Reads the plan and the ranges that a run was made with.
+    /// Reads the plan and the ranges that a run was made with, and on which machine.
     ///
     /// # Errors
-    /// When the plan is missing, or one of the two cannot be understood. Missing ranges are no error here:
+    /// When the plan is missing, or one of the three cannot be understood. Missing ranges are no error here:
     /// what they should have gated fails.
     pub fn load(dir: &RunDir) -> Result<Self, Error> {
         let plan: Plan = dir.read_json(&dir.plan())?;
@@ -79,12 +84,15 @@ impl Expect {
                 .map_err(|e| Error::Expectation(format!("{}: {e}", dir.ranges().display())))?,
             Err(_) => Ranges::default(),
         };
-        Ok(Self::of(&plan, &ranges))
+        let host: Option<serde_json::Value> =
+            if dir.host().exists() { Some(dir.read_json(&dir.host())?) } else { None };
+        Ok(Self::of(&plan, &ranges, host.as_ref().and_then(machine::class)))
     }
 
-    /// What a plan and its ranges expect.
-    pub fn of(plan: &Plan, ranges: &Ranges) -> Self {
+    /// What a plan and its ranges expect on a machine of that class.
+    pub fn of(plan: &Plan, ranges: &Ranges, machine_class: Option<String>) -> Self {
         let profile = &plan.profile;
+        let class = machine_class.as_deref();
         Self {
             profile: profile.name.clone(),
             seed: profile.seed,
@@ -98,10 +106,12 @@ impl Expect {
             has_wave: profile.demand_wave.is_some(),
             slos: slos(&profile.slo),
             ranges: ranges
-                .metrics
-                .iter()
-                .map(|(name, range)| (name.clone(), Bound { min: range.min, max: range.max }))
+                .on(class)
+                .into_iter()
+                .map(|(name, range)| (name, Bound { min: range.min, max: range.max }))
                 .collect(),
+            is_calibrated: ranges.is_calibrated_on(class),
+            machine_class,
         }
     }
 

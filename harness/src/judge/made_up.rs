@@ -57,6 +57,8 @@ pub fn expect() -> Expect {
         has_wave: false,
         slos: named(&slo),
         ranges: named(&ranges),
+        machine_class: Some("2 cores / 24 GiB / x".into()),
+        is_calibrated: true,
     }
 }
 

@@ -76,7 +76,7 @@ pub fn weigh(expect: &Expect, evidence: &Evidence) -> Summary {
     let validity = validity::check(expect, evidence);
     let metrics = measure::all(expect, evidence);
     let gates = gates::check(expect, &metrics);
-    let (verdict, reason) = verdict(evidence, &validity, &gates);
+    let (verdict, reason) = verdict(expect, evidence, &validity, &gates);
     let machines = packing::account(expect, evidence);
     let mut summary = Summary {
         schema_version: SCHEMA_VERSION,
@@ -108,6 +108,7 @@ pub fn weigh(expect: &Expect, evidence: &Evidence) -> Summary {
 }
 
 fn verdict(
+    expect: &Expect,
     evidence: &Evidence,
     validity: &[crate::summary::Finding],
     gates: &[crate::summary::Gate],
@@ -135,11 +136,12 @@ fn verdict(
         return (
             Verdict::Fail,
             format!(
-                "{} of {} gates failed: {} ({} is {value})",
+                "{} of {} gates failed: {} ({} is {value}){}",
                 failed.len(),
                 gates.len(),
                 names.join(", "),
-                first.metric
+                first.metric,
+                basis(expect)
             ),
         );
     }
@@ -148,7 +150,17 @@ fn verdict(
         let names: Vec<_> = inapplicable.iter().map(|g| g.metric.as_str()).collect();
         reason = format!("{reason} that apply; not applicable: {}", names.join(", "));
     }
-    (Verdict::Pass, reason)
+    (Verdict::Pass, reason + &basis(expect))
+}
+
+/// What the gates rest on, where nobody measured yet what the figures are on such a machine.
+fn basis(expect: &Expect) -> String {
+    if expect.is_calibrated {
+        return String::new();
+    }
+    let machine = expect.machine_class.as_deref().unwrap_or("the machine, which was not recorded");
+    let beside = if expect.ranges.is_empty() { "" } else { " and placeholders" };
+    format!("; judged by objectives (SLOs){beside} alone: no range is calibrated for {machine}")
 }
 
 fn pod_accounts(expect: &Expect, evidence: &Evidence) -> BTreeMap<String, PodAccount> {

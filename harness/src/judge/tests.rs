@@ -74,6 +74,54 @@ fn a_removed_range_fails() {
 }
 
 #[test]
+fn a_machine_class_without_calibrated_ranges_is_told_with_the_verdict() {
+    let told =
+        "judged by objectives (SLOs) and placeholders alone: no range is calibrated for 2 cores / 24 GiB / x";
+    let calibrated = broken(|_, _| {});
+    assert!(!calibrated.reason.contains("calibrated"), "{}", calibrated.reason);
+    let passed = broken(|expect, _| expect.is_calibrated = false);
+    assert!(passed.verdict == Verdict::Pass && passed.reason.ends_with(told), "{}", passed.reason);
+    assert_eq!(passed.outcome_digest, calibrated.outcome_digest, "the outcome is the same");
+    let failed = broken(|expect, _| {
+        expect.is_calibrated = false;
+        expect.ranges.retain(|name, _| name != "fill_s");
+    });
+    assert!(failed.verdict == Verdict::Fail && failed.reason.ends_with(told), "{}", failed.reason);
+    let without = broken(|expect, _| {
+        expect.is_calibrated = false;
+        expect.ranges.clear();
+    });
+    assert!(without.reason.contains("judged by objectives (SLOs) alone: no range"), "{}", without.reason);
+    let nowhere = broken(|expect, _| (expect.is_calibrated, expect.machine_class) = (false, None));
+    assert!(nowhere.reason.ends_with("for the machine, which was not recorded"), "{}", nowhere.reason);
+    let invalid = broken(|expect, evidence| {
+        expect.is_calibrated = false;
+        evidence.end = None;
+    });
+    assert!(!invalid.reason.contains("calibrated"), "validity needs no range: {}", invalid.reason);
+}
+
+#[test]
+fn ranges_are_those_of_the_machine_that_the_run_was_made_on() {
+    use crate::profile::{Range, Ranges, fixtures_dir, load};
+    let loaded = load(&fixtures_dir(), "smoke", &[]).unwrap();
+    let plan = crate::plan::derive(&loaded).unwrap();
+    let range = |max: f64| Range { min: None, max: Some(max), calibrated: "placeholder".into() };
+    let of = |metric: &str, max: f64| [(metric.to_owned(), range(max))].into();
+    let ranges = Ranges {
+        metrics: of("fill_s", 60.0),
+        machine_classes: [("x".to_owned(), of("fill_s", 20.0))].into(),
+    };
+    let on = |class: Option<&str>| Expect::of(&plan, &ranges, class.map(str::to_owned));
+    assert_eq!(on(Some("x")).ranges["fill_s"].max, Some(20.0));
+    assert!(on(Some("x")).is_calibrated);
+    for other in [Some("y"), None] {
+        assert_eq!(on(other).ranges["fill_s"].max, Some(60.0), "{other:?}");
+        assert!(!on(other).is_calibrated, "{other:?}");
+    }
+}
+
+#[test]
 fn a_broken_objective_fails() {
     let summary = broken(|_, evidence| {
         let late = evidence.pods.last_mut().unwrap();

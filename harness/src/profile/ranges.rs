@@ -1,7 +1,7 @@
 //! Calibrated ranges: what a metric of a profile has been, so that a small fleet can fail too.
 //!
-//! To calibrate: run the profile at least five times on an otherwise idle machine of one class, take each
-//! metric's mean × 1.2 as `max` (× 0.8 as `min`), and write n, machine class and date into `calibrated`.
+//! `cargo xtask calibrate PROFILE RUN...` writes those of one machine class: each metric's mean × 1.2 over five passing
+//! runs or more. By hand only what holds on every machine, and placeholders, go in.
 
 use std::collections::BTreeMap;
 
@@ -12,8 +12,11 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Ranges {
-    /// Metric name, as in the run's summary, to its range.
+    /// Metric name, as in the run's summary, to its range on every machine that has no range of its own.
     pub metrics: BTreeMap<String, Range>,
+    /// Machine class, as `summary::machine::class` writes it, to the ranges that were measured there.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub machine_classes: BTreeMap<String, BTreeMap<String, Range>>,
 }
 
 /// The range of one metric, in the metric's own unit; both ends belong to it.
@@ -26,8 +29,28 @@ pub struct Range {
     /// Largest good value.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub max: Option<f64>,
-    /// `placeholder`, or how it was calibrated: `mean x 1.2, n=5, 2 cores / 24 GiB, 2026-11-23`.
+    /// `placeholder`, or how it was calibrated:
+    /// `mean x 1.2, n=5, mean=100, deviation=3, 2 cores / 24 GiB / AMD EPYC, 2026-11-23`.
     pub calibrated: String,
+}
+
+impl Ranges {
+    /// The ranges that hold on a machine of that class: its own, and for other metrics those of every machine.
+    pub fn on(&self, class: Option<&str>) -> BTreeMap<String, Range> {
+        let mut ranges = self.metrics.clone();
+        ranges
+            .extend(self.own(class).into_iter().flatten().map(|(name, range)| (name.clone(), range.clone())));
+        ranges
+    }
+
+    /// Whether anything was calibrated on machines of that class; a machine that was not recorded is of none.
+    pub fn is_calibrated_on(&self, class: Option<&str>) -> bool {
+        self.own(class).is_some_and(|own| !own.is_empty())
+    }
+
+    fn own(&self, class: Option<&str>) -> Option<&BTreeMap<String, Range>> {
+        self.machine_classes.get(class?)
+    }
 }
 
 impl Range {
@@ -46,10 +69,34 @@ impl Range {
 mod tests {
     use super::*;
 
+    fn at_most(max: f64) -> Range {
+        Range { min: None, max: Some(max), calibrated: "placeholder".into() }
+    }
+
     #[test]
     fn both_ends_belong_to_a_range_and_nan_to_none() {
         let range = Range { min: Some(1.0), max: Some(2.0), calibrated: "placeholder".into() };
         assert!(range.contains(1.0) && range.contains(2.0) && range.is_placeholder());
         assert!(!range.contains(0.99) && !range.contains(2.01) && !range.contains(f64::NAN));
+    }
+
+    #[test]
+    fn a_machine_class_has_its_own_ranges_and_else_those_of_every_machine() {
+        let named =
+            |ranges: &[(&str, f64)]| ranges.iter().map(|(n, max)| ((*n).to_owned(), at_most(*max))).collect();
+        let ranges = Ranges {
+            metrics: named(&[("fill_s", 1500.0), ("machines_over_plan", 0.0)]),
+            machine_classes: [
+                ("x".to_owned(), named(&[("fill_s", 700.0)])),
+                ("empty".to_owned(), named(&[])),
+            ]
+            .into(),
+        };
+        assert_eq!(ranges.on(Some("x")), named(&[("fill_s", 700.0), ("machines_over_plan", 0.0)]));
+        assert!(ranges.is_calibrated_on(Some("x")));
+        for other in [Some("y"), Some("empty"), None] {
+            assert_eq!(ranges.on(other), ranges.metrics, "{other:?}");
+            assert!(!ranges.is_calibrated_on(other), "{other:?}");
+        }
     }
 }

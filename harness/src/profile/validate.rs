@@ -283,9 +283,12 @@ fn archetype(path: &str, a: &Archetype, problems: &mut Vec<Problem>) {
 
 /// Problems of a ranges file.
 pub fn ranges(r: &Ranges) -> Vec<Problem> {
+    let everywhere = r.metrics.iter().map(|(name, range)| (format!("metrics.{name}"), range));
+    let of_classes = r.machine_classes.iter().flat_map(|(class, own)| {
+        own.iter().map(move |(name, range)| (format!("machineClasses.{class}.{name}"), range))
+    });
     let mut problems = Vec::new();
-    for (name, range) in &r.metrics {
-        let key = format!("metrics.{name}");
+    for (key, range) in everywhere.chain(of_classes) {
         match (range.min, range.max) {
             (None, None) => problems.push(Problem::new(&key, "has neither min nor max")),
             (Some(min), Some(max)) if min > max => {

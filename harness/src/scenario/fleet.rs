@@ -67,28 +67,13 @@ struct Starter<'a> {
 
 impl Starter<'_> {
     async fn start_cluster(&self, cluster: &Cluster, p: &Profile, grpc: &str) -> Result<Driver, Failure> {
-        let upc = &p.unschedulable_pod_controller;
-        let mut args = common(cluster, "unschedulable-pod-controller", upc.qps, upc.burst)?;
-        args.extend(flags([
-            ("concurrency", upc.concurrency.to_string()),
-            ("cr-mode", cr_mode(upc.cr_mode).into()),
-            ("cr-release", cr_release(upc.cr_release).into()),
-        ]));
+        let args = controller_args(cluster, p)?;
         let controller = self.spawn("unschedulable-pod-controller", Some(cluster), args);
 
         let (maker, args) = node_maker(cluster, p)?;
         let maker = self.spawn(maker, Some(cluster), args);
 
-        let mut args = common(cluster, "operator", p.operator.qps, p.operator.burst)?;
-        args.extend(flags([
-            ("cluster-id", cluster.name.clone()),
-            ("shard-addr", grpc.to_owned()),
-            ("ack-concurrency", p.operator.ack_concurrency.to_string()),
-            ("rollup-interval", millis(p.operator.rollup_interval)),
-            ("rollup-log", path(&self.places.dir.rollups(&cluster.name))),
-            // Both sides or none: upstream's operator does not know that somebody waits.
-            ("wait-for-eviction", p.shard.wait_for_eviction.to_string()),
-        ]));
+        let args = operator_args(cluster, p, grpc, self.places.dir)?;
         let operator = self.spawn("operator", Some(cluster), args);
 
         let mut args = common(cluster, "load-driver", p.load_driver.qps, p.load_driver.burst)?;
@@ -136,6 +121,31 @@ impl Starter<'_> {
         self.scraper.add(Target::new(name, cluster.map(|c| c.name.as_str()), Endpoint::Http(url)));
         Ok(ready)
     }
+}
+
+fn controller_args(cluster: &Cluster, p: &Profile) -> Result<Vec<String>, Failure> {
+    let knobs = &p.unschedulable_pod_controller;
+    let mut args = common(cluster, "unschedulable-pod-controller", knobs.qps, knobs.burst)?;
+    args.extend(flags([
+        ("concurrency", knobs.concurrency.to_string()),
+        ("cr-mode", cr_mode(knobs.cr_mode).into()),
+        ("cr-release", cr_release(knobs.cr_release).into()),
+    ]));
+    Ok(args)
+}
+
+fn operator_args(cluster: &Cluster, p: &Profile, grpc: &str, dir: &RunDir) -> Result<Vec<String>, Failure> {
+    let mut args = common(cluster, "operator", p.operator.qps, p.operator.burst)?;
+    args.extend(flags([
+        ("cluster-id", cluster.name.clone()),
+        ("shard-addr", grpc.to_owned()),
+        ("ack-concurrency", p.operator.ack_concurrency.to_string()),
+        ("rollup-interval", millis(p.operator.rollup_interval)),
+        ("rollup-log", path(&dir.rollups(&cluster.name))),
+        // Both sides or none: upstream's operator does not know that somebody waits.
+        ("wait-for-eviction", p.shard.wait_for_eviction.to_string()),
+    ]));
+    Ok(args)
 }
 
 /// The program that turns UpcomingNodes into Nodes, and its flags.
@@ -231,3 +241,7 @@ fn cr_release(release: CrRelease) -> &'static str {
         CrRelease::OnGone => "on-gone",
     }
 }
+
+#[cfg(test)]
+#[path = "contract_tests.rs"]
+mod tests;

@@ -60,13 +60,17 @@ fn cluster_spec(profile: &Profile, name: &str) -> ClusterSpec {
 fn host(provider: &str) -> serde_json::Value {
     let read = |path: &str| std::fs::read_to_string(path).unwrap_or_default();
     let cpu_info = read("/proc/cpuinfo");
-    let model = cpu_info.lines().find_map(|l| l.strip_prefix("model name")).unwrap_or_default();
+    let named =
+        |key: &str| cpu_info.lines().find_map(|l| l.strip_prefix(key)?.split(':').nth(1)).map(str::trim);
+    // arm64 has no model's name; maker and part tell one kind of core from another as well.
+    let of_arm = || Some(format!("ARM {} {}", named("CPU implementer")?, named("CPU part")?));
+    let model = named("model name").map(str::to_owned).or_else(of_arm).unwrap_or_default();
     let total = read("/proc/meminfo").lines().find_map(|l| l.strip_prefix("MemTotal:").map(str::to_owned));
     let total_kib: Option<u64> = total.and_then(|t| t.trim().trim_end_matches("kB").trim().parse().ok());
     let before = sampler::host();
     json!({
         "cores": std::thread::available_parallelism().map_or(0, std::num::NonZero::get),
-        "cpu_model": model.trim_start_matches([' ', '\t', ':']),
+        "cpu_model": model,
         "memory_mib": total_kib.unwrap_or_default() / 1024,
         "memory_available_mib_at_start": before.available_mib,
         "load1_at_start": before.load1,

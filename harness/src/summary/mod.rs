@@ -2,9 +2,12 @@
 //!
 //! Units are part of the names. A value that was not measured is absent and says so; it is never 0.
 
+pub mod file;
+pub mod machine;
 pub mod markdown;
 pub mod schema;
 pub mod screen;
+pub mod stats;
 
 use std::collections::BTreeMap;
 
@@ -152,6 +155,13 @@ pub struct Metric {
     /// Why it was not measured, or how many samples it rests on.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub note: String,
+}
+
+impl Metric {
+    /// The value, unless it is absent or only known to be larger.
+    pub fn exact(&self) -> Option<f64> {
+        self.value.filter(|value| !self.saturated && value.is_finite())
+    }
 }
 
 /// One gate.

@@ -102,7 +102,8 @@ fn checks() -> anyhow::Result<Vec<Step>> {
         Step::quiet("clippy", cargo::cargo(&clippy)),
         // The very call that a run makes: packages chosen otherwise have other features, and are built anew.
         Step::quiet("programs", cargo::build_bins_command()?),
-        Step::quiet("generated files", codegen_check()?),
+        Step::quiet("generated files", built("e2e-codegen", &["--check"])?),
+        Step::quiet("results book", built("e2e-scenario", &["results", "--check"])?),
         Step::quiet("docs", doc),
     ];
     for member in members()? {
@@ -115,10 +116,10 @@ fn checks() -> anyhow::Result<Vec<Step>> {
     Ok(steps)
 }
 
-/// As `cargo xtask codegen --check`, with the programs that were just built.
-fn codegen_check() -> anyhow::Result<Command> {
-    let mut command = Command::new(cargo::bin_dir()?.join("e2e-codegen"));
-    command.arg("--check");
+/// One of the programs that were just built, as `cargo xtask codegen` and `cargo xtask results` call them.
+fn built(program: &str, args: &[&str]) -> anyhow::Result<Command> {
+    let mut command = Command::new(cargo::bin_dir()?.join(program));
+    command.args(args);
     cargo::clean(&mut command);
     Ok(command)
 }

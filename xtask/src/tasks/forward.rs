@@ -19,6 +19,14 @@ pub struct Forwarded {
     args: Vec<OsString>,
 }
 
+#[cfg(test)]
+impl Forwarded {
+    /// What will be passed on.
+    pub fn words(&self) -> Vec<String> {
+        self.args.iter().map(|arg| arg.to_string_lossy().into_owned()).collect()
+    }
+}
+
 /// `e2e-scenario <verb> …`.
 pub fn to_scenario(verb: &str, args: &Forwarded) -> anyhow::Result<u8> {
     let dir = cargo::build_bins(false)?;
@@ -29,6 +37,15 @@ pub fn to_scenario(verb: &str, args: &Forwarded) -> anyhow::Result<u8> {
         command.arg("--profile");
     }
     exec(command.args(&args.args))
+}
+
+/// `e2e-scenario report …`; without a run directory that of the last run.
+pub fn to_report(args: &Forwarded) -> anyhow::Result<u8> {
+    if args.args.is_empty() {
+        let latest = cargo::runs_dir()?.join("latest").into_os_string();
+        return to_scenario("report", &Forwarded { args: vec![latest] });
+    }
+    to_scenario("report", args)
 }
 
 /// `e2e-supervisor <verb> …`, with the tools at hand.

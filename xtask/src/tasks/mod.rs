@@ -9,5 +9,6 @@ pub mod forward;
 pub mod mutants;
 pub mod node_image;
 pub mod provider;
+pub mod open;
 pub mod suite_env;
 pub mod tools;

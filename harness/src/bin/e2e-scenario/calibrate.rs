@@ -1,0 +1,70 @@
+//! `e2e-scenario calibrate`: writes a profile's ranges from runs of it.
+
+use std::path::PathBuf;
+
+use clap::Args;
+use harness::calibrate::{self, Subject};
+use harness::compare::sets::Member;
+use harness::{plan, profile};
+
+use crate::complain;
+
+/// For `--help`.
+pub const EXAMPLES: &str = "\
+Examples:
+  cargo xtask calibrate dev-50 target/e2e/dev-50-*
+  cargo xtask calibrate dev-500 docs/results/dev-500-*.json
+
+The runs must have passed, with one plan (the profile's own), the same tools, on machines of one class. Each metric that
+the profile's ranges.yaml names gets mean x 1.2 as its bound on that class; what it says of other classes stays.
+A metric whose runs lie further apart than that is left out, and said so: more runs will not help, a quieter machine may.
+
+Exit code 0 when the ranges were written; 2 when the runs do not do; 3 when the file cannot be written.";
+
+/// Arguments of `calibrate`.
+#[derive(Args)]
+pub struct CalibrateArgs {
+    /// Name of a profile, or path of its YAML file; the ranges lie beside it.
+    profile: String,
+    /// Run directories, or summaries that were kept; five or more.
+    #[arg(value_name = "RUN", required = true)]
+    runs: Vec<PathBuf>,
+    /// Take runs that were made from another plan than the profile's as it stands; all of them from one, still.
+    #[arg(long)]
+    any_plan: bool,
+}
+
+/// Calibrates; returns the exit code.
+pub fn run(args: &CalibrateArgs) -> u8 {
+    let (path, text) = match ranges(args) {
+        Ok(written) => written,
+        Err(message) => return complain(2, message),
+    };
+    if let Err(error) = std::fs::write(&path, text) {
+        return complain(3, format!("cannot write {}: {error}", path.display()));
+    }
+    println!("wrote {}", path.display());
+    0
+}
+
+/// The file of ranges and its new text.
+fn ranges(args: &CalibrateArgs) -> Result<(PathBuf, String), String> {
+    let loaded =
+        profile::load(&profile::fixtures_dir(), &args.profile, &[]).map_err(|error| error.to_string())?;
+    let name = &loaded.profile.name;
+    let digest = plan::derive(&loaded).map_err(|error| error.to_string())?.digest();
+    let members: Result<Vec<Member>, _> = args.runs.iter().map(|run| Member::load(run)).collect();
+    let members = members.map_err(|error| calibrate::Error::Summary(error).to_string())?;
+    let subject = Subject {
+        profile: name,
+        known: &loaded.ranges,
+        plan_digest: (!args.any_plan).then_some(digest.as_str()),
+    };
+    let found = calibrate::calibrate(&subject, &members).map_err(|error| error.to_string())?;
+    let own = &found.ranges.machine_classes[&found.class];
+    println!("{}, {} runs:", found.class, members.len());
+    own.iter().for_each(|(metric, range)| println!("  {metric}: {}", range.calibrated));
+    found.left_out.iter().for_each(|told| eprintln!("left out {told}"));
+    let text = calibrate::file_text(name, &found.ranges).map_err(|error| error.to_string())?;
+    Ok((loaded.source.with_file_name("ranges.yaml"), text))
+}

@@ -1,0 +1,81 @@
+//! Holds `docs/bring-your-own.md` to what programs are really started with, and to what is really read of them.
+
+use std::collections::BTreeSet;
+
+use super::*;
+use crate::profile::{fixtures_dir, load};
+
+fn page() -> String {
+    let path = fixtures_dir().with_file_name("docs").join("bring-your-own.md");
+    std::fs::read_to_string(&path).unwrap_or_else(|e| panic!("{}: {e}", path.display()))
+}
+
+/// What stands under a heading, up to the next one.
+fn section<'a>(page: &'a str, heading: &str) -> &'a str {
+    let (_, rest) = page.split_once(&format!("\n{heading}\n")).unwrap_or_else(|| panic!("no `{heading}`"));
+    rest.split("\n#").next().unwrap_or(rest)
+}
+
+/// The flags of a section's table.
+fn documented(page: &str, heading: &str) -> BTreeSet<String> {
+    let flag = |line: &str| Some(line.strip_prefix("| `--")?.split_once('`')?.0.to_owned());
+    section(page, heading).lines().filter_map(flag).collect()
+}
+
+/// The names of flags that a program is started with.
+fn passed(args: &[String]) -> BTreeSet<String> {
+    let name = |arg: &String| arg.trim_start_matches("--").split('=').next().unwrap_or_default().to_owned();
+    args.iter().map(name).collect()
+}
+
+fn cluster() -> Cluster {
+    let kubeconfig = |user: &str| (user.to_owned(), PathBuf::from("kubeconfig"));
+    Cluster {
+        name: "c".into(),
+        server: String::new(),
+        kubeconfigs: ["operator", "unschedulable-pod-controller"].map(kubeconfig).into(),
+        logs_dir: PathBuf::new(),
+        metrics: Default::default(),
+        metrics_kubeconfigs: Default::default(),
+        read_back: Default::default(),
+        steps: Vec::new(),
+    }
+}
+
+#[test]
+fn the_page_names_every_flag_that_is_passed_and_no_other() {
+    let page = page();
+    let mut profile = load(&fixtures_dir(), "smoke", &[]).unwrap().profile;
+    let (cluster, dir) = (cluster(), RunDir::new("run"));
+    let common = documented(&page, "### operator and unschedulable-pod-controller");
+    assert!(!common.is_empty());
+    for (heading, args) in [
+        ("### operator", operator_args(&cluster, &profile, "127.0.0.1:1", &dir)),
+        ("### unschedulable-pod-controller", controller_args(&cluster, &profile)),
+    ] {
+        let own = documented(&page, heading);
+        assert_eq!(common.union(&own).cloned().collect::<BTreeSet<_>>(), passed(&args.unwrap()), "{heading}");
+    }
+    let unpaused = passed(&shard_args(&profile, &dir));
+    profile.shard.paused_until_filled = true;
+    let all = passed(&shard_args(&profile, &dir));
+    assert_eq!(documented(&page, "### shard"), all);
+    assert_eq!(all.difference(&unpaused).collect::<Vec<_>>(), ["actuation-paused"]);
+}
+
+#[test]
+fn the_page_names_every_metric_of_an_autoscaler_that_is_read_and_no_other() {
+    let names = |text: &str| -> BTreeSet<String> {
+        let words = text.split(|c: char| !c.is_ascii_alphanumeric() && c != '_');
+        words.filter(|word| word.starts_with("bigfleet_")).map(str::to_owned).collect()
+    };
+    let read = names(include_str!("../judge/measure.rs"));
+    assert!(read.contains("bigfleet_shard_cycle_duration_seconds"), "{read:?}");
+    assert_eq!(names(section(&page(), "## Metrics")), read);
+}
+
+#[test]
+fn the_page_is_found_from_the_readme() {
+    let readme = fixtures_dir().with_file_name("README.md");
+    assert!(std::fs::read_to_string(readme).unwrap().contains("(docs/bring-your-own.md)"));
+}
