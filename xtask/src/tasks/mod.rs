@@ -8,7 +8,7 @@ pub mod e2e;
 pub mod forward;
 pub mod mutants;
 pub mod node_image;
-pub mod provider;
 pub mod open;
+pub mod provider;
 pub mod suite_env;
 pub mod tools;
