@@ -9,7 +9,7 @@ use crate::observe::prometheus::{self, Series};
 use crate::record::Scrape;
 
 /// Names of control-plane series worth keeping: an apiserver has tens of thousands.
-const CONTROL_PLANE: [&str; 12] = [
+const CONTROL_PLANE: [&str; 13] = [
     "apiserver_request_total",
     "apiserver_flowcontrol_rejected_requests_total",
     "apiserver_flowcontrol_dispatched_requests_total",
@@ -21,6 +21,7 @@ const CONTROL_PLANE: [&str; 12] = [
     "scheduler_preemption_victims_count",
     "scheduler_queue_incoming_pods_total",
     "rest_client_requests_total",
+    "rest_client_rate_limiter_duration_seconds_sum",
     "workqueue_depth",
 ];
 

@@ -18,6 +18,10 @@ pub struct Args {
     #[arg(long, value_name = "TEXT")]
     only: Option<String>,
 
+    /// Start a Docker engine for the suites on kind clusters where none runs: as root; installs docker.io if need be.
+    #[arg(long)]
+    dockerd: bool,
+
     #[command(flatten)]
     tools: ToolArgs,
 }
@@ -35,7 +39,7 @@ pub fn run(args: &Args) -> anyhow::Result<u8> {
     let options = args.tools.options();
     let mut steps = checks()?;
     let runner = nextest::ensure(&options)?;
-    let on_kind = kind::step(&runner);
+    let on_kind = kind::step(&runner, args.dockerd);
     let not_run = on_kind.as_ref().err().cloned();
     steps.extend(tests(&runner, on_kind.ok()));
     steps.retain(|step| args.only.as_ref().is_none_or(|text| step.name.contains(text)));
@@ -170,10 +174,13 @@ mod kind {
     const FILTER: &str =
         "package(suites) & binary(/^(kind_clusters|node_creator_parity|density_100|dev_50)$/)";
 
-    /// The step, with an engine of its own where none runs; or why it cannot be run here.
-    pub fn step(runner: &nextest::Nextest) -> Result<Step, String> {
+    /// The step, on request with an engine of its own where none runs; or why it is not run here.
+    pub fn step(runner: &nextest::Nextest, may_start: bool) -> Result<Step, String> {
         let mut command = match Docker::find() {
             Ok(_) => Command::new(&runner.path),
+            Err(error) if !may_start => {
+                return Err(format!("{error} (or give --dockerd: then one is started, as root)"));
+            }
             Err(error) => {
                 if !rustix::process::geteuid().is_root() {
                     return Err(format!("{error} (as root, one would be started)"));
