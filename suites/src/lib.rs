@@ -30,6 +30,12 @@ pub fn trial(name: &str, claim: impl FnOnce() -> anyhow::Result<()> + Send + 'st
     })
 }
 
+/// A claim that is told its name, as a label for what it makes.
+pub fn labelled(name: &str, claim: fn(&'static str) -> anyhow::Result<()>) -> Trial {
+    let label: &'static str = Box::leak(name.replace("::", "-").into_boxed_str());
+    trial(name, move || claim(label))
+}
+
 /// Runs the trials that `args` selects. Ends at once when the runner is gone: test processes outlive a
 /// runner that was killed, unless they watch it.
 pub fn run(args: &Arguments, trials: Vec<Trial>) -> ExitCode {

@@ -1,14 +1,18 @@
 //! A supervisor for one trial, and the proof that nothing of it is left.
 
+use std::collections::BTreeSet;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::{Child, Command};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, ensure};
 use component::poll::{self, Look};
+use harness::cluster::components::APISERVER;
 use harness::cluster::kind;
+use harness::cluster::spec::{Cluster, Lease};
 use harness::supervisor::Client;
-use harness::supervisor::protocol::Announcement;
+use harness::supervisor::protocol::{Announcement, ProcessState, Verb};
 use harness::supervisor::starter::{self, Owner, Start};
 
 use crate::traces;
@@ -89,36 +93,27 @@ impl World {
         self.nothing_is_left(&traces::listeners(&self.run_id)).await
     }
 
-    /// Waits until no process and no scratch directory of a killed supervisor's run is there.
-    ///
-    /// # Errors
-    /// When something still is, in time.
-    pub async fn is_gone_within(&mut self, ceiling: Duration) -> anyhow::Result<()> {
-        let scratch = &self.announcement.scratch;
-        let (run_id, child) = (&self.run_id, &mut self.child);
-        poll::until("the run to leave nothing", Duration::from_millis(20), ceiling, || {
-            let reaped = child.try_wait().ok().flatten().is_some();
-            let left = traces::processes(run_id);
-            let clean = reaped && left.is_empty() && !scratch.exists();
-            let seen = format!("processes {left:?}, scratch {}", scratch.exists());
-            std::future::ready(if clean { Look::Ready(()) } else { Look::NotYet(seen) })
-        })
-        .await?;
-        Ok(())
-    }
-
     /// Waits until no process, socket or scratch directory of the run is there; the run directory stays.
     ///
     /// # Errors
     /// When something still is, in time.
-    pub async fn nothing_is_left(
-        &mut self,
-        listeners: &std::collections::BTreeSet<std::net::SocketAddr>,
-    ) -> anyhow::Result<()> {
+    pub async fn nothing_is_left(&mut self, listeners: &BTreeSet<SocketAddr>) -> anyhow::Result<()> {
+        self.gone(listeners, NOTHING_LEFT).await
+    }
+
+    /// As [`World::nothing_is_left`], without sockets of the run's own processes, and with that much time.
+    ///
+    /// # Errors
+    /// As there.
+    pub async fn is_gone_within(&mut self, ceiling: Duration) -> anyhow::Result<()> {
+        self.gone(&BTreeSet::new(), ceiling).await
+    }
+
+    async fn gone(&mut self, listeners: &BTreeSet<SocketAddr>, ceiling: Duration) -> anyhow::Result<()> {
         let begin = Instant::now();
         let scratch = &self.announcement.scratch;
         let (run_id, child) = (&self.run_id, &mut self.child);
-        poll::until("the run to leave nothing", Duration::from_millis(20), NOTHING_LEFT, || {
+        poll::until("the run to leave nothing", Duration::from_millis(20), ceiling, || {
             // Reaped here, since it is our child; a zombie has no environment but is not gone.
             let reaped = child.try_wait().ok().flatten().is_some();
             let left: Vec<u32> = traces::processes(run_id).into_iter().collect();
@@ -141,4 +136,34 @@ impl World {
 /// When it cannot be started.
 pub fn idle_process() -> anyhow::Result<Child> {
     Command::new("sleep").arg("600").spawn().context("starting sleep")
+}
+
+/// A client with an identity of a cluster.
+///
+/// # Errors
+/// When the cluster has no such identity, or its kubeconfig cannot be used.
+pub async fn client(cluster: &Cluster, identity: &str) -> anyhow::Result<kube::Client> {
+    let path = cluster.kubeconfigs.get(identity).with_context(|| format!("no kubeconfig {identity}"))?;
+    component::client::connect_unlimited(path).await
+}
+
+/// Pauses the apiserver of a lease's first cluster, lets it go on, and restarts it (SIGSTOP, SIGCONT, and a new process
+/// at the same address).
+///
+/// # Errors
+/// When it answers while it is paused, or does not afterwards.
+pub async fn pause_and_restart_apiserver(supervisor: &Client, lease: &Lease) -> anyhow::Result<()> {
+    let cluster = &lease.clusters[0];
+    let act = |verb| supervisor.component(&lease.id, Some(&cluster.name), APISERVER, verb);
+    let admin = client(cluster, "admin").await?;
+    ensure!(act(Verb::Pause).await?.state == ProcessState::Paused, "not paused");
+    let answer = tokio::time::timeout(Duration::from_secs(1), admin.apiserver_version()).await;
+    ensure!(answer.is_err(), "a paused apiserver answered: {answer:?}");
+    ensure!(act(Verb::Continue).await?.state == ProcessState::Running, "not running");
+    let answer = tokio::time::timeout(Duration::from_secs(60), admin.apiserver_version());
+    answer.await.context("no answer after continue")??;
+    let restarted = act(Verb::Restart).await?;
+    ensure!(restarted.starts == 2, "{restarted:?}");
+    admin.apiserver_version().await.context("after the restart, at the same address")?;
+    Ok(())
 }

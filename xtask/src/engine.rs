@@ -283,9 +283,16 @@ fn remove_cgroups(group: &Path) {
 /// A program on `PATH`, or where programs for root are.
 pub fn find_program(name: &str) -> Option<PathBuf> {
     let path = std::env::var_os("PATH").unwrap_or_default();
-    let dirs = std::env::split_paths(&path).chain(["/usr/sbin", "/sbin"].map(PathBuf::from));
-    dirs.map(|dir| dir.join(name)).find(|path| {
-        fs::metadata(path).is_ok_and(|meta| meta.is_file() && meta.permissions().mode() & 0o111 != 0)
+    find_program_in(std::env::split_paths(&path).chain(["/usr/sbin", "/sbin"].map(PathBuf::from)), name)
+}
+
+/// The first of these directories' programs of that name.
+pub fn find_program_in(mut dirs: impl Iterator<Item = PathBuf>, name: &str) -> Option<PathBuf> {
+    dirs.find_map(|dir| {
+        let path = dir.join(name);
+        let found =
+            fs::metadata(&path).is_ok_and(|meta| meta.is_file() && meta.permissions().mode() & 0o111 != 0);
+        found.then_some(path)
     })
 }
 

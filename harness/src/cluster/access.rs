@@ -13,7 +13,10 @@ use super::spec::{Cluster, ClusterSpec, IDENTITIES, Step};
 
 /// Components that are clients of the apiserver, and the users that they are.
 const COMPONENT_USERS: [(&str, &str); 3] =
-    [(KCM, "system:kube-controller-manager"), (SCHEDULER, "system:kube-scheduler"), (KWOK, "e2e:kwok")];
+    [(KCM, "system:kube-controller-manager"), (SCHEDULER, "system:kube-scheduler"), (KWOK, KWOK_USER)];
+
+/// The user that `fixtures/kwok/rbac.yaml` grants rights to.
+pub(super) const KWOK_USER: &str = "e2e:kwok";
 
 /// The name that all serving certificates have in common.
 pub(super) const SERVER_NAME: &str = "kubernetes";
@@ -55,8 +58,7 @@ pub(super) fn write_kubeconfigs(
     let mut kubeconfigs = BTreeMap::new();
     for (name, user) in COMPONENT_USERS {
         let path = dir.join(format!("{name}.kubeconfig"));
-        let pair = authority.client(name, user, None)?;
-        write_kubeconfig(&path, &servers.apiserver, &ca_cert, &pair)?;
+        write_kubeconfig(&path, &servers.apiserver, &ca_cert, &authority.client(name, user, None)?)?;
         kubeconfigs.insert(name.to_owned(), path);
     }
     Ok(kubeconfigs)

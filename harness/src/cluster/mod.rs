@@ -124,10 +124,10 @@ impl Provider {
         }
     }
 
-    /// Brings the logs of a lease's components to where `ProcessInfo` says they are.
-    pub async fn fetch_logs(&self, lease: &str) {
+    /// Brings the logs of all components to where `ProcessInfo` says they are.
+    pub async fn fetch_logs(&self) {
         if let Self::Kind(kind) = self {
-            kind.fetch_logs(lease).await;
+            kind.fetch_logs(None).await;
         }
     }
 

@@ -145,8 +145,7 @@ impl Leases {
 
     /// Brings logs from where they are written to where `ProcessInfo` says they are.
     pub async fn fetch_logs(&self) {
-        let leases: Vec<String> = self.lock().keys().cloned().collect();
-        join_all(leases.iter().map(|lease| self.provider.fetch_logs(lease))).await;
+        self.provider.fetch_logs().await;
     }
 
     /// How control planes are made here.

@@ -5,15 +5,15 @@ use std::time::Duration;
 use anyhow::{Context, bail, ensure};
 use api::{CapacityRequest, names};
 use component::poll::{self, Look};
-use harness::cluster::components::{self, APISERVER, SCHEDULER};
-use harness::cluster::spec::{Cluster, ClusterSpec, LeaseSpec};
+use harness::cluster::components::{self, SCHEDULER};
+use harness::cluster::spec::{ClusterSpec, LeaseSpec};
 use harness::supervisor::protocol::{ProcessState, Verb};
 use k8s_openapi::api::core::v1::{Node, Pod};
 use kube::api::{ListParams, PostParams};
-use kube::{Api, Client, ResourceExt};
+use kube::{Api, ResourceExt};
 use serde_json::json;
 use suites::block_on;
-use suites::world::World;
+use suites::world::{World, client, pause_and_restart_apiserver};
 
 use crate::engine;
 
@@ -22,11 +22,6 @@ pub const CEILING: Duration = Duration::from_secs(60);
 /// What nothing of a run may outlive its end by.
 pub const LEFT_BY: Duration = Duration::from_secs(30);
 const NAME: &str = "kwok-cluster-0";
-
-async fn client(cluster: &Cluster, identity: &str) -> anyhow::Result<Client> {
-    let path = cluster.kubeconfigs.get(identity).with_context(|| format!("no kubeconfig {identity}"))?;
-    component::client::connect_unlimited(path).await
-}
 
 /// Ends the supervisor in order: nothing is left then either.
 async fn end(mut world: World, volumes: &[String]) -> anyhow::Result<()> {
@@ -225,18 +220,7 @@ pub fn apiserver_verbs(label: &'static str) -> anyhow::Result<()> {
         let volumes = engine::volumes()?;
         let world = World::of_kind(label, None).await?;
         let lease = world.client.lease(&LeaseSpec::of(1)).await?;
-        let act = |verb| world.client.component(&lease.id, Some(NAME), APISERVER, verb);
-        let admin = client(&lease.clusters[0], "admin").await?;
-        ensure!(act(Verb::Pause).await?.state == ProcessState::Paused, "not paused");
-        let answer = tokio::time::timeout(Duration::from_secs(1), admin.apiserver_version()).await;
-        ensure!(answer.is_err(), "a paused apiserver answered: {answer:?}");
-        ensure!(act(Verb::Continue).await?.state == ProcessState::Running, "not running");
-        tokio::time::timeout(CEILING, admin.apiserver_version())
-            .await
-            .context("no answer after continue")??;
-        let restarted = act(Verb::Restart).await?;
-        ensure!(restarted.starts == 2, "{restarted:?}");
-        admin.apiserver_version().await.context("after the restart, at the same address")?;
+        pause_and_restart_apiserver(&world.client, &lease).await?;
         end(world, &volumes).await
     })
 }

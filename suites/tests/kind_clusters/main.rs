@@ -28,9 +28,7 @@ fn main() -> ExitCode {
     suites::run(&Arguments::from_args(), trials)
 }
 
-/// A claim that is told its name, as a label for what it makes.
 fn trial(name: &str, claim: fn(&'static str) -> anyhow::Result<()>) -> Trial {
-    let label: &'static str = Box::leak(name.replace("::", "-").into_boxed_str());
     let asked_for = std::env::var("E2E_PROVIDER").is_ok_and(|provider| provider == "kind");
-    suites::trial(name, move || claim(label)).with_ignored_flag(!asked_for)
+    suites::labelled(name, claim).with_ignored_flag(!asked_for)
 }

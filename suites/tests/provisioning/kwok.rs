@@ -10,8 +10,9 @@ use kube::{Api, ResourceExt};
 use serde_json::json;
 use suites::block_on;
 
-use crate::planes::{CEILING, TICK, client, make_node};
-use suites::world::World;
+use suites::world::{World, client};
+
+use crate::planes::{CEILING, TICK, make_node};
 
 /// As kwok, a running Pod cannot be deleted; once somebody else has deleted it, kwok removes it.
 pub fn removes_only_what_is_to_go(label: &'static str) -> anyhow::Result<()> {

@@ -8,7 +8,8 @@ mod planes;
 
 use std::process::ExitCode;
 
-use libtest_mimic::{Arguments, Trial};
+use libtest_mimic::Arguments;
+use suites::labelled as trial;
 
 fn main() -> ExitCode {
     let trials = vec![
@@ -28,10 +29,4 @@ fn main() -> ExitCode {
         trial("death::sigterm_to_the_supervisor_leaves_nothing", planes::supervisor_terminated),
     ];
     suites::run(&Arguments::from_args(), trials)
-}
-
-/// A claim that is told its name, as a label for what it makes.
-fn trial(name: &str, claim: fn(&'static str) -> anyhow::Result<()>) -> Trial {
-    let label: &'static str = Box::leak(name.replace("::", "-").into_boxed_str());
-    suites::trial(name, move || claim(label))
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use anyhow::{Context, bail, ensure};
 use component::poll::{self, Look};
-use harness::cluster::spec::{Cluster, LeaseSpec};
+use harness::cluster::spec::LeaseSpec;
 use harness::supervisor::protocol::{ProcessState, SpawnRequest, Verb};
 use k8s_openapi::api::core::v1::{Node, Pod};
 use kube::api::{ListParams, PostParams};
@@ -16,15 +16,10 @@ use serde_json::json;
 use suites::block_on;
 
 use suites::traces;
-use suites::world::{World, idle_process};
+use suites::world::{World, client, idle_process, pause_and_restart_apiserver};
 
 pub const TICK: Duration = Duration::from_millis(50);
 pub const CEILING: Duration = Duration::from_secs(60);
-
-pub async fn client(cluster: &Cluster, identity: &str) -> anyhow::Result<Client> {
-    let path = cluster.kubeconfigs.get(identity).with_context(|| format!("no kubeconfig {identity}"))?;
-    component::client::connect_unlimited(path).await
-}
 
 /// Two control planes at once: settings as asked, probes removed, all processes running.
 pub fn ready_as_asked(label: &'static str) -> anyhow::Result<()> {
@@ -200,18 +195,7 @@ pub fn apiserver_verbs(label: &'static str) -> anyhow::Result<()> {
     block_on(async {
         let world = World::new(label, None, None).await?;
         let lease = world.client.lease(&LeaseSpec::of(1)).await?;
-        let act = |verb| world.client.component(&lease.id, Some("kwok-cluster-0"), "kube-apiserver", verb);
-        let admin = client(&lease.clusters[0], "admin").await?;
-        ensure!(act(Verb::Pause).await?.state == ProcessState::Paused, "not paused");
-        let answer = tokio::time::timeout(Duration::from_secs(1), admin.apiserver_version()).await;
-        ensure!(answer.is_err(), "a paused apiserver answered: {answer:?}");
-        ensure!(act(Verb::Continue).await?.state == ProcessState::Running, "not running");
-        tokio::time::timeout(CEILING, admin.apiserver_version())
-            .await
-            .context("no answer after continue")??;
-        let restarted = act(Verb::Restart).await?;
-        ensure!(restarted.starts == 2, "{restarted:?}");
-        admin.apiserver_version().await.context("after the restart, on the same port")?;
+        pause_and_restart_apiserver(&world.client, &lease).await?;
         world.end().await
     })
 }

@@ -3,7 +3,7 @@
 use std::{
     env,
     ffi::{OsStr, OsString},
-    os::unix::{ffi::OsStrExt, fs::PermissionsExt, process::CommandExt},
+    os::unix::{ffi::OsStrExt, process::CommandExt},
     path::{Path, PathBuf},
     process::{Command, Stdio},
     thread,
@@ -12,7 +12,7 @@ use std::{
 
 use anyhow::Context;
 
-use crate::{cargo, exit};
+use crate::{cargo, engine, exit};
 
 /// How long an opener may take to say that it cannot. One that is a browser itself stays until it is closed.
 const PATIENCE: Duration = Duration::from_secs(3);
@@ -54,11 +54,8 @@ fn opener(variable: &dyn Fn(&str) -> Option<OsString>) -> Result<PathBuf, String
     if !is_set("DISPLAY") && !is_set("WAYLAND_DISPLAY") {
         return Err("there is no display (neither DISPLAY nor WAYLAND_DISPLAY is set)".to_owned());
     }
-    let is_program = |path: &PathBuf| {
-        path.metadata().is_ok_and(|found| found.is_file() && found.permissions().mode() & 0o111 != 0)
-    };
     let path = variable("PATH").unwrap_or_default();
-    let found = env::split_paths(&path).map(|dir| dir.join("xdg-open")).find(is_program);
+    let found = engine::find_program_in(env::split_paths(&path), "xdg-open");
     found.ok_or_else(|| "there is no xdg-open on PATH (package xdg-utils)".to_owned())
 }
 
@@ -93,7 +90,7 @@ fn url(path: &Path) -> String {
 
 #[cfg(test)]
 mod tests {
-    use std::fs;
+    use std::{fs, os::unix::fs::PermissionsExt};
 
     use super::*;
 

@@ -51,8 +51,7 @@ pub(super) fn kind(spec: &ClusterSpec, files: &Path, etcd_tag: &str) -> Value {
 }
 
 fn cluster(spec: &ClusterSpec, etcd_tag: &str) -> Value {
-    let ours = |name: &str, path: &str, read_only: bool, kind: &str| json!({"name": name, "hostPath": path, "mountPath": path, "readOnly": read_only, "pathType": kind});
-    let home = ours("e2e", HOME, true, "Directory");
+    let home = volume("e2e", HOME, true, "Directory");
     json!({
         "kind": "ClusterConfiguration",
         // Making RSA keys takes longer than everything else that kubeadm does.
@@ -70,7 +69,7 @@ fn cluster(spec: &ClusterSpec, etcd_tag: &str) -> Value {
                 ("audit-log-path", format!("{AUDIT_DIR}/audit.log")),
             ]),
             "extraEnvs": envs(APISERVER, spec),
-            "extraVolumes": [home, ours("e2e-audit", AUDIT_DIR, false, "DirectoryOrCreate")],
+            "extraVolumes": [home, volume("e2e-audit", AUDIT_DIR, false, "DirectoryOrCreate")],
         },
         "controllerManager": {
             "extraArgs": args(KCM, spec, serving()),
@@ -88,6 +87,17 @@ fn cluster(spec: &ClusterSpec, etcd_tag: &str) -> Value {
             "extraEnvs": envs(SCHEDULER, spec),
             "extraVolumes": [home],
         },
+    })
+}
+
+/// A directory of the node, under the same path in the Pod.
+fn volume(name: &str, path: &str, read_only: bool, kind: &str) -> Value {
+    json!({
+        "name": name,
+        "hostPath": path,
+        "mountPath": path,
+        "readOnly": read_only,
+        "pathType": kind,
     })
 }
 

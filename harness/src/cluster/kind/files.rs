@@ -9,7 +9,9 @@ use std::path::{Path, PathBuf};
 use serde_json::Value;
 
 use super::{Settings, config};
+use crate::cluster::access::KWOK_USER;
 use crate::cluster::certs::{Authority, Pair, kubeconfig};
+use crate::cluster::components::KWOK;
 use crate::cluster::local::seed;
 use crate::cluster::spec::ClusterSpec;
 use crate::cluster::{AUDIT_POLICY, Error, io, kwok, scheduler};
@@ -45,7 +47,7 @@ pub(super) fn write(
 
     let authority = Authority::new(dir)?;
     authority.copy_to(&place("/etc/kubernetes/pki"))?;
-    let (serving, of_kwok) = (authority.server()?, authority.client("kwok", "e2e:kwok", None)?);
+    let (serving, of_kwok) = (authority.server()?, authority.client(KWOK, KWOK_USER, None)?);
     for path in [authority.ca_cert(), serving.cert, serving.key, of_kwok.cert, of_kwok.key] {
         let to = home.join(path.file_name().unwrap_or_default());
         fs::copy(&path, &to).map_err(io("copying to", &to))?;

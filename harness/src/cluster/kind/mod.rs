@@ -285,22 +285,19 @@ impl Kind {
         self.processes.all()
     }
 
-    /// Fetches the logs of a cluster's node to where they are looked for.
-    pub(super) async fn fetch_logs(&self, lease: &str) {
+    /// Fetches the logs of the nodes of a lease, or of all, to where they are looked for.
+    pub(super) async fn fetch_logs(&self, lease: Option<&str>) {
         let nodes: Vec<Node> = {
             let all = self.lock();
-            all.iter().filter(|((of, _), _)| of == lease).map(|(_, node)| node.clone()).collect()
+            let wanted = all.iter().filter(|((of, _), _)| lease.is_none_or(|lease| of == lease));
+            wanted.map(|(_, node)| node.clone()).collect()
         };
         join_all(nodes.iter().map(|node| logs::fetch(&self.docker, &node.container, &node.logs))).await;
     }
 
     /// Removes the containers of a lease, or everything of this run.
     pub(super) async fn release(&self, lease: Option<&str>) {
-        let leases: Vec<String> = {
-            let nodes = self.lock();
-            nodes.keys().map(|(of, _)| of.clone()).filter(|of| lease.is_none_or(|l| l == of)).collect()
-        };
-        join_all(leases.iter().map(|lease| self.fetch_logs(lease))).await;
+        self.fetch_logs(lease).await;
         self.processes.forget(lease);
         self.lock().retain(|(of, _), _| lease.is_some_and(|lease| of != lease));
         let number = lease.map(|id| id.trim_start_matches("lease-"));
