@@ -3,6 +3,7 @@
 
 mod common;
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -12,6 +13,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
 const GATE_FAILED: i32 = 1;
+const ENVIRONMENT: i32 = 3;
 const INVALID: i32 = 4;
 
 #[test]
@@ -43,16 +45,49 @@ fn an_operator_killed_in_the_ramp_voids_the_run_and_is_named() {
     let before = common::processes();
     let run = Run::started(runs.path(), &["--set", "phases.rampBudget=20s"]);
     run.wait_for_output("fill ");
-    let operator = common::processes().into_iter().find(|p| !before.contains(p) && p.ends_with(" operator"));
-    let operator = operator.expect("an operator must run during the fill");
-    let pid = operator.split(' ').next().unwrap().parse().unwrap();
-    kill_process(Pid::from_raw(pid).unwrap(), Signal::KILL).unwrap();
+    kill_new("operator", &before);
     let run = run.wait();
     assert_eq!(run.exit_code, INVALID, "{}", run.output);
     let summary = run.summary();
     let alive = finding(&summary, "components_alive");
     assert_eq!(alive["ok"], false, "{alive}");
     assert!(alive["detail"].as_str().unwrap().contains("operator"), "{alive}");
+}
+
+#[test]
+fn a_control_plane_that_dies_in_the_ramp_voids_the_run_and_is_named() {
+    let runs = tempfile::tempdir().unwrap();
+    let before = common::processes();
+    let run = Run::started(runs.path(), &["--set", "phases.rampBudget=20s"]);
+    run.wait_for_output("fill ");
+    if common::is_on_kind() {
+        let containers = common::docker(&["ps", "--filter", "name=^/?e2e-.*-0-control-plane$", "--quiet"]);
+        assert_eq!(containers.len(), 1, "not one container of a first cluster: {containers:?}");
+        common::docker(&["kill", &containers[0]]);
+    } else {
+        kill_new("kube-apiserver", &before);
+    }
+    let run = run.wait();
+    assert_eq!(run.exit_code, INVALID, "{}", run.output);
+    let alive = finding(&run.summary(), "components_alive");
+    assert_eq!(alive["ok"], false, "{alive}");
+    assert!(alive["detail"].as_str().unwrap().contains("kwok-cluster-"), "{alive}");
+}
+
+#[test]
+fn without_an_engine_a_run_on_kind_clusters_ends_before_it_begins() {
+    let runs = tempfile::tempdir().unwrap();
+    let asked = xtask()
+        .args(["e2e", "smoke", "--provider", "kind", "--run-dir-root"])
+        .arg(runs.path())
+        .env("DOCKER_HOST", "unix:///nowhere/docker.sock")
+        .output()
+        .unwrap();
+    let told = String::from_utf8_lossy(&asked.stderr);
+    assert_eq!(asked.status.code(), Some(ENVIRONMENT), "{told}");
+    // Which of the two is missing here: the client, or its engine.
+    assert!(told.contains("/nowhere/docker.sock") || told.contains("docker.io"), "{told}");
+    assert_eq!(fs::read_dir(runs.path()).unwrap().count(), 0, "a run directory was made");
 }
 
 #[test]
@@ -84,7 +119,9 @@ fn up_with_the_fleet_brings_a_machine_for_a_pod() {
     fs::write(&manifest, pod.to_string()).unwrap();
     planes.kubectl(&["create", "-f", &manifest.to_string_lossy()]);
     planes.kubectl(&["wait", "pod/one", "--for=condition=Ready", "--timeout=60s"]);
-    let nodes = planes.kubectl(&["get", "nodes", "-o", "name"]);
+    // A kind cluster has a Node of its own.
+    let machines = "!node-role.kubernetes.io/control-plane";
+    let nodes = planes.kubectl(&["get", "nodes", "--selector", machines, "-o", "name"]);
     assert_eq!(nodes.lines().count(), 1, "one Pod needs one machine: {nodes}");
     drop(planes);
     assert_eq!(common::processes(), before);
@@ -178,6 +215,15 @@ impl Running {
         let dir = dir.unwrap_or_else(|| panic!("no run directory: {status}\n{output}"));
         Run { dir, exit_code: status.code().unwrap_or(-1), output }
     }
+}
+
+/// Kills a process of a run of that name.
+fn kill_new(program: &str, before: &BTreeSet<String>) {
+    let is_it = |p: &String| !before.contains(p) && p.ends_with(&format!(" {program}"));
+    let found = common::processes().into_iter().find(is_it);
+    let found = found.unwrap_or_else(|| panic!("no {program} runs during the fill"));
+    let pid = found.split(' ').next().unwrap().parse().unwrap();
+    kill_process(Pid::from_raw(pid).unwrap(), Signal::KILL).unwrap();
 }
 
 fn xtask() -> Command {

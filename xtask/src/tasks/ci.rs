@@ -170,9 +170,9 @@ mod kind {
 
     /// Name of the step.
     pub const NAME: &str = "suites on kind clusters";
-    /// The same claims and snapshots as without kind, and those about kind itself.
-    const FILTER: &str =
-        "package(suites) & binary(/^(kind_clusters|node_creator_parity|density_100|dev_50)$/)";
+    /// The same claims and snapshots as without kind, those about kind itself, and those about what whole runs leave.
+    const FILTER: &str = "(package(suites) & binary(/^(kind_clusters|node_creator_parity|density_100|dev_50)$/)) \
+                          + (package(xtask) & binary(/^(nothing_left|runs)$/))";
 
     /// The step, on request with an engine of its own where none runs; or why it is not run here.
     pub fn step(runner: &nextest::Nextest, may_start: bool) -> Result<Step, String> {

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
+use std::process::Command;
 
 /// The repository.
 pub fn root() -> &'static Path {
@@ -24,4 +25,16 @@ pub fn processes() -> BTreeSet<String> {
         }
     }
     found
+}
+
+/// Whether runs are on kind clusters: they read the same variable.
+pub fn is_on_kind() -> bool {
+    std::env::var("E2E_PROVIDER").is_ok_and(|provider| provider == "kind")
+}
+
+/// What `docker ARGS` printed, in lines.
+pub fn docker(args: &[&str]) -> Vec<String> {
+    let output = Command::new("docker").args(args).output().unwrap();
+    assert!(output.status.success(), "docker {args:?}: {}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8_lossy(&output.stdout).lines().map(str::to_owned).collect()
 }
