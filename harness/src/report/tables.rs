@@ -42,9 +42,13 @@ pub fn head(summary: &Summary) -> String {
         let Some(metric) = summary.metrics.get(name) else { continue };
         let value = measured(metric.value);
         let more = if metric.saturated { "&gt; " } else { "" };
-        card(&mut out, &format!("{more}{value} {}", escape(&metric.unit)), title);
+        card(&mut out, &format!("{more}{value} <small>{}</small>", escape(&metric.unit)), title);
     }
-    card(&mut out, &format!("{} MiB", summary.memory_mib.peak), "peak memory of all processes");
+    card(
+        &mut out,
+        &format!("{} <small>MiB</small>", summary.memory_mib.peak),
+        "peak memory of all processes",
+    );
     for (phase, component) in &summary.cpu.bottleneck {
         card(&mut out, &escape(component), &format!("most CPU in the {}", phase.name()));
     }
@@ -75,8 +79,8 @@ pub fn verdicts(summary: &Summary) -> String {
             Outcome::NotApplicable => ("does not apply", "other"),
         };
         gates.push(format!(
-            "<td>{}</td><td>{value} {}</td><td>{}</td><td>{}</td><td class=\"{class}\">{word}</td><td>{}</td>",
-            escape(&gate.metric),
+            "<td>{}</td><td class=\"{class}\">{word}</td><td>{value} {}</td><td>{}</td><td>{}</td><td>{}</td>",
+            breakable(&gate.metric),
             escape(&gate.unit),
             escape(&bound(gate.slo)),
             escape(&bound(gate.range)),
@@ -87,12 +91,17 @@ pub fn verdicts(summary: &Summary) -> String {
         let (class, word) = if finding.ok { ("pass", "holds") } else { ("fail", "broken") };
         format!(
             "<td>{}</td><td class=\"{class}\">{word}</td><td>{}</td>",
-            escape(&finding.rule),
+            breakable(&finding.rule),
             escape(&finding.detail)
         )
     };
-    table("Gates", &["metric", "value", "objective", "range", "outcome", ""], &gates)
+    table("Gates", &["metric", "outcome", "value", "objective", "range", ""], &gates)
         + &table("Validity", &["rule", "", "found"], &summary.validity.iter().map(rule).collect::<Vec<_>>())
+}
+
+/// A name in snake case, which may be broken at its underscores where the page is narrow.
+fn breakable(snake: &str) -> String {
+    escape(snake).replace('_', "_<wbr>")
 }
 
 /// Machines and Pods on them, Pods that waited, who used what, and all metrics.
@@ -125,7 +134,12 @@ pub fn details(summary: &Summary) -> String {
     };
     let metric = |(name, m): (&String, &crate::summary::Metric)| {
         let value = measured(m.value);
-        format!("<td>{}</td><td>{value} {}</td><td>{}</td>", escape(name), escape(&m.unit), escape(&m.note))
+        format!(
+            "<td>{}</td><td>{value} {}</td><td>{}</td>",
+            breakable(name),
+            escape(&m.unit),
+            escape(&m.note)
+        )
     };
     let heads =
         ["cluster", "archetype", "machines", "most asked for", "planned", "fewest", "density", "used"];
