@@ -15,6 +15,8 @@ pub mod spec;
 mod access;
 mod flags;
 mod kwok;
+mod life;
+mod manifests;
 mod proof;
 mod steps;
 mod verify;
