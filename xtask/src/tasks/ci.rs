@@ -171,8 +171,7 @@ mod kind {
     /// Name of the step.
     pub const NAME: &str = "suites on kind clusters";
     /// The same claims and snapshots as without kind, and those about kind itself.
-    const FILTER: &str =
-        "package(suites) & binary(/^(kind_clusters|node_creator_parity|density_100|dev_50)$/)";
+    const FILTER: &str = "package(suites) & binary(/^(kind_clusters|existing_clusters|node_creator_parity|density_100|dev_50)$/)";
 
     /// The step, on request with an engine of its own where none runs; or why it is not run here.
     pub fn step(runner: &nextest::Nextest, may_start: bool) -> Result<Step, String> {
