@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 
-use crate::cluster::kind;
+use crate::cluster::Choice;
 use crate::cluster::spec::{Lease, LeaseSpec};
 use crate::plan::{self, Plan};
 use crate::profile::{self, Loaded};
@@ -33,10 +33,14 @@ pub struct Up {
     /// profile's, or most-allocated.yaml].
     #[arg(long)]
     pub scheduler_config: Option<PathBuf>,
-    /// How control planes are made: local (child processes) or kind; xtask gets what it takes
-    /// [env: E2E_PROVIDER] [default: local].
-    #[arg(long, value_parser = ["local", "kind"])]
+    /// How control planes are made: local (child processes), kind, or existing (none are made); xtask gets what it
+    /// takes [env: E2E_PROVIDER] [default: local].
+    #[arg(long, value_parser = crate::cluster::NAMES)]
     pub provider: Option<String>,
+    /// Kubeconfig of a cluster that is there and adopted, one for each; with --provider existing. xtask hands it on
+    /// [env: E2E_KUBECONFIGS].
+    #[arg(long, value_name = "FILE")]
+    pub kubeconfig: Vec<PathBuf>,
     /// Directory for the run directory.
     #[arg(long, default_value = "target/e2e")]
     pub state_dir: PathBuf,
@@ -59,13 +63,21 @@ struct Chosen {
 /// # Errors
 /// When something does not start; nothing is left running then.
 pub async fn up(up: &Up) -> Result<String, Error> {
-    let kind = kind::Settings::from_env()?;
-    let meant = if kind.is_some() { "kind" } else { "local" };
+    let provider = Choice::from_env()?;
+    let meant = provider.name();
     if up.provider.as_ref().is_some_and(|provider| provider != meant) {
         let message = format!("--provider says otherwise than E2E_PROVIDER ({meant}); use `cargo xtask up`");
         return Err(Error::Usage(message));
     }
+    let given = match &provider {
+        Choice::Existing(existing) => Some(existing.kubeconfigs.len()),
+        Choice::Local | Choice::Kind(_) => None,
+    };
+    if given.is_none() && !up.kubeconfig.is_empty() {
+        return Err(Error::Usage("--kubeconfig needs --provider existing".to_owned()));
+    }
     let chosen = choose(up)?;
+    let spec = lease_spec(up, chosen.as_ref(), given)?;
     let run_id = format!("up-{}", jiff::Zoned::now().strftime("%Y%m%d-%H%M%S"));
     let tools_dir = up.tools_dir.clone().map_or_else(starter::tools_dir, Ok)?;
     let start = Start {
@@ -74,12 +86,12 @@ pub async fn up(up: &Up) -> Result<String, Error> {
         owner: Owner::Keep,
         bin_dir: starter::bin_dir()?,
         tools_dir,
-        kind,
+        provider,
         memory_budget_mib: up.memory_budget_mib,
     };
     let (mut child, announcement) = starter::start(&start).await?;
     let client = Client::connect(&announcement.socket).await?;
-    match fill_in(up, chosen.as_ref(), &start, &client).await {
+    match fill_in(up, &spec, chosen.as_ref(), &start, &client).await {
         Ok(lease) => Ok(describe(&start, &lease, up.with_fleet)),
         Err(error) => {
             let _ = client.shutdown().await;
@@ -99,15 +111,32 @@ fn choose(up: &Up) -> Result<Option<Chosen>, Error> {
     Ok(Some(Chosen { loaded, plan }))
 }
 
-async fn fill_in(up: &Up, chosen: Option<&Chosen>, start: &Start, client: &Client) -> Result<Lease, Error> {
+/// What to lease; of clusters that are there, as many as are `given`.
+fn lease_spec(up: &Up, chosen: Option<&Chosen>, given: Option<usize>) -> Result<LeaseSpec, Error> {
     let mut spec = match chosen {
         Some(chosen) => prepare::lease_spec(&chosen.plan.profile),
-        None => LeaseSpec::of(usize::from(up.clusters.unwrap_or(1))),
+        None => LeaseSpec::of(up.clusters.map(usize::from).or(given).unwrap_or(1)),
     };
+    if let Some(given) = given.filter(|given| *given != spec.clusters.len()) {
+        let wanted = spec.clusters.len();
+        return Err(Error::Usage(format!(
+            "{wanted} clusters are asked for, and {given} given with --kubeconfig; give one for each"
+        )));
+    }
     if let Some(config) = &up.scheduler_config {
         spec.clusters.iter_mut().for_each(|cluster| cluster.scheduler_config.clone_from(config));
     }
-    let lease = client.lease_detached(&spec).await?;
+    Ok(spec)
+}
+
+async fn fill_in(
+    up: &Up,
+    spec: &LeaseSpec,
+    chosen: Option<&Chosen>,
+    start: &Start,
+    client: &Client,
+) -> Result<Lease, Error> {
+    let lease = client.lease_detached(spec).await?;
     if let Some(chosen) = chosen.filter(|_| up.with_fleet) {
         start_fleet(chosen, start, client, &lease).await?;
     }
@@ -136,6 +165,7 @@ fn describe(start: &Start, lease: &Lease, with_fleet: bool) -> String {
         let kubeconfig = cluster.kubeconfigs.get("admin").map_or(Path::new("?"), PathBuf::as_path);
         writeln!(text, "  {}  ready after {total_ms} ms  {}", cluster.name, kubeconfig.display())
             .expect("writing to a string must succeed");
+        cluster.notes.iter().for_each(|note| text.push_str(&format!("    note: {note}\n")));
     }
     if with_fleet {
         text.push_str("  the autoscaler runs: what asks for one of its shapes gets machines\n");

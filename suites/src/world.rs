@@ -8,8 +8,9 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, ensure};
 use component::poll::{self, Look};
+use harness::cluster::Choice;
 use harness::cluster::components::APISERVER;
-use harness::cluster::kind;
+use harness::cluster::existing;
 use harness::cluster::spec::{Cluster, Lease};
 use harness::supervisor::Client;
 use harness::supervisor::protocol::{Announcement, ProcessState, Verb};
@@ -41,7 +42,7 @@ impl World {
     /// When it does not start.
     pub async fn new(label: &str, owner: Option<u32>, budget_mib: Option<u64>) -> anyhow::Result<Self> {
         // Child processes, whatever the environment says.
-        Self::start(label, owner, budget_mib, None).await
+        Self::start(label, owner, budget_mib, Choice::Local).await
     }
 
     /// As [`World::new`], with kind clusters.
@@ -49,15 +50,25 @@ impl World {
     /// # Errors
     /// When it does not start, or xtask has not said what kind clusters are made of.
     pub async fn of_kind(label: &str, owner: Option<u32>) -> anyhow::Result<Self> {
-        let kind = kind::Settings::from_env()?.context("E2E_PROVIDER is not kind")?;
-        Self::start(label, owner, None, Some(kind)).await
+        let choice = Choice::from_env()?;
+        ensure!(choice.name() == "kind", "E2E_PROVIDER is not kind");
+        Self::start(label, owner, None, choice).await
+    }
+
+    /// As [`World::new`], on clusters that are there.
+    ///
+    /// # Errors
+    /// When it does not start.
+    pub async fn of_existing(label: &str, kubeconfigs: &[PathBuf]) -> anyhow::Result<Self> {
+        let settings = existing::Settings { kubeconfigs: kubeconfigs.to_vec() };
+        Self::start(label, None, None, Choice::Existing(settings)).await
     }
 
     async fn start(
         label: &str,
         owner: Option<u32>,
         budget_mib: Option<u64>,
-        kind: Option<kind::Settings>,
+        provider: Choice,
     ) -> anyhow::Result<Self> {
         let run_id = format!("{label}-{}", std::process::id());
         let bin_dir = starter::bin_dir()?;
@@ -76,7 +87,7 @@ impl World {
             owner: Owner::Pid(owner.unwrap_or(std::process::id())),
             bin_dir,
             tools_dir: starter::tools_dir()?,
-            kind,
+            provider,
             memory_budget_mib: budget_mib,
         };
         let (child, announcement) = starter::start(&start).await?;

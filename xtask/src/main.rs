@@ -51,6 +51,8 @@ enum Task {
     Results(Forwarded),
     /// Start control planes that stay until `down`.
     Up(Forwarded),
+    /// Show what a run does to a cluster of yours and let it, or (`--release`) take that back.
+    Adopt(Forwarded),
     /// Stop what `up` or `e2e --keep` left running.
     Down(Forwarded),
     /// Show what runs.
@@ -92,6 +94,7 @@ fn main() -> ExitCode {
         Task::Calibrate(args) => forward::to_scenario("calibrate", &args),
         Task::Results(args) => forward::to_scenario("results", &args),
         Task::Up(args) => forward::to_supervisor("up", &args),
+        Task::Adopt(args) => forward::to_supervisor("adopt", &args),
         Task::Down(args) => forward::to_supervisor("down", &args),
         Task::Status(args) => forward::to_supervisor("status", &args),
         Task::Logs(args) => forward::to_supervisor("logs", &args),

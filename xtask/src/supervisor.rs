@@ -17,6 +17,8 @@ use crate::tasks::provider::Environment;
 const START_TIMEOUT: Duration = Duration::from_secs(30);
 /// How long it may take to end every process of a run.
 const STOP_TIMEOUT: Duration = Duration::from_secs(30);
+/// The same where a cluster has to be cleaned that stays.
+const STOP_TIMEOUT_SHARED: Duration = Duration::from_secs(600);
 /// How many lines of its log are shown when it fails.
 const LOG_LINES: usize = 15;
 
@@ -50,6 +52,7 @@ pub enum Owner {
 /// A running supervisor.
 pub struct Supervisor {
     child: Child,
+    stop_timeout: Duration,
     /// The socket of its control protocol.
     pub socket: PathBuf,
 }
@@ -84,7 +87,11 @@ pub fn start(spec: &Spec, started: impl FnOnce(u32)) -> anyhow::Result<Superviso
     command.stdin(Stdio::null()).stdout(file.try_clone()?).stderr(file);
     let child = command.spawn().with_context(|| format!("cannot start {}", program.display()))?;
     started(child.id());
-    wait_until_it_listens(child, &spec.run_dir.join("supervisor.json"), &log)
+    let mut supervisor = wait_until_it_listens(child, &spec.run_dir.join("supervisor.json"), &log)?;
+    if spec.provider.is_shared() {
+        supervisor.stop_timeout = STOP_TIMEOUT_SHARED;
+    }
+    Ok(supervisor)
 }
 
 /// A command that dies with process `parent`, by way of `e2e-shim`.
@@ -101,7 +108,7 @@ fn wait_until_it_listens(mut child: Child, file: &Path, log: &Path) -> anyhow::R
         let announced =
             fs::read(file).ok().and_then(|text| serde_json::from_slice::<Announcement>(&text).ok());
         if let Some(Announcement { socket, .. }) = announced.filter(|a| a.pid == child.id()) {
-            return Ok(Supervisor { child, socket });
+            return Ok(Supervisor { child, stop_timeout: STOP_TIMEOUT, socket });
         }
         if let Some(status) = child.try_wait().context("cannot wait for the supervisor")? {
             bail!(
@@ -137,15 +144,15 @@ impl Supervisor {
         let pid = i32::try_from(self.child.id()).ok().and_then(rustix::process::Pid::from_raw);
         let pid = pid.context("the supervisor has no process id")?;
         let _ = rustix::process::kill_process(pid, rustix::process::Signal::TERM);
-        let deadline = Instant::now() + STOP_TIMEOUT;
+        let deadline = Instant::now() + self.stop_timeout;
         loop {
             if let Some(status) = self.child.try_wait()? {
                 return ended(status);
             }
-            if Instant::now() > deadline {
+            if deadline < Instant::now() {
                 self.child.kill()?;
                 self.child.wait()?;
-                bail!("the supervisor did not end within {} s and was killed", STOP_TIMEOUT.as_secs());
+                bail!("the supervisor did not end within {} s and was killed", self.stop_timeout.as_secs());
             }
             thread::sleep(Duration::from_millis(20));
         }

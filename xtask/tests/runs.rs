@@ -105,6 +105,25 @@ fn churn_without_controllers_loses_demand() {
 }
 
 #[test]
+fn existing_clusters_are_given_one_for_each_or_nothing_is_started() {
+    let runs = tempfile::tempdir().unwrap();
+    let e2e = |args: &[&str]| {
+        let mut command = xtask();
+        command.args(["e2e", "smoke", "--run-dir-root"]).arg(runs.path()).args(args);
+        let output = command.env_remove("E2E_KUBECONFIGS").output().unwrap();
+        assert_eq!(output.status.code(), Some(2), "{output:?}");
+        assert_eq!(fs::read_dir(runs.path()).unwrap().count(), 0, "there is a run directory");
+        String::from_utf8_lossy(&output.stderr).into_owned()
+    };
+    let existing = ["--provider", "existing"];
+    assert!(e2e(&existing).contains("needs --kubeconfig"));
+    let two = [&existing[..], &["--kubeconfig", "/dev/null", "--kubeconfig", "/dev/zero"]].concat();
+    let told = e2e(&two);
+    assert!(told.contains("wanted by smoke: 1;") && told.contains("--kubeconfig: 2;"), "{told}");
+    assert!(e2e(&["--kubeconfig", "/dev/null"]).contains("needs --provider existing"));
+}
+
+#[test]
 fn up_with_the_fleet_brings_a_machine_for_a_pod() {
     let before = common::processes();
     let planes = Planes::up(&["--profile", "smoke", "--with-fleet"]);

@@ -1,7 +1,8 @@
-//! `e2e-janitor SUPERVISOR-PID SCRATCH`: removes SCRATCH once the supervisor is gone, however it went, and with
-//! `E2E_PROVIDER=kind` the containers and the network that are named after it.
+//! `e2e-janitor SUPERVISOR-PID SCRATCH`: removes SCRATCH once the supervisor is gone, however it went; with
+//! `E2E_PROVIDER=kind` the containers and the network that are named after it, and with `E2E_PROVIDER=existing` what
+//! the run has made in clusters that are not ours.
 //!
-//! Processes die with the supervisor by their parent-death signal; directories and containers cannot. In a session of
+//! Processes die with the supervisor by their parent-death signal; directories, containers and objects cannot. In a session of
 //! its own, so that nothing sent to the supervisor's group ends it as well.
 
 use std::path::Path;
@@ -16,6 +17,8 @@ const PATIENCE: Duration = Duration::from_secs(4);
 
 /// How long to look for containers.
 const PATIENCE_WITH_CONTAINERS: Duration = Duration::from_secs(25);
+/// How long to clean clusters that are not ours.
+const PATIENCE_WITH_CLUSTERS: Duration = Duration::from_secs(660);
 /// Looks, half a second apart, that must find none.
 const LOOKS_IN_A_ROW: u32 = 6;
 
@@ -41,8 +44,11 @@ fn main() -> ExitCode {
         let mut fds = [PollFd::new(&pidfd, PollFlags::IN)];
         while let Err(rustix::io::Errno::INTR) = poll(&mut fds, None) {}
     }
-    if std::env::var("E2E_PROVIDER").is_ok_and(|provider| provider == "kind") {
-        remove_containers(scratch);
+    match std::env::var("E2E_PROVIDER").as_deref() {
+        Ok("kind") => remove_containers(scratch),
+        // A supervisor that ended in order did it, and removed the directory last.
+        Ok("existing") if scratch.exists() => sweep_clusters(scratch),
+        _ => {}
     }
     remove(scratch)
 }
@@ -68,6 +74,24 @@ fn remove_containers(scratch: &Path) {
         }
     }
     let _ = docker(&["network", "rm", &name]);
+}
+
+/// By the program beside this one: this one is small, because it waits through the whole run.
+fn sweep_clusters(scratch: &Path) {
+    let Ok(exe) = std::env::current_exe() else { return };
+    let mut command = Command::new(exe.with_file_name("e2e-supervisor"));
+    command.arg("sweep").arg(scratch).stdin(Stdio::null()).stdout(Stdio::null());
+    // What watches the run by its environment must not wait for this.
+    let Ok(mut child) = command.env_remove("E2E_RUN_ID").spawn() else { return };
+    let start = Instant::now();
+    while let Ok(None) = child.try_wait() {
+        if PATIENCE_WITH_CLUSTERS < start.elapsed() {
+            let _ = child.kill();
+            let _ = child.wait();
+            return;
+        }
+        let _ = poll(&mut [], Some(&Timespec { tv_sec: 0, tv_nsec: 100_000_000 }));
+    }
 }
 
 /// What `docker ARGS` printed, if it succeeded.

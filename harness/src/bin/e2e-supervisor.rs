@@ -5,7 +5,8 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
-use harness::cluster::kind;
+use harness::cluster::Choice;
+use harness::cluster::existing::{self, Adopt};
 use harness::supervisor::human::{self, Which};
 use harness::supervisor::{Error, server, starter};
 use harness::up::{self, Up};
@@ -26,6 +27,14 @@ enum Command {
     Serve(Serve),
     /// Starts control planes that stay until `down`, on request with a profile's programs.
     Up(Up),
+    /// Shows what a run does to an existing cluster, and puts the label on that lets it, or takes it off.
+    Adopt(Adopt),
+    /// Removes what the run of a scratch directory has made in existing clusters; the janitor calls it.
+    #[command(hide = true)]
+    Sweep {
+        /// The scratch directory.
+        scratch: PathBuf,
+    },
     /// Ends them.
     Down {
         #[command(flatten)]
@@ -105,6 +114,8 @@ fn run(command: Command) -> Result<(), Error> {
     let text = runtime()?.block_on(async {
         match &command {
             Command::Up(args) => up::up(args).await,
+            Command::Adopt(args) => existing::adopt(args).await,
+            Command::Sweep { scratch } => existing::sweep_scratch(scratch).await.map(|()| String::new()),
             Command::Down { which, all } => human::down(which, *all).await,
             Command::Logs { which, name, cluster, lines } => {
                 human::logs(which, name, cluster.as_deref(), *lines).await
@@ -143,7 +154,7 @@ fn run_server(serve: Serve) -> Result<(), Error> {
         fixtures_dir: serve.fixtures_dir,
         seeds_dir: seeds_dir()?,
         bin_dir: starter::bin_dir()?,
-        kind: kind::Settings::from_env()?,
+        provider: Choice::from_env()?,
         memory_budget_mib: serve.memory_budget_mib,
     };
     runtime()?.block_on(server::serve(options))

@@ -12,7 +12,7 @@ use super::proof::component_kubeconfig;
 use super::spec::{Cluster, ClusterSpec, IDENTITIES, Step};
 
 /// Components that are clients of the apiserver, and the users that they are.
-const COMPONENT_USERS: [(&str, &str); 3] =
+pub(super) const COMPONENT_USERS: [(&str, &str); 3] =
     [(KCM, "system:kube-controller-manager"), (SCHEDULER, "system:kube-scheduler"), (KWOK, KWOK_USER)];
 
 /// The user that `fixtures/kwok/rbac.yaml` grants rights to.
@@ -24,15 +24,17 @@ pub(super) const SERVER_NAME: &str = "kubernetes";
 /// The servers of a control plane, as clients address them (`https://HOST:PORT`).
 pub(super) struct Servers {
     pub apiserver: String,
-    pub kcm: String,
-    pub scheduler: String,
+    /// None if it cannot be reached.
+    pub kcm: Option<String>,
+    /// None if it cannot be reached.
+    pub scheduler: Option<String>,
 }
 
 impl Servers {
     /// The three on one host.
     pub(super) fn on(host: &str, [apiserver, kcm, scheduler]: [u16; 3]) -> Self {
         let url = |port| format!("https://{host}:{port}");
-        Self { apiserver: url(apiserver), kcm: url(kcm), scheduler: url(scheduler) }
+        Self { apiserver: url(apiserver), kcm: Some(url(kcm)), scheduler: Some(url(scheduler)) }
     }
 }
 
@@ -51,6 +53,7 @@ pub(super) fn write_kubeconfigs(
         write_kubeconfig(&path, &servers.apiserver, &ca_cert, &pair)?;
         if identity == "admin" {
             for (name, server) in [(KCM, &servers.kcm), (SCHEDULER, &servers.scheduler)] {
+                let Some(server) = server else { continue };
                 write_kubeconfig(&component_kubeconfig(dir, name), server, &ca_cert, &pair)?;
             }
         }
@@ -73,12 +76,11 @@ pub(super) fn describe(
     read_back: BTreeMap<String, Value>,
     steps: Vec<Step>,
 ) -> Cluster {
-    let mut asked = vec![
-        (APISERVER, &servers.apiserver, dir.join("admin.kubeconfig")),
-        (KCM, &servers.kcm, component_kubeconfig(dir, KCM)),
-    ];
+    let mut asked = vec![(APISERVER, &servers.apiserver, dir.join("admin.kubeconfig"))];
+    asked.extend(servers.kcm.iter().map(|server| (KCM, server, component_kubeconfig(dir, KCM))));
     if spec.run_scheduler {
-        asked.push((SCHEDULER, &servers.scheduler, component_kubeconfig(dir, SCHEDULER)));
+        let scheduler = servers.scheduler.iter();
+        asked.extend(scheduler.map(|server| (SCHEDULER, server, component_kubeconfig(dir, SCHEDULER))));
     }
     let kubeconfig = |identity: &str| dir.join(format!("{identity}.kubeconfig"));
     Cluster {
@@ -92,6 +94,7 @@ pub(super) fn describe(
             .collect(),
         metrics_kubeconfigs: asked.into_iter().map(|(name, _, path)| (name.to_owned(), path)).collect(),
         read_back,
+        notes: Vec::new(),
         steps,
     }
 }

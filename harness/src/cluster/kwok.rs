@@ -10,19 +10,37 @@ use super::{Error, io};
 /// The Stage that ends a deleted Pod.
 const POD_DELETE: &str = "pod-delete";
 
-/// The file of a control plane's configuration: ours, or one in `dir` that differs as the spec asks.
+/// Flags of kwok without a server, hence without a port.
+pub fn flags(config: &Path, kubeconfig: &Path) -> [String; 3] {
+    let (config, kubeconfig) = (config.display(), kubeconfig.display());
+    // At its default level it logs a line per status patch, which costs CPU in what is measured.
+    [format!("--config={config}"), format!("--kubeconfig={kubeconfig}"), "--v=WARN".to_owned()]
+}
+
+/// The file of a control plane's configuration: ours, or one in `dir` that differs as the spec asks, or in how long a
+/// Node's lease lasts.
 ///
 /// # Errors
 /// When a file cannot be read or written, or is not as expected.
-pub fn configuration(spec: &ClusterSpec, fixtures: &Path, dir: &Path) -> Result<PathBuf, Error> {
+pub fn configuration(
+    spec: &ClusterSpec,
+    fixtures: &Path,
+    dir: &Path,
+    lease_seconds: Option<u32>,
+) -> Result<PathBuf, Error> {
     let ours = fixtures.join("kwok/kwok.yaml");
     let termination_ms = spec.control_plane_tuning.pod_termination_ms;
-    if termination_ms == 0 {
+    if termination_ms == 0 && lease_seconds.is_none() {
         return Ok(ours);
     }
-    let text = std::fs::read_to_string(&ours).map_err(io("reading", &ours))?;
-    let text = with_pod_termination(&text, termination_ms)
-        .map_err(|reason| Error::Environment(format!("{}: {reason}", ours.display())))?;
+    let wrong = |reason: String| Error::Environment(format!("{}: {reason}", ours.display()));
+    let mut text = std::fs::read_to_string(&ours).map_err(io("reading", &ours))?;
+    if 0 < termination_ms {
+        text = with_pod_termination(&text, termination_ms).map_err(wrong)?;
+    }
+    if let Some(seconds) = lease_seconds {
+        text = with_lease(&text, seconds).map_err(wrong)?;
+    }
     let path = dir.join("kwok.yaml");
     std::fs::write(&path, text).map_err(io("writing", &path))?;
     Ok(path)
@@ -39,8 +57,24 @@ fn with_pod_termination(config: &str, ms: u64) -> Result<String, String> {
     let stage = documents.iter_mut().find(is_it);
     let stage = stage.ok_or_else(|| format!("there is no Stage {POD_DELETE} to delay"))?;
     stage["spec"]["delay"] = json!({"durationMilliseconds": ms});
+    Ok(joined(&documents))
+}
+
+/// The configuration under which a Node's lease lasts so long.
+///
+/// # Errors
+/// As [`with_pod_termination`].
+fn with_lease(config: &str, seconds: u32) -> Result<String, String> {
+    let mut documents: Vec<Value> = serde_saphyr::from_multiple(config).map_err(|e| e.to_string())?;
+    let options = documents.iter_mut().find(|d| d["kind"] == "KwokConfiguration");
+    let options = options.ok_or("there is no KwokConfiguration to change")?;
+    options["options"]["nodeLeaseDurationSeconds"] = json!(seconds);
+    Ok(joined(&documents))
+}
+
+fn joined(documents: &[Value]) -> String {
     let texts: Vec<String> = documents.iter().map(Value::to_string).collect();
-    Ok(texts.join("\n---\n"))
+    texts.join("\n---\n")
 }
 
 #[cfg(test)]
@@ -64,6 +98,16 @@ mod tests {
             (&before["spec"]["selector"], &before["spec"]["next"]),
             (&after["spec"]["selector"], &after["spec"]["next"])
         );
+    }
+
+    #[test]
+    fn a_lease_is_changed_and_nothing_else() {
+        let ours = include_str!("../../../fixtures/kwok/kwok.yaml");
+        let (before, after) = (documents(ours), documents(&with_lease(ours, 40).unwrap()));
+        assert_eq!(before[1..], after[1..]);
+        assert_eq!(after[0]["options"]["nodeLeaseDurationSeconds"], 40);
+        assert_eq!(before[0]["options"]["cidr"], after[0]["options"]["cidr"]);
+        assert!(with_lease("kind: Stage", 1).unwrap_err().contains("KwokConfiguration"));
     }
 
     #[test]

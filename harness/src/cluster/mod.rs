@@ -1,11 +1,13 @@
 //! How a control plane is made: etcd, kube-apiserver, kube-controller-manager, kube-scheduler and kwok, as
-//! child processes on loopback (`local`) or in kind clusters (`kind`). Nothing else in the project knows.
+//! child processes on loopback (`local`), in kind clusters (`kind`), or somebody else's that is there already
+//! (`existing`; only kwok is ours there). Nothing else in the project knows.
 //!
 //! Start order: etcd on a copy of the pre-seeded data (`local::seed`), the apiserver, then the others at once;
 //! ready means verified by use (`verify`).
 
 pub mod certs;
 pub mod components;
+pub mod existing;
 pub mod http;
 pub mod kind;
 pub mod local;
@@ -13,8 +15,11 @@ pub mod scheduler;
 pub mod spec;
 
 mod access;
+mod choice;
 mod flags;
 mod kwok;
+mod life;
+mod manifests;
 mod proof;
 mod steps;
 mod verify;
@@ -23,9 +28,12 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+pub use choice::{Choice, NAMES};
+
 pub use crate::supervisor::Error;
 use crate::supervisor::process::{Key, Table};
 use crate::supervisor::protocol::{ProcessInfo, Verb};
+use existing::Existing;
 use kind::Kind;
 use local::Local;
 use spec::{Lease, LeaseSpec};
@@ -62,18 +70,21 @@ pub enum Provider {
     Local(Arc<Local>),
     /// kind clusters.
     Kind(Kind),
+    /// Clusters that are there.
+    Existing(Existing),
 }
 
 impl Provider {
-    /// A provider that starts processes through `table`; of kind clusters if there are settings for them.
+    /// The chosen provider; it starts processes through `table`.
     ///
     /// # Errors
     /// When a binary is missing.
-    pub fn new(places: Places, table: Table, kind: Option<kind::Settings>) -> Result<Self, Error> {
+    pub fn new(places: Places, table: Table, choice: Choice) -> Result<Self, Error> {
         let local = Arc::new(Local::new(places, table)?);
-        Ok(match kind {
-            None => Self::Local(local),
-            Some(settings) => Self::Kind(Kind::new(settings, local)),
+        Ok(match choice {
+            Choice::Local => Self::Local(local),
+            Choice::Kind(settings) => Self::Kind(Kind::new(settings, local)),
+            Choice::Existing(settings) => Self::Existing(Existing::new(settings, local)),
         })
     }
 
@@ -82,6 +93,7 @@ impl Provider {
         match self {
             Self::Local(_) => "local",
             Self::Kind(_) => "kind",
+            Self::Existing(_) => "existing",
         }
     }
 
@@ -95,20 +107,23 @@ impl Provider {
         match self {
             Self::Local(local) => local.start(id, spec, logs).await,
             Self::Kind(kind) => kind.start(id, spec, logs).await,
+            Self::Existing(existing) => existing.start(id, spec, logs).await,
         }
     }
 
     /// Ends what is no child process: of one lease, or of all.
     pub async fn release(&self, lease: Option<&str>) {
-        if let Self::Kind(kind) = self {
-            kind.release(lease).await;
+        match self {
+            Self::Local(_) => {}
+            Self::Kind(kind) => kind.release(lease).await,
+            Self::Existing(existing) => existing.release(lease).await,
         }
     }
 
     /// The components that are no child processes.
     pub fn processes(&self) -> Vec<ProcessInfo> {
         match self {
-            Self::Local(_) => Vec::new(),
+            Self::Local(_) | Self::Existing(_) => Vec::new(),
             Self::Kind(kind) => kind.processes(),
         }
     }
@@ -116,11 +131,12 @@ impl Provider {
     /// Acts on a component; none if it is a child process, and so the caller's to act on.
     ///
     /// # Errors
-    /// When it is in the wrong state, or does not do as asked.
+    /// When it is in the wrong state, does not do as asked, or is not ours.
     pub async fn act(&self, key: &Key, verb: Verb) -> Result<Option<ProcessInfo>, Error> {
         match self {
             Self::Kind(kind) if kind.knows(key) => kind.act(key, verb).await.map(Some),
             Self::Kind(_) | Self::Local(_) => Ok(None),
+            Self::Existing(existing) => existing.refuse_others(key).map(|()| None),
         }
     }
 
@@ -138,7 +154,17 @@ impl Provider {
     pub(crate) async fn healthy_again(&self, key: &Key) -> Result<(), Error> {
         match self {
             Self::Local(local) => local.healthy_again(key).await,
-            Self::Kind(_) => Ok(()),
+            Self::Kind(_) | Self::Existing(_) => Ok(()),
+        }
+    }
+
+    /// MiB that the control planes of a lease may take of this machine.
+    pub fn memory_mib(&self, spec: &LeaseSpec) -> u64 {
+        match self {
+            Self::Local(_) | Self::Kind(_) => {
+                spec.clusters.iter().map(|c| c.control_plane_tuning.memory_mib()).sum()
+            }
+            Self::Existing(_) => spec.clusters.len() as u64 * existing::KWOK_MIB,
         }
     }
 }

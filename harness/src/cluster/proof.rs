@@ -14,11 +14,11 @@ use super::spec::ClusterSpec;
 use super::steps::Steps;
 use super::{Error, verify};
 
-/// Clients of one control plane's three servers, with the `admin` identity.
+/// Clients of one control plane's three servers, with the `admin` identity; none of those that cannot be reached.
 pub(super) struct Clients {
     pub apiserver: Client,
-    pub kcm: Client,
-    pub scheduler: Client,
+    pub kcm: Option<Client>,
+    pub scheduler: Option<Client>,
 }
 
 impl Clients {
@@ -26,10 +26,27 @@ impl Clients {
     pub(super) async fn connect(dir: &Path) -> Result<Self, Error> {
         Ok(Self {
             apiserver: connect(&dir.join("admin.kubeconfig")).await?,
-            kcm: connect(&component_kubeconfig(dir, KCM)).await?,
-            scheduler: connect(&component_kubeconfig(dir, SCHEDULER)).await?,
+            kcm: Some(connect(&component_kubeconfig(dir, KCM)).await?),
+            scheduler: Some(connect(&component_kubeconfig(dir, SCHEDULER)).await?),
         })
     }
+}
+
+/// What was found out.
+pub(super) struct Proven {
+    /// Settings read back, by component.
+    pub read_back: BTreeMap<String, Value>,
+    /// What is not as asked, where that is told and not refused.
+    pub notes: Vec<String>,
+}
+
+/// Whose control plane it is.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Whose {
+    /// Ours: it runs as asked, or there is a fault.
+    Ours,
+    /// Somebody else's: limits of KCM are told as they are, and only what the work needs is demanded.
+    Theirs,
 }
 
 /// How a component fares, for whoever waits for it.
@@ -47,14 +64,15 @@ pub(super) struct Proof<'a, F> {
     /// Scratch directory of the control plane, with the kubeconfigs.
     pub dir: &'a Path,
     pub fixtures: &'a Path,
-    /// What the scheduler was started with; none if there is none.
+    /// What the scheduler was, or is to be, started with; none if there is none.
     pub scheduler: Option<&'a Value>,
+    pub whose: Whose,
     pub fate: &'a F,
 }
 
 impl<F: Fate> Proof<'_, F> {
-    /// Verifies everything but the apiserver, which answers already; answers the settings read back, by component.
-    pub(super) async fn all(&self, steps: &Steps) -> Result<BTreeMap<String, Value>, Error> {
+    /// Verifies everything but the apiserver, which answers already.
+    pub(super) async fn all(&self, steps: &Steps) -> Result<Proven, Error> {
         let kcm = self.told(KCM, steps.time(KCM, self.kcm()));
         let kwok = verify::kwok_plays_nodes(&self.clients.apiserver, || self.fate.ended(KWOK));
         let kwok = self.told(KWOK, steps.time("kwok probe Node", kwok));
@@ -67,9 +85,10 @@ impl<F: Fate> Proof<'_, F> {
         if !collected {
             tracing::warn!(cluster = self.spec.name, "no CapacityRequest kind: the collector was not probed");
         }
-        let mut read_back = BTreeMap::from([(KCM.to_owned(), kcm)]);
-        read_back.extend(scheduler.map(|settings| (SCHEDULER.to_owned(), settings)));
-        Ok(read_back)
+        let (kcm, notes) = kcm.map_or_else(Default::default, |(settings, notes)| (Some(settings), notes));
+        let read_back = [(KCM, kcm), (SCHEDULER, scheduler)];
+        let read_back = read_back.into_iter().filter_map(|(name, found)| Some((name.to_owned(), found?)));
+        Ok(Proven { read_back: read_back.collect(), notes })
     }
 
     async fn told<T>(
@@ -80,14 +99,28 @@ impl<F: Fate> Proof<'_, F> {
         work.await.map_err(|error| self.fate.explain(component, error))
     }
 
-    async fn kcm(&self) -> Result<Value, Error> {
-        verify::healthy(KCM, &self.clients.kcm, "/healthz", || self.fate.ended(KCM)).await?;
-        verify::kcm_configuration(&self.clients.kcm, &asked_of_kcm(self.spec)).await
+    async fn kcm(&self) -> Result<Option<(Value, Vec<String>)>, Error> {
+        let Some(client) = &self.clients.kcm else { return Ok(None) };
+        verify::healthy(KCM, client, "/healthz", || self.fate.ended(KCM)).await?;
+        let mut asked = asked_of_kcm(self.spec);
+        if self.whose == Whose::Theirs {
+            // More of them do no harm, and one instance is the leader whether or not it is elected.
+            asked.remove("/Generic/Controllers");
+            asked.remove("/Generic/LeaderElection/leaderElect");
+            verify::kcm_controllers(client, &self.spec.controllers).await?;
+        }
+        let (settings, wrong) = verify::kcm_configuration(client, &asked).await?;
+        match self.whose {
+            Whose::Ours if !wrong.is_empty() => Err(Error::Environment(format!(
+                "kube-controller-manager runs with other settings: {}",
+                wrong.join("; ")
+            ))),
+            _ => Ok(Some((settings, wrong.iter().map(|wrong| format!("{KCM}: {wrong}")).collect()))),
+        }
     }
 
     async fn scheduler(&self) -> Result<Option<Value>, Error> {
-        let Some(asked) = self.scheduler else { return Ok(None) };
-        let client = &self.clients.scheduler;
+        let (Some(asked), Some(client)) = (self.scheduler, &self.clients.scheduler) else { return Ok(None) };
         verify::healthy(SCHEDULER, client, "/readyz", || self.fate.ended(SCHEDULER)).await?;
         verify::scheduler_configuration(client, asked).await.map(Some)
     }

@@ -172,7 +172,7 @@ impl Lease {
 pub struct Cluster {
     /// Name from the spec.
     pub name: String,
-    /// `https://127.0.0.1:PORT` of kube-apiserver.
+    /// `https://HOST:PORT` of kube-apiserver.
     pub server: String,
     /// Kubeconfig by identity ([`IDENTITIES`]).
     pub kubeconfigs: BTreeMap<String, PathBuf>,
@@ -184,6 +184,9 @@ pub struct Cluster {
     pub metrics_kubeconfigs: BTreeMap<String, PathBuf>,
     /// Settings read back from `/configz` of the running components.
     pub read_back: BTreeMap<String, Value>,
+    /// What could not be verified, or is not as asked and yet no reason to refuse: of control planes that are not ours.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub notes: Vec<String>,
     /// What the start consisted of.
     pub steps: Vec<Step>,
 }

@@ -16,7 +16,12 @@ use serde_json::{Value, json};
 use super::http::get_text;
 use super::{Error, scheduler};
 
-const PROBE: &str = "e2e-probe";
+/// Name of every object that is made to see what becomes of it.
+pub(super) const PROBE: &str = "e2e-probe";
+/// Key of the settings in KCM's `/configz`.
+const KCM_CONFIGZ: &str = "kubecontrollermanager.config.k8s.io";
+/// What the admission plugin TaintNodesByCondition puts on a new Node.
+const NOT_READY: &str = "node.kubernetes.io/not-ready";
 const TICK: Duration = Duration::from_millis(50);
 
 /// What one step may take, however loaded the machine is; only a fault reaches it.
@@ -112,13 +117,15 @@ pub async fn scheduler_configuration(client: &Client, asked: &Value) -> Result<V
     }
 }
 
-/// kube-controller-manager's running settings, after comparing them with what was asked (`/configz` path
-/// to value).
+/// kube-controller-manager's running settings, and where they differ from what was asked (`/configz` path to value).
 ///
 /// # Errors
-/// When they cannot be read or differ.
-pub async fn kcm_configuration(client: &Client, asked: &BTreeMap<&str, Value>) -> Result<Value, Error> {
-    let running = configz(client, "kube-controller-manager", "kubecontrollermanager.config.k8s.io").await?;
+/// When they cannot be read.
+pub async fn kcm_configuration(
+    client: &Client,
+    asked: &BTreeMap<&str, Value>,
+) -> Result<(Value, Vec<String>), Error> {
+    let running = configz(client, "kube-controller-manager", KCM_CONFIGZ).await?;
     let mut wrong = Vec::new();
     let mut recorded = serde_json::Map::new();
     for (path, value) in asked {
@@ -126,15 +133,36 @@ pub async fn kcm_configuration(client: &Client, asked: &BTreeMap<&str, Value>) -
         wrong.extend(scheduler::differences(value, found, path));
         recorded.insert((*path).to_owned(), found.clone());
     }
-    if wrong.is_empty() {
-        Ok(Value::Object(recorded))
-    } else {
+    if !wrong.is_empty() {
         tracing::debug!(%running, "settings of kube-controller-manager");
-        Err(Error::Environment(format!(
-            "kube-controller-manager runs with other settings: {}",
-            wrong.join("; ")
-        )))
     }
+    Ok((Value::Object(recorded), wrong))
+}
+
+/// That kube-controller-manager runs these controllers, among others or not.
+///
+/// # Errors
+/// When it cannot be read, or one is lacking.
+pub async fn kcm_controllers(client: &Client, wanted: &[String]) -> Result<(), Error> {
+    let running = configz(client, "kube-controller-manager", KCM_CONFIGZ).await?;
+    let listed = running.pointer("/Generic/Controllers").cloned().unwrap_or_default();
+    let listed: Vec<String> = serde_json::from_value(listed).unwrap_or_default();
+    let lacking = lacking(wanted, &listed);
+    if lacking.is_empty() {
+        return Ok(());
+    }
+    Err(Error::Environment(format!(
+        "kube-controller-manager runs without {}; start it with them (its --controllers are {})",
+        lacking.join(", "),
+        listed.join(",")
+    )))
+}
+
+/// What a list of `--controllers` leaves out. `*` stands for all that are on by default, as those wanted here are.
+fn lacking<'a>(wanted: &'a [String], listed: &[String]) -> Vec<&'a str> {
+    let has = |name: &str| listed.iter().any(|listed| listed == name);
+    let runs = |name: &str| has(name) || (has("*") && !has(&format!("-{name}")));
+    wanted.iter().map(String::as_str).filter(|name| !runs(name)).collect()
 }
 
 async fn configz(client: &Client, what: &str, key: &str) -> Result<Value, Error> {
@@ -176,6 +204,11 @@ pub async fn kwok_plays_nodes(client: &Client, ended: impl Fn() -> Option<String
             return Look::Never(how);
         }
         match nodes.get(PROBE).await {
+            // Its apiserver puts the taint on, and nobody there takes it off: no Pod would ever be bound.
+            Ok(node) if is_ready(&node) && has_taint(&node, NOT_READY) => Look::NotYet(format!(
+                "Ready, but the taint {NOT_READY} stays: switch the admission plugin \
+                    TaintNodesByCondition off, or run the node-lifecycle-controller"
+            )),
             Ok(node) if is_ready(&node) => Look::Ready(()),
             Ok(node) => Look::NotYet(format!("{:?}", node.status.and_then(|s| s.conditions))),
             Err(error) => Look::NotYet(error.to_string()),
@@ -183,6 +216,11 @@ pub async fn kwok_plays_nodes(client: &Client, ended: impl Fn() -> Option<String
     });
     waited.await.map_err(environment)?;
     delete(nodes, PROBE).await
+}
+
+pub(super) fn has_taint(node: &Node, key: &str) -> bool {
+    let taints = node.spec.as_ref().and_then(|spec| spec.taints.as_ref());
+    taints.into_iter().flatten().any(|taint| taint.key == key)
 }
 
 fn is_ready(node: &Node) -> bool {
@@ -245,4 +283,18 @@ pub(super) fn is_not_found(error: &kube::Error) -> bool {
 
 fn environment(error: poll::Error) -> Error {
     Error::Environment(error.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_star_stands_for_all_that_are_not_taken_out() {
+        let list = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>();
+        let wanted = list(&["deployment-controller", "statefulset-controller"]);
+        assert!(lacking(&wanted, &list(&["*", "token-cleaner-controller"])).is_empty());
+        assert_eq!(lacking(&wanted, &list(&["*", "-deployment-controller"])), ["deployment-controller"]);
+        assert_eq!(lacking(&wanted, &list(&["deployment-controller"])), ["statefulset-controller"]);
+    }
 }

@@ -39,6 +39,8 @@ pub struct Expect {
     pub ranges: BTreeMap<String, Bound>,
     /// The machine's class; `None` if it was not recorded.
     pub machine_class: Option<String>,
+    /// Whether the control planes were somebody else's, whose processes cannot be sampled.
+    pub theirs: bool,
     /// Whether ranges were calibrated on machines of that class. Without, the ranges are those of every machine, which
     /// are wide.
     pub is_calibrated: bool,
@@ -86,7 +88,8 @@ impl Expect {
         };
         let host: Option<serde_json::Value> =
             if dir.host().exists() { Some(dir.read_json(&dir.host())?) } else { None };
-        Ok(Self::of(&plan, &ranges, host.as_ref().and_then(machine::class)))
+        let theirs = host.as_ref().is_some_and(machine::is_beside_foreign_clusters);
+        Ok(Self { theirs, ..Self::of(&plan, &ranges, host.as_ref().and_then(machine::class)) })
     }
 
     /// What a plan and its ranges expect on a machine of that class.
@@ -110,6 +113,7 @@ impl Expect {
                 .into_iter()
                 .map(|(name, range)| (name, Bound { min: range.min, max: range.max }))
                 .collect(),
+            theirs: false,
             is_calibrated: ranges.is_calibrated_on(class),
             machine_class,
         }
@@ -117,9 +121,12 @@ impl Expect {
 
     /// Why a metric says nothing about this run; `None` if it does.
     pub fn inapplicable(&self, metric: &str) -> Option<&'static str> {
-        match (self.scheduler, metric) {
-            (Scheduler::PodShim, "failed_attempts_per_pod") => {
+        match metric {
+            "failed_attempts_per_pod" if self.scheduler == Scheduler::PodShim => {
                 Some("pod-shim binds the Pods, and no kube-scheduler runs whose attempts could be counted")
+            }
+            "cpu_ms_per_pod" | "harness_and_fleet_cpu_share" | "memory_mib_max" if self.theirs => {
+                Some("the control planes are no processes of this run, and what they used was not measured")
             }
             _ => None,
         }

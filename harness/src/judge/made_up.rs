@@ -58,6 +58,7 @@ pub fn expect() -> Expect {
         slos: named(&slo),
         ranges: named(&ranges),
         machine_class: Some("2 cores / 24 GiB / x".into()),
+        theirs: false,
         is_calibrated: true,
     }
 }

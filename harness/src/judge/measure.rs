@@ -16,7 +16,7 @@ pub fn all(expect: &Expect, evidence: &Evidence) -> BTreeMap<String, Metric> {
     soak(evidence, &mut metrics);
     fleet(evidence, &mut metrics);
     scheduling(expect, evidence, &mut metrics);
-    resources(evidence, &mut metrics);
+    resources(expect, evidence, &mut metrics);
     metrics.put("ledger_mismatch_pods", "Pods", ledger_mismatch(expect, evidence), "");
     metrics.put("machines_over_plan", "machines", machines_over_plan(expect, evidence), "");
     let overfilled = packing::overfilled(expect, evidence).map(|nodes| nodes as f64);
@@ -144,7 +144,8 @@ fn scheduling(expect: &Expect, evidence: &Evidence, metrics: &mut Metrics) {
             .timelines("kube-scheduler")
             .map(|(_, t)| t.at(evidence.end_us).map(|s| read(&s).unwrap_or(0.0)))
             .collect();
-        if finals.is_empty() { None } else { finals.into_iter().sum::<Option<f64>>() }
+        // Of some clusters only, it would say nothing about the others.
+        if finals.len() < expect.clusters.len() { None } else { finals.into_iter().sum::<Option<f64>>() }
     };
     let per_pod = attempts("unschedulable").zip(attempts("scheduled").filter(|n| *n > 0.0));
     let per_pod = per_pod.map(|(failed, scheduled)| failed / scheduled);
@@ -167,10 +168,14 @@ fn scheduling(expect: &Expect, evidence: &Evidence, metrics: &mut Metrics) {
     }
 }
 
-fn resources(evidence: &Evidence, metrics: &mut Metrics) {
+fn resources(expect: &Expect, evidence: &Evidence, metrics: &mut Metrics) {
     let account = cpu::account(evidence);
     let measured = account.total_s > 0.0;
-    metrics.put(
+    let mut put = |name: &str, unit: &str, value: Option<f64>, note: &str| match expect.inapplicable(name) {
+        Some(reason) => metrics.put(name, unit, None, reason),
+        None => metrics.put(name, unit, value, note),
+    };
+    put(
         "harness_and_fleet_cpu_share",
         "share",
         measured.then_some(account.harness_and_fleet_share),
@@ -179,9 +184,9 @@ fn resources(evidence: &Evidence, metrics: &mut Metrics) {
     let used_ms = evidence.window(Phase::Fill).map(|w| cpu::used_ms(evidence, w).values().sum::<u64>());
     let bound = born_in(evidence, Phase::Fill).filter(|p| p.bound_us.is_some()).count();
     let per_pod = used_ms.filter(|ms| *ms > 0 && bound > 0).map(|ms| ms as f64 / bound as f64);
-    metrics.put("cpu_ms_per_pod", "ms", per_pod, "all processes, during the fill");
+    put("cpu_ms_per_pod", "ms", per_pod, "all processes, during the fill");
     let peak = cpu::memory(evidence).peak;
-    metrics.put("memory_mib_max", "MiB", (peak > 0).then_some(peak as f64), "");
+    put("memory_mib_max", "MiB", (peak > 0).then_some(peak as f64), "");
     metrics.put(
         "host_slowdown_p90",
         "x",

@@ -27,7 +27,7 @@ use std::collections::BTreeMap;
 
 use crate::record::event::{End, Phase};
 use crate::record::{RunDir, lines};
-use crate::summary::{Outcome, PodAccount, SCHEMA_VERSION, StuckPod, Summary, Verdict};
+use crate::summary::{CpuAccount, Outcome, PodAccount, SCHEMA_VERSION, StuckPod, Summary, Verdict};
 
 /// Seconds after which an unbound Pod is listed.
 const STUCK_AFTER_S: u64 = 60;
@@ -94,7 +94,8 @@ pub fn weigh(expect: &Expect, evidence: &Evidence) -> Summary {
         stages: latency::stages(evidence),
         packing: machines.packing,
         utilisation: machines.utilisation,
-        cpu: cpu::account(evidence),
+        // Without the control planes, neither shares nor a bottleneck can be told.
+        cpu: if expect.theirs { CpuAccount::default() } else { cpu::account(evidence) },
         held_back: held::back(evidence),
         memory_mib: cpu::memory(evidence),
         stuck_pods: stuck_pods(evidence),

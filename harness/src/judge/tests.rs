@@ -367,3 +367,23 @@ fn the_reports_name_the_verdict_and_every_gate() {
     assert!(screen.starts_with("FAIL") && screen.contains("neither objective nor range"), "{screen}");
     assert!(screen.contains("next: cargo xtask judge target/e2e/run"), "{screen}");
 }
+
+#[test]
+fn what_control_planes_of_others_used_is_not_measured() {
+    let summary = broken(|expect, _| expect.theirs = true);
+    assert_eq!(summary.verdict, Verdict::Pass, "{}", summary.reason);
+    for metric in ["cpu_ms_per_pod", "harness_and_fleet_cpu_share"] {
+        let gate = summary.gates.iter().find(|gate| gate.metric == metric).unwrap();
+        assert_eq!((gate.outcome, gate.value), (Outcome::NotApplicable, None), "{metric}");
+        assert!(gate.note.contains("not measured"), "{}", gate.note);
+    }
+    assert!(summary.cpu.share.is_empty() && summary.cpu.bottleneck.is_empty(), "{:?}", summary.cpu);
+}
+
+#[test]
+fn a_scheduler_that_cannot_be_read_is_no_pass() {
+    let none = broken(|_, evidence| evidence.scrapes.retain(|(target, _), _| target != "kube-scheduler"));
+    assert_gate(&none, "failed_attempts_per_pod", Outcome::Unmeasured);
+    let some = broken(|expect, _| expect.clusters.push("another".into()));
+    assert_eq!(some.metrics["failed_attempts_per_pod"].value, None, "of one cluster is not of both");
+}

@@ -78,6 +78,8 @@ pub fn disruption_budget(workload: &Workload, max_unavailable: u32) -> PodDisrup
         metadata: ObjectMeta {
             name: Some(workload.name.clone()),
             namespace: Some(NAMESPACE.into()),
+            // How it is found when the load is to go.
+            labels: Some([(api::names::WORKLOAD.to_owned(), workload.name.clone())].into()),
             ..ObjectMeta::default()
         },
         spec: Some(PodDisruptionBudgetSpec {

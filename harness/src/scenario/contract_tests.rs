@@ -38,6 +38,7 @@ fn cluster() -> Cluster {
         metrics: Default::default(),
         metrics_kubeconfigs: Default::default(),
         read_back: Default::default(),
+        notes: Vec::new(),
         steps: Vec::new(),
     }
 }

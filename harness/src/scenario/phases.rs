@@ -55,6 +55,11 @@ impl Run<'_> {
         self.progress.say(&format!("starting {} control planes", plan.profile.clusters));
         let lease = self.client.lease(&prepare::lease_spec(&plan.profile)).await?;
         let _ = self.lease.set(lease.clone());
+        for (cluster, note) in lease.clusters.iter().flat_map(|c| c.notes.iter().map(|note| (&c.name, note)))
+        {
+            self.progress.say(&format!("{cluster}: {note}"));
+            self.recorder.note(format!("{cluster}: {note}"));
+        }
         let json = serde_json::to_value(&lease).unwrap_or_default();
         self.options.dir.write_json(&self.options.dir.root().join("lease.json"), &json)?;
         self.end(Phase::Provision);

@@ -35,6 +35,18 @@ pub fn write(
     Ok(())
 }
 
+/// Why a profile cannot be run on control planes of that provider; none if it can.
+pub fn refused(profile: &Profile, provider: &str) -> Option<String> {
+    let holds_schedulers_back = profile.pre_bind && profile.harness.scheduler == Scheduler::KubeScheduler;
+    (provider == "existing" && holds_schedulers_back).then(|| {
+        format!(
+            "the profile {} binds the fill itself and holds the schedulers back meanwhile (preBind), which those of \
+             existing clusters are not ours to do; give --set preBind=false, or another provider",
+            profile.name
+        )
+    })
+}
+
 /// The control planes of a profile.
 pub fn lease_spec(profile: &Profile) -> LeaseSpec {
     LeaseSpec { clusters: profile.cluster_names().map(|name| cluster_spec(profile, &name)).collect() }

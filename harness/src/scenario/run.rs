@@ -61,6 +61,9 @@ pub struct Run<'a> {
 pub async fn run(options: &Options<'_>) -> Result<(), Failure> {
     let client = Client::connect(options.supervisor).await?;
     let status = client.status().await?;
+    if let Some(why) = prepare::refused(&options.plan.profile, &status.provider) {
+        return Err(Failure::Usage(why));
+    }
     prepare::write(options.dir, options.loaded, options.plan, options.tools_dir, &status.provider)
         .map_err(|e| Failure::Environment(format!("{e:#}")))?;
     let recorder = Recorder::start(options.dir)?;

@@ -6,14 +6,22 @@ use serde_json::Value;
 /// `2 cores / 24 GiB / AMD EPYC`.
 ///
 /// Kernel and load are left out: they change on one machine. `None` when one of the three was not recorded; such a
-/// host is of no class, not even that of another such host.
+/// host is of no class, not even that of another such host. Nor does a host have one whose control planes ran elsewhere.
 pub fn class(host: &Value) -> Option<String> {
+    if is_beside_foreign_clusters(host) {
+        return None;
+    }
     let positive = |key: &str| host[key].as_u64().filter(|n| *n > 0);
     let (cores, memory_mib) = (positive("cores")?, positive("memory_mib")?);
     let processor = host["cpu_model"].as_str().map(processor).filter(|model| !model.is_empty())?;
     let noun = if cores == 1 { "core" } else { "cores" };
     // Two kernels on one machine keep some MiB more or less for themselves.
     Some(format!("{cores} {noun} / {} GiB / {processor}", (memory_mib + 512) / 1024))
+}
+
+/// Whether the control planes were somebody else's, wherever they ran.
+pub fn is_beside_foreign_clusters(host: &Value) -> bool {
+    host["provider"] == "existing"
 }
 
 /// The processor's name without trademarks and repeated blanks.
@@ -53,6 +61,9 @@ mod tests {
             host[key] = value;
             assert_eq!(class(&host), None, "{key}");
         }
+        let mut elsewhere = whole.clone();
+        elsewhere["provider"] = json!("existing");
+        assert_eq!(class(&elsewhere), None, "figures of this machine say nothing about that one");
         assert_eq!(class(&Value::Null), None);
     }
 }

@@ -108,12 +108,11 @@ fn cpu(summary: &Summary, out: &mut String) {
         let mib = summary.memory_mib.by_component.get(name).copied().unwrap_or_default();
         let _ = writeln!(out, "| {name} | {:.1} % | {mib} |", share * 100.0);
     }
-    let _ = writeln!(
-        out,
-        "\n{} CPU seconds from fill to soak; peak memory {} MiB.",
-        number(summary.cpu.total_s),
-        summary.memory_mib.peak
-    );
+    let used = match summary.cpu.share.is_empty() {
+        true => "CPU was not measured".to_owned(),
+        false => format!("{} CPU seconds from fill to soak", number(summary.cpu.total_s)),
+    };
+    let _ = writeln!(out, "\n{used}; peak memory {} MiB.", summary.memory_mib.peak);
     for (phase, component) in &summary.cpu.bottleneck {
         let _ = writeln!(out, "Bottleneck of the {}: **{component}**.", phase.name());
     }

@@ -157,7 +157,11 @@ fn resources(summary: &Summary, out: &mut String) {
     let mut shares: Vec<_> = summary.cpu.share.iter().collect();
     shares.sort_by(|a, b| b.1.total_cmp(a.1));
     let shares: Vec<_> = shares.iter().map(|(name, s)| format!("{name} {:.0} %", **s * 100.0)).collect();
-    let _ = writeln!(out, "  CPU: {} s; {}", number(summary.cpu.total_s), shares.join(", "));
+    let used = match shares.is_empty() {
+        true => "not measured".to_owned(),
+        false => format!("{} s; {}", number(summary.cpu.total_s), shares.join(", ")),
+    };
+    let _ = writeln!(out, "  CPU: {used}");
     let bottleneck = |phase: Phase| summary.cpu.bottleneck.get(&phase).map_or("unknown", String::as_str);
     let _ = writeln!(
         out,

@@ -13,6 +13,9 @@ use super::protocol::{Announcement, ProcessState};
 use super::starter;
 use super::{Error, internal};
 
+/// What an end may take: clusters that are not ours are to be cleaned first.
+const DOWN_CEILING: Duration = Duration::from_secs(600);
+
 /// Which supervisor is meant.
 #[derive(Args, Clone, Debug)]
 pub struct Which {
@@ -34,7 +37,7 @@ pub async fn down(which: &Which, all: bool) -> Result<String, Error> {
     for (_, announcement) in found {
         Client::connect(&announcement.socket).await?.shutdown().await?;
         let goal = format!("the supervisor {} to end", announcement.pid);
-        let waited = poll::until(&goal, Duration::from_millis(20), Duration::from_secs(20), || {
+        let waited = poll::until(&goal, Duration::from_millis(20), DOWN_CEILING, || {
             // Its last act is to remove this directory.
             let gone = !announcement.scratch.exists();
             std::future::ready(if gone { Look::Ready(()) } else { Look::NotYet("running") })

@@ -59,7 +59,7 @@ impl Leases {
         let id = format!("lease-{counter}");
         let logs = if *counter == 1 { self.logs.clone() } else { self.logs.join(&id) };
         let state = State {
-            memory_mib: spec.clusters.iter().map(|c| c.control_plane_tuning.memory_mib()).sum(),
+            memory_mib: self.need_mib(spec),
             logs,
             clusters: spec.clusters.iter().map(|c| c.name.clone()).collect(),
             ready: None,
@@ -92,6 +92,11 @@ impl Leases {
             .get(id)
             .map(|state| state.logs.clone())
             .ok_or_else(|| Error::Usage(format!("no lease {id}; there are: {}", known.join(", "))))
+    }
+
+    /// MiB that a lease may take.
+    pub fn need_mib(&self, spec: &LeaseSpec) -> u64 {
+        self.provider.memory_mib(spec)
     }
 
     /// MiB that all leases may take together.

@@ -175,7 +175,7 @@ pub struct Status {
     pub run_dir: PathBuf,
     /// Directory of sockets, data and keys; removed at the end.
     pub scratch: PathBuf,
-    /// How control planes are made: `local` or `kind`.
+    /// How control planes are made: `local`, `kind` or `existing`.
     pub provider: String,
     /// MiB that leases may take together.
     pub memory_budget_mib: u64,

@@ -18,7 +18,7 @@ use super::protocol::{Announcement, ErrorBody, LogTail, ProcessState, Request, R
 use super::scratch::Scratch;
 use super::{Error, budget, internal};
 use crate::cluster::spec::LeaseSpec;
-use crate::cluster::{Places, Provider, kind};
+use crate::cluster::{Choice, Places, Provider};
 
 /// How long programs get to end themselves before SIGKILL, when the whole run ends.
 const GRACE: Duration = Duration::from_secs(1);
@@ -40,8 +40,8 @@ pub struct Options {
     pub seeds_dir: PathBuf,
     /// Directory of `e2e-shim` and `e2e-janitor`.
     pub bin_dir: PathBuf,
-    /// kind clusters instead of child processes, with these.
-    pub kind: Option<kind::Settings>,
+    /// How control planes are made.
+    pub provider: Choice,
     /// MiB that leases may take together; what the machine has at the start if not given.
     pub memory_budget_mib: Option<u64>,
 }
@@ -117,7 +117,7 @@ impl Server {
             scratch: scratch.to_owned(),
             seeds: options.seeds_dir.clone(),
         };
-        let provider = Arc::new(Provider::new(places, table.clone(), options.kind.clone())?);
+        let provider = Arc::new(Provider::new(places, table.clone(), options.provider.clone())?);
         let leases = Leases::new(table, provider, options.run_dir.join("logs"), scratch.to_owned());
         Ok(Arc::new(Self { options, scratch: scratch.to_owned(), budget_mib, leases, stop }))
     }
@@ -237,7 +237,7 @@ impl Server {
         detached: bool,
         held: &mut Vec<String>,
     ) -> Result<Response, Error> {
-        let need_mib: u64 = spec.clusters.iter().map(|c| c.control_plane_tuning.memory_mib()).sum();
+        let need_mib = self.leases.need_mib(spec);
         let leased_mib = self.leases.memory_mib();
         budget::check(spec.clusters.len(), need_mib, self.budget_mib, leased_mib, budget::available_mib()?)?;
         let id = self.leases.open(spec);

@@ -10,7 +10,7 @@ use rustix::process::{Pid, PidfdFlags, pidfd_open};
 
 use super::protocol::Announcement;
 use super::{Error, process::tail};
-use crate::cluster::kind;
+use crate::cluster::Choice;
 
 /// How long a supervisor may take until it listens: it only makes a directory and a socket.
 const CEILING: Duration = Duration::from_secs(20);
@@ -37,8 +37,8 @@ pub struct Start {
     pub bin_dir: PathBuf,
     /// Directory of the six control-plane programs.
     pub tools_dir: PathBuf,
-    /// kind clusters instead of child processes, with these.
-    pub kind: Option<kind::Settings>,
+    /// How it makes control planes.
+    pub provider: Choice,
     /// MiB that leases may take together; what is available if not given.
     pub memory_budget_mib: Option<u64>,
 }
@@ -89,11 +89,8 @@ fn spawn(start: &Start, log: &Path) -> Result<Child, Error> {
     if let Some(mib) = start.memory_budget_mib {
         command.arg("--memory-budget-mib").arg(mib.to_string());
     }
-    match &start.kind {
-        None => command.env("E2E_PROVIDER", "local"),
-        Some(kind) => command.envs(kind.variables()),
-    };
     command
+        .envs(start.provider.variables())
         .env("E2E_RUN_ID", &start.run_id)
         .stdin(Stdio::null())
         .stdout(out)

@@ -170,8 +170,10 @@ mod kind {
 
     /// Name of the step.
     pub const NAME: &str = "suites on kind clusters";
-    /// The same claims and snapshots as without kind, those about kind itself, and those about what whole runs leave.
-    const FILTER: &str = "(package(suites) & binary(/^(kind_clusters|node_creator_parity|density_100|dev_50)$/)) \
+    /// The same claims and snapshots as without kind, those about kind itself and a cluster made by hand, and those about
+    /// what whole runs leave.
+    const FILTER: &str = "(package(suites) \
+                          & binary(/^(kind_clusters|existing_clusters|node_creator_parity|density_100|dev_50)$/)) \
                           + (package(xtask) & binary(/^(nothing_left|runs)$/))";
 
     /// The step, on request with an engine of its own where none runs; or why it is not run here.

@@ -42,6 +42,9 @@ pub fn run(args: &Args) -> anyhow::Result<u8> {
     if args.provider.chosen()? == Provider::Kind {
         findings.extend(kind_host::check());
     }
+    if args.provider.chosen()? == Provider::Existing {
+        findings.push(clusters(&args.provider));
+    }
     findings.push(tools);
     findings.push(test_runner(&options));
     for finding in &findings {
@@ -125,6 +128,21 @@ fn control_plane_tools(options: &Options, verify: bool) -> Finding {
         (true, false) => ", not verified: no digests are recorded there",
     };
     Finding::good(NAME, format!("{} in {}{checked}", versions(&set), dir.display()))
+}
+
+/// Whether they fit is for `adopt` to say, which asks them.
+fn clusters(provider: &ProviderArgs) -> Finding {
+    const NAME: &str = "existing clusters";
+    match provider.kubeconfigs() {
+        Ok(files) => {
+            let count = files.map_or(0, |files| files.len());
+            Finding::good(
+                NAME,
+                format!("{count} given; `cargo xtask adopt --kubeconfig FILE` says whether one fits"),
+            )
+        }
+        Err(error) => Finding::lacking(NAME, format!("{error:#}"), "give --kubeconfig FILE for each cluster"),
+    }
 }
 
 fn versions(set: &Toolset) -> String {

@@ -105,6 +105,10 @@ pub fn run(args: &Args) -> anyhow::Result<u8> {
     if let Some(code) = args.overrides.refused(&args.profile, &bin_dir)? {
         return Ok(code);
     }
+    if let Err(error) = enough_clusters(args, &bin_dir) {
+        eprintln!("Error: {error:#}");
+        return Ok(exit::USAGE);
+    }
     let options = args.tools.options();
     let set = Toolset::ensure(&options)?;
     let provider = args.provider.ensure(&options, &set)?;
@@ -157,6 +161,20 @@ pub fn run(args: &Args) -> anyhow::Result<u8> {
     }
 }
 
+/// Of clusters that are there, one for each that the profile asks for must be given.
+fn enough_clusters(args: &Args, bin_dir: &Path) -> anyhow::Result<()> {
+    let Some(given) = args.provider.kubeconfigs()? else { return Ok(()) };
+    let wanted = args.overrides.clusters(&args.profile, bin_dir)?;
+    if given.len() != wanted {
+        let (profile, given) = (&args.profile, given.len());
+        bail!(
+            "clusters wanted by {profile}: {wanted}; given with --kubeconfig: {given}; give one for each, or \
+             --set clusters={given}"
+        );
+    }
+    Ok(())
+}
+
 impl Overrides {
     fn add_to(&self, command: &mut Command) {
         if let Some(soak) = &self.soak {
@@ -168,6 +186,17 @@ impl Overrides {
         for key_value in &self.set {
             command.args(["--set", key_value]);
         }
+    }
+
+    /// How many clusters the profile asks for.
+    fn clusters(&self, profile: &str, bin_dir: &Path) -> anyhow::Result<usize> {
+        let mut command = Command::new(bin_dir.join("e2e-scenario"));
+        command.args(["plan", "--json", "--profile", profile]);
+        self.add_to(&mut command);
+        let output = command.stdin(Stdio::null()).output().context("cannot start e2e-scenario")?;
+        let plan: serde_json::Value =
+            serde_json::from_slice(&output.stdout).context("the planner gave no JSON")?;
+        Ok(plan["clusters"].as_array().context("the plan names no clusters")?.len())
     }
 
     /// Whether the profile cannot be run as asked, and with which exit code to end. The planner says on stderr why:

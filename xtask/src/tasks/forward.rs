@@ -6,7 +6,7 @@ use anyhow::{Context, anyhow};
 use tools::Toolset;
 
 use crate::{
-    cargo,
+    cargo, exit,
     tasks::{provider::ProviderArgs, tools::ToolArgs},
 };
 
@@ -55,7 +55,7 @@ pub fn to_supervisor(verb: &str, args: &Forwarded) -> anyhow::Result<u8> {
     let mut command = Command::new(dir.join("e2e-supervisor"));
     command.arg(verb);
     let given = |name: &str| args.args.iter().any(|arg| arg.to_string_lossy().starts_with(name));
-    if !given("--state-dir") && !help {
+    if !given("--state-dir") && !help && verb != "adopt" {
         command.arg("--state-dir").arg(cargo::runs_dir()?);
     }
     // `kubectl get nodes`: the program wants a separator before what is kubectl's.
@@ -66,7 +66,12 @@ pub fn to_supervisor(verb: &str, args: &Forwarded) -> anyhow::Result<u8> {
         let options = ToolArgs::default().options();
         let set = Toolset::ensure(&options)?;
         if verb == "up" {
-            ProviderArgs::among(&args.args)?.ensure(&options, &set)?.give(&mut command);
+            let provider = ProviderArgs::among(&args.args)?;
+            if let Err(error) = provider.kubeconfigs() {
+                eprintln!("Error: {error:#}");
+                return Ok(exit::USAGE);
+            }
+            provider.ensure(&options, &set)?.give(&mut command);
         }
         command.env("E2E_TOOLS_DIR", set.dir);
     }

@@ -1,19 +1,32 @@
 //! How control planes are made: the choice that `e2e`, `up` and the suites share.
 
-use std::{borrow::Cow, ffi::OsString, process::Command};
+use std::{
+    borrow::Cow,
+    ffi::OsString,
+    path::{Path, PathBuf},
+    process::Command,
+};
 
-use anyhow::anyhow;
+use anyhow::{Context, anyhow, bail};
 use tools::{Options, Toolset, docker::Docker, node_image};
 
 /// The variable that hands the choice on; every program of ours reads it.
 const VARIABLE: &str = "E2E_PROVIDER";
+/// The same for kubeconfigs of clusters that are there: paths, separated by `:`.
+const KUBECONFIGS: &str = "E2E_KUBECONFIGS";
 
 /// Arguments about the provider.
 #[derive(Debug, Clone, Default, clap::Args)]
 pub struct ProviderArgs {
-    /// How control planes are made: local (child processes; default) or kind (needs Docker) [env: E2E_PROVIDER].
+    /// How control planes are made: local (child processes; default), kind (needs Docker) or existing (none are made)
+    /// [env: E2E_PROVIDER].
     #[arg(long, value_name = "NAME")]
     provider: Option<Provider>,
+
+    /// Kubeconfig of a cluster that `cargo xtask adopt` was called for, one for each cluster of the profile; with
+    /// --provider existing. No other kubeconfig is read [env: E2E_KUBECONFIGS].
+    #[arg(long, value_name = "FILE")]
+    kubeconfig: Vec<PathBuf>,
 }
 
 /// A way to make control planes.
@@ -23,6 +36,8 @@ pub enum Provider {
     Local,
     /// kind clusters.
     Kind,
+    /// Clusters that are there.
+    Existing,
 }
 
 /// What the supervisor has to know, as environment variables.
@@ -35,15 +50,49 @@ impl ProviderArgs {
     /// # Errors
     /// When it is unknown.
     pub fn among(args: &[OsString]) -> anyhow::Result<ProviderArgs> {
-        let mut args = args.iter().map(|arg| arg.to_string_lossy());
-        let name = args.find_map(|arg| match arg.strip_prefix("--provider") {
-            Some("") => Some(None),
-            Some(value) => value.strip_prefix('=').map(|value| Some(value.to_owned())),
-            None => None,
-        });
-        let Some(name) = name else { return Ok(ProviderArgs::default()) };
-        let name = name.or_else(|| args.next().map(Cow::into_owned)).unwrap_or_default();
-        Ok(ProviderArgs { provider: Some(Provider::named(&name, "--provider ")?) })
+        let values = |flag: &str| {
+            let mut args = args.iter().map(|arg| arg.to_string_lossy());
+            let mut found = Vec::new();
+            while let Some(arg) = args.next() {
+                match arg.strip_prefix(flag) {
+                    Some("") => found.push(args.next().map(Cow::into_owned).unwrap_or_default()),
+                    Some(value) => found.extend(value.strip_prefix('=').map(str::to_owned)),
+                    None => {}
+                }
+            }
+            found
+        };
+        let provider = values("--provider").first().map(|name| Provider::named(name, "--provider "));
+        let kubeconfig = values("--kubeconfig").into_iter().map(PathBuf::from).collect();
+        Ok(ProviderArgs { provider: provider.transpose()?, kubeconfig })
+    }
+
+    /// The kubeconfigs of clusters that are there; none with another provider.
+    ///
+    /// # Errors
+    /// When there is none where some are needed, or some where none is, or one is no file.
+    pub fn kubeconfigs(&self) -> anyhow::Result<Option<Vec<PathBuf>>> {
+        if self.chosen()? != Provider::Existing {
+            if !self.kubeconfig.is_empty() {
+                bail!("--kubeconfig needs --provider existing");
+            }
+            return Ok(None);
+        }
+        let from_env = || std::env::var_os(KUBECONFIGS).unwrap_or_default();
+        let mut given = self.kubeconfig.clone();
+        if given.is_empty() {
+            given = std::env::split_paths(&from_env()).filter(|path| !path.as_os_str().is_empty()).collect();
+        }
+        if given.is_empty() {
+            bail!(
+                "--provider existing needs --kubeconfig FILE, one for each cluster (or {KUBECONFIGS}=FILE:FILE)"
+            );
+        }
+        let absolute = |path: &PathBuf| -> anyhow::Result<PathBuf> {
+            let found = path.canonicalize();
+            found.with_context(|| format!("kubeconfig {} cannot be read", path.display()))
+        };
+        given.iter().map(absolute).collect::<anyhow::Result<_>>().map(Some)
     }
 
     /// Makes sure of what the chosen provider needs: minutes the first time.
@@ -51,7 +100,12 @@ impl ProviderArgs {
     /// # Errors
     /// When the name in the environment is unknown, no engine answers, or the node image cannot be made.
     pub fn ensure(&self, options: &Options, set: &Toolset) -> anyhow::Result<Environment> {
+        let kubeconfigs = self.kubeconfigs()?.unwrap_or_default();
         match self.chosen()? {
+            Provider::Existing => {
+                let joined = std::env::join_paths(kubeconfigs).context("a kubeconfig's path has a colon")?;
+                Ok(Environment(vec![(VARIABLE, "existing".into()), (KUBECONFIGS, joined)]))
+            }
             Provider::Local => Ok(Environment(vec![(VARIABLE, "local".into())])),
             Provider::Kind => {
                 let docker = Docker::find()?;
@@ -85,7 +139,7 @@ impl ProviderArgs {
 impl Provider {
     fn named(name: &str, whose: &str) -> anyhow::Result<Provider> {
         clap::ValueEnum::from_str(name, false)
-            .map_err(|_| anyhow!("{whose}{name}: no such provider; known are local and kind"))
+            .map_err(|_| anyhow!("{whose}{name}: no such provider; known are local, kind and existing"))
     }
 }
 
@@ -96,8 +150,13 @@ impl Environment {
     }
 
     /// The variables, for those who hand them on.
-    pub fn variables(&self) -> impl Iterator<Item = (&'static str, &std::path::Path)> {
-        self.0.iter().map(|(name, value)| (*name, std::path::Path::new(value)))
+    pub fn variables(&self) -> impl Iterator<Item = (&'static str, &Path)> {
+        self.0.iter().map(|(name, value)| (*name, Path::new(value)))
+    }
+
+    /// Whether the end of a run has to clean what stays.
+    pub fn is_shared(&self) -> bool {
+        self.0.iter().any(|(name, value)| *name == VARIABLE && value == "existing")
     }
 }
 
@@ -107,7 +166,7 @@ mod tests {
 
     #[test]
     fn the_command_line_decides_before_the_environment() {
-        let args = ProviderArgs { provider: Some(Provider::Kind) };
+        let args = ProviderArgs { provider: Some(Provider::Kind), kubeconfig: Vec::new() };
         assert_eq!(args.chosen().unwrap(), Provider::Kind);
     }
 
@@ -124,9 +183,23 @@ mod tests {
     }
 
     #[test]
+    fn kubeconfigs_belong_to_existing_clusters() {
+        let args = |args: &[&str]| {
+            ProviderArgs::among(&args.iter().map(OsString::from).collect::<Vec<_>>()).unwrap()
+        };
+        let both = args(&["--provider", "existing", "--kubeconfig", "/dev/null", "--kubeconfig=/dev/zero"]);
+        let found = both.kubeconfigs().unwrap().unwrap();
+        assert_eq!(found, [Path::new("/dev/null"), Path::new("/dev/zero")]);
+        let stray = args(&["--provider=kind", "--kubeconfig", "/dev/null"]).kubeconfigs().unwrap_err();
+        assert!(stray.to_string().contains("needs --provider existing"), "{stray}");
+        let none = args(&["--provider=existing", "--kubeconfig", "/no/such"]).kubeconfigs().unwrap_err();
+        assert!(none.to_string().contains("/no/such"), "{none}");
+    }
+
+    #[test]
     fn names_are_those_of_the_supervisor() {
         use clap::ValueEnum;
         let names: Vec<_> = Provider::value_variants().iter().filter_map(|v| v.to_possible_value()).collect();
-        assert_eq!(names.iter().map(|n| n.get_name()).collect::<Vec<_>>(), ["local", "kind"]);
+        assert_eq!(names.iter().map(|n| n.get_name()).collect::<Vec<_>>(), ["local", "kind", "existing"]);
     }
 }

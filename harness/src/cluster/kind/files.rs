@@ -54,7 +54,7 @@ pub(super) fn write(
     }
 
     let asked = scheduler::render(&scheduler::of(spec, fixtures)?, Path::new(SCHEDULER_KUBECONFIG));
-    let kwok_config = kwok::configuration(spec, fixtures, dir)?;
+    let kwok_config = kwok::configuration(spec, fixtures, dir, None)?;
     let kwok_config = fs::read_to_string(&kwok_config).map_err(io("reading", &kwok_config))?;
     let text = |name: &str, content: &str| {
         let path = home.join(name);

@@ -24,7 +24,7 @@ use futures::future::join_all;
 use super::access::{Servers, describe, write_kubeconfigs};
 use super::components::{ALL as COMPONENTS, APISERVER, SCHEDULER};
 use super::local::Local;
-use super::proof::{Clients, Fate, Proof};
+use super::proof::{Clients, Fate, Proof, Whose};
 use super::spec::{Cluster, ClusterSpec, Lease, LeaseSpec};
 use super::steps::{Steps, brief};
 use super::{Error, check, scheduler, verify};
@@ -171,12 +171,13 @@ impl Kind {
             dir: &dir,
             fixtures: &self.local.places.fixtures,
             scheduler: spec.run_scheduler.then_some(&files.scheduler),
+            whose: Whose::Ours,
             fate: &InNode { kind: self, lease, cluster: &spec.name },
         };
-        let read_back = proof.all(&steps).await?;
+        let proven = proof.all(&steps).await?;
         let steps = steps.finish();
         tracing::info!(cluster = spec.name, name, steps = ?brief(&steps), "kind cluster verified ready");
-        Ok(describe(spec, &dir, logs, &servers, read_back, steps))
+        Ok(describe(spec, &dir, logs, &servers, proven.read_back, steps))
     }
 
     async fn write_files(&self, dir: &Path, spec: &ClusterSpec, seed: &Path) -> Result<Files, Error> {

@@ -9,6 +9,7 @@ use std::path::PathBuf;
 use std::sync::{Mutex, MutexGuard};
 
 use crate::cluster::Error;
+use crate::cluster::life::started_ticks;
 use crate::supervisor::process::{Key, tail};
 use crate::supervisor::protocol::{ProcessInfo, ProcessState};
 
@@ -54,17 +55,6 @@ fn is_program(command: &[u8], name: &str) -> bool {
 fn second_pid(status: &str) -> Option<u32> {
     let line = status.lines().find_map(|line| line.strip_prefix("NSpid:"))?;
     line.split_whitespace().nth(1)?.parse().ok()
-}
-
-/// Field 22 of `/proc/PID/stat`; none once the process has ended, a zombie included.
-fn started_ticks(pid: u32) -> Option<u64> {
-    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-    // The program's name, in parentheses, may hold anything.
-    let fields: Vec<&str> = stat.rsplit_once(')')?.1.split_whitespace().collect();
-    if matches!(*fields.first()?, "Z" | "X") {
-        return None;
-    }
-    fields.get(19)?.parse().ok()
 }
 
 struct Entry {

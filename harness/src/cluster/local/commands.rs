@@ -7,6 +7,7 @@ use crate::cluster::access::Servers;
 use crate::cluster::certs::Pair;
 use crate::cluster::components::{APISERVER, ETCD, KCM, KWOK, SCHEDULER};
 use crate::cluster::flags::{common, environment};
+use crate::cluster::kwok;
 use crate::cluster::spec::ClusterSpec;
 use crate::supervisor::process::{CLIENT_NICE, Plan};
 
@@ -145,10 +146,7 @@ impl Layout {
 
     /// kwok without a server: no port.
     pub fn kwok(&self, spec: &ClusterSpec, config: &Path) -> Plan {
-        let kubeconfig = text(&self.kubeconfigs[KWOK]);
-        // At its default level it logs a line per status patch, which costs CPU in what is measured.
-        let args = flags(&[("config", &text(config)), ("kubeconfig", &kubeconfig), ("v", "WARN")]);
-        self.plan(KWOK, args, spec)
+        self.plan(KWOK, kwok::flags(config, &self.kubeconfigs[KWOK]).into(), spec)
     }
 
     /// Serving flags of KCM and scheduler: who may ask is decided by the apiserver.

@@ -13,7 +13,7 @@ use super::seed;
 use crate::cluster::access::{describe, write_kubeconfigs};
 use crate::cluster::certs::Authority;
 use crate::cluster::components::{APISERVER, ETCD, KCM, KWOK, SCHEDULER};
-use crate::cluster::proof::{Clients, Fate, Proof, connect, health_of};
+use crate::cluster::proof::{Clients, Fate, Proof, Whose, connect, health_of};
 use crate::cluster::spec::{Cluster, ClusterSpec};
 use crate::cluster::steps::{Steps, brief};
 use crate::cluster::{AUDIT_POLICY, Error, io, kwok, scheduler, verify};
@@ -60,13 +60,14 @@ impl Local {
             dir: &dir,
             fixtures: &self.places.fixtures,
             scheduler: scheduler.as_ref(),
+            whose: Whose::Ours,
             fate: &Children { local: self, lease, cluster: &spec.name },
         };
-        let read_back = proof.all(&steps).await?;
+        let proven = proof.all(&steps).await?;
         let steps = steps.finish();
         tracing::info!(cluster = spec.name, steps = ?brief(&steps), "control plane verified ready");
         let servers = layout.servers();
-        Ok(describe(spec, &layout.dir, &layout.logs, &servers, read_back, steps))
+        Ok(describe(spec, &layout.dir, &layout.logs, &servers, proven.read_back, steps))
     }
 
     /// Certificates, kubeconfigs, ports and a copy of the seed.
@@ -141,7 +142,7 @@ impl Local {
         spec: &ClusterSpec,
         layout: &Layout,
     ) -> Result<Option<Value>, Error> {
-        let kwok_config = kwok::configuration(spec, &self.places.fixtures, &layout.dir)?;
+        let kwok_config = kwok::configuration(spec, &self.places.fixtures, &layout.dir, None)?;
         let launch =
             |name: &str, plan: Plan| self.table.start(&Key::of_cluster(lease, &spec.name, name), plan);
         launch(KCM, layout.kcm(spec))?;

@@ -3,23 +3,22 @@
 //! Built once per set of tools and fixtures, then copied for each control plane: bootstrapping five
 //! apiservers at once takes longer than everything else, and KCM must know our kinds from its start.
 
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use component::poll::{self, Look};
 use k8s_openapi::api::core::v1::Namespace;
-use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
-use kube::api::{DynamicObject, Patch, PatchParams};
-use kube::core::GroupVersionKind;
-use kube::{Api, Client, ResourceExt, discovery};
+use kube::api::ListParams;
+use kube::{Api, Client};
 use sha2::{Digest, Sha256};
 
 use super::Local;
 use super::commands::Layout;
 use crate::cluster::components::{APISERVER, ETCD};
 use crate::cluster::spec::ClusterSpec;
-use crate::cluster::{Error, io, verify};
+use crate::cluster::{Error, io, manifests, verify};
 use crate::supervisor::process::Key;
 
 /// To be raised with every change of what this file does to the data.
@@ -36,7 +35,7 @@ impl Local {
     pub(super) async fn ensure_seed(&self) -> Result<PathBuf, Error> {
         let seeds = &self.places.seeds;
         std::fs::create_dir_all(seeds).map_err(io("making", seeds))?;
-        let manifests = manifests(&self.places.fixtures)?;
+        let manifests = manifests::files(&self.places.fixtures)?;
         let digest = digest(&self.places.tools, &manifests)?;
         let seed = seeds.join(&digest);
         if seed.is_dir() {
@@ -65,9 +64,9 @@ impl Local {
             .map_err(|e| Error::Internal(format!("{e:#}")))?;
         self.start_apiserver(NAME, &spec, &layout, &client).await?;
         for manifest in manifests {
-            apply(&client, manifest).await?;
+            manifests::apply(&client, manifest, &BTreeMap::new()).await?;
         }
-        established(&client).await?;
+        manifests::established(&client, &ListParams::default()).await?;
         namespaces_exist(&client).await?;
         self.stop_and_keep(&layout, seed).await
     }
@@ -120,25 +119,6 @@ fn restrict(dir: &Path) -> Result<(), Error> {
     std::fs::set_permissions(dir, std::fs::Permissions::from_mode(0o700)).map_err(io("restricting", dir))
 }
 
-/// What goes into a seed: CRDs first, then everything else, files in order of their names.
-fn manifests(fixtures: &Path) -> Result<Vec<PathBuf>, Error> {
-    let mut all = Vec::new();
-    for dir in ["crds", "rbac", "seed"].map(|name| fixtures.join(name)) {
-        if !dir.is_dir() {
-            continue;
-        }
-        let mut files: Vec<PathBuf> = std::fs::read_dir(&dir)
-            .map_err(io("listing", &dir))?
-            .filter_map(|entry| Some(entry.ok()?.path()))
-            .filter(|path| path.extension().is_some_and(|e| e == "yaml"))
-            .collect();
-        files.sort();
-        all.extend(files);
-    }
-    all.extend(["rbac", "pod-deletion"].map(|name| fixtures.join(format!("kwok/{name}.yaml"))));
-    Ok(all)
-}
-
 /// Identifies a seed. The binaries count by size and time: reading 170 MB at every start would cost more
 /// than it proves.
 fn digest(tools: &Path, manifests: &[PathBuf]) -> Result<String, Error> {
@@ -164,51 +144,6 @@ async fn lock(path: PathBuf) -> Result<File, Error> {
         Ok(file)
     };
     tokio::task::spawn_blocking(work).await.map_err(|e| Error::Internal(format!("locking: {e}")))?
-}
-
-async fn apply(client: &Client, manifest: &Path) -> Result<(), Error> {
-    let text = std::fs::read_to_string(manifest).map_err(io("reading", manifest))?;
-    let objects: Vec<DynamicObject> = serde_saphyr::from_multiple(&text)
-        .map_err(|e| Error::Usage(format!("{}: {e}", manifest.display())))?;
-    for object in objects {
-        let name = object.name_any();
-        let failed =
-            |why: String| Error::Environment(format!("applying {name:?} of {}: {why}", manifest.display()));
-        let types = object.types.as_ref().ok_or_else(|| failed("no apiVersion and kind".to_owned()))?;
-        let gvk = GroupVersionKind::try_from(types).map_err(|e| failed(e.to_string()))?;
-        let (resource, _) = discovery::pinned_kind(client, &gvk).await.map_err(|e| failed(e.to_string()))?;
-        let api: Api<DynamicObject> = match &object.metadata.namespace {
-            Some(namespace) => Api::namespaced_with(client.clone(), namespace, &resource),
-            None => Api::all_with(client.clone(), &resource),
-        };
-        api.patch(&name, &PatchParams::apply("e2e-seed").force(), &Patch::Apply(&object))
-            .await
-            .map_err(|e| failed(e.to_string()))?;
-    }
-    Ok(())
-}
-
-async fn established(client: &Client) -> Result<(), Error> {
-    let crds: Api<CustomResourceDefinition> = Api::all(client.clone());
-    let crds = &crds;
-    let tick = Duration::from_millis(50);
-    poll::until("all CRDs to be established", tick, verify::CEILING, || async move {
-        match crds.list(&kube::api::ListParams::default()).await {
-            Err(error) => Look::NotYet(vec![error.to_string()]),
-            Ok(list) => {
-                let lacking: Vec<String> =
-                    list.iter().filter(|crd| !is_established(crd)).map(ResourceExt::name_any).collect();
-                if lacking.is_empty() { Look::Ready(()) } else { Look::NotYet(lacking) }
-            }
-        }
-    })
-    .await
-    .map_err(|e| Error::Environment(e.to_string()))
-}
-
-fn is_established(crd: &CustomResourceDefinition) -> bool {
-    let conditions = crd.status.as_ref().and_then(|status| status.conditions.as_ref());
-    conditions.into_iter().flatten().any(|c| c.type_ == "Established" && c.status == "True")
 }
 
 async fn namespaces_exist(client: &Client) -> Result<(), Error> {

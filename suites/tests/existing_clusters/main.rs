@@ -1,0 +1,34 @@
+//! Claims about clusters that are somebody else's: a run is let in by a label, leaves nothing, touches nothing else.
+//!
+//! The cluster is one that a user has made by hand (`by_hand`): with `E2E_PROVIDER=kind` by `kind create cluster` and
+//! the configuration of docs/existing.md; otherwise a local control plane from which everything of ours was taken.
+
+mod adopted;
+mod by_hand;
+mod deaths;
+mod everything;
+mod refused;
+mod runs;
+
+use std::process::ExitCode;
+
+use libtest_mimic::Arguments;
+
+fn main() -> ExitCode {
+    let trials = vec![
+        suites::labelled(
+            "adopt::it_asks_first_and_changes_a_label_that_release_takes_off",
+            adopted::asks_first,
+        ),
+        suites::labelled("refused::each_obstacle_is_told_and_nothing_is_touched", refused::obstacles),
+        suites::labelled("refused::a_second_run_is_told_who_has_the_cluster", refused::in_use),
+        suites::labelled("run::load_nodes_and_requests_go_and_bystanders_stay_as_they_were", runs::as_before),
+        suites::labelled("run::verbs_reach_kwok_and_nothing_else", runs::verbs),
+        suites::labelled(
+            "death::sigkill_of_the_supervisor_leaves_nothing_in_the_cluster",
+            deaths::supervisor,
+        ),
+        suites::labelled("death::the_next_run_removes_what_no_janitor_did", deaths::janitor_too),
+    ];
+    suites::run(&Arguments::from_args(), trials)
+}
