@@ -3,7 +3,8 @@
 use serde_json::Value;
 
 /// The class of a host as recorded in a run: cores, memory to the GiB and processor, for example
-/// `2 cores / 24 GiB / AMD EPYC`.
+/// `2 cores / 24 GiB / AMD EPYC`, and `/ kind` where control planes ran in kind clusters: kubelet and containerd take
+/// their share of the machine.
 ///
 /// Kernel and load are left out: they change on one machine. `None` when one of the three was not recorded; such a
 /// host is of no class, not even that of another such host. Nor does a host have one whose control planes ran elsewhere.
@@ -16,7 +17,8 @@ pub fn class(host: &Value) -> Option<String> {
     let processor = host["cpu_model"].as_str().map(processor).filter(|model| !model.is_empty())?;
     let noun = if cores == 1 { "core" } else { "cores" };
     // Two kernels on one machine keep some MiB more or less for themselves.
-    Some(format!("{cores} {noun} / {} GiB / {processor}", (memory_mib + 512) / 1024))
+    let clusters = if host["provider"] == "kind" { " / kind" } else { "" };
+    Some(format!("{cores} {noun} / {} GiB / {processor}{clusters}", (memory_mib + 512) / 1024))
 }
 
 /// Whether the control planes were somebody else's, wherever they ran.
@@ -50,6 +52,13 @@ mod tests {
             "2 cores / 24 GiB / Intel Xeon Processor"
         );
         assert_ne!(of(16_000, "AMD EPYC", 0.1).unwrap(), epyc);
+        let on = |provider: &str| {
+            class(&json!({"cores": 2, "memory_mib": 24_105, "cpu_model": "x", "provider": provider})).unwrap()
+        };
+        assert_eq!(
+            (on("local").as_str(), on("kind").as_str()),
+            ("2 cores / 24 GiB / x", "2 cores / 24 GiB / x / kind")
+        );
     }
 
     #[test]
