@@ -24,8 +24,6 @@ use crate::supervisor::protocol::Verb;
 
 /// How long a number of machines that differs from the plan must stand still to count as quiet.
 const MACHINES_UNCHANGED: Duration = Duration::from_secs(45);
-/// Added to the profile's settle time after the soak, unless it says how long to wait there.
-const QUIESCE_EXTRA: Duration = Duration::from_secs(180);
 /// Time between two looks at the counts.
 const POLL: Duration = Duration::from_secs(1);
 /// The same, at whether the shard acts.
@@ -230,8 +228,7 @@ impl Run<'_> {
     async fn quiesce(&mut self) -> Result<(), Failure> {
         let unchanged = Some(MACHINES_UNCHANGED);
         let still = Still { machines: self.planned_machines(), machines_unchanged: unchanged };
-        let phases = &self.options.plan.profile.phases;
-        let ceiling = phases.quiesce.map_or(phases.settle.0 + QUIESCE_EXTRA, |span| span.0);
+        let ceiling = self.options.plan.profile.phases.quiesce_ceiling();
         self.quiet(Phase::Quiesce, still, ceiling).await?;
         self.scraper.boundary().await;
         Ok(())
