@@ -127,8 +127,8 @@ impl Run<'_> {
         drivers.into_iter().for_each(|driver| drop(fills.spawn(async move { driver.fill().await })));
         let started = Instant::now();
         loop {
-            let counts = self.observer()?.totals();
-            self.progress.update(counts, "");
+            let observer = self.observer.as_ref().ok_or_else(not_started)?;
+            let counts = self.progress.update(observer, "");
             if [counts.live, counts.bound, counts.running].into_iter().all(|n| n == target) {
                 return Ok(());
             }
@@ -216,7 +216,7 @@ impl Run<'_> {
         let started = Instant::now();
         while started.elapsed() < length {
             let left = length.saturating_sub(started.elapsed());
-            self.progress.update(self.observer()?.totals(), &format!("{} s left", left.as_secs()));
+            self.progress.update(self.observer.as_ref().ok_or_else(not_started)?, "");
             tokio::time::sleep(left.min(POLL)).await;
         }
         try_join_all(drivers.iter().map(Driver::stop)).await.map_err(Failure::broken)?;
@@ -246,10 +246,6 @@ impl Run<'_> {
 
     fn planned_machines(&self) -> u64 {
         self.options.plan.clusters.iter().map(|c| u64::from(c.machines)).sum()
-    }
-
-    fn observer(&self) -> Result<&Observer, Failure> {
-        self.observer.as_ref().ok_or_else(not_started)
     }
 
     fn fleet(&self) -> Result<&Fleet, Failure> {
