@@ -32,6 +32,8 @@ pub fn all() -> anyhow::Result<Vec<Generated>> {
     // JSON has no comments: its schema names its type instead of the command that wrote it.
     let schema = crate::summary::schema::summary_json();
     files.push(Generated { path: "fixtures/schemas/summary.json".into(), text: schema });
+    let schema = crate::view::stream::schema_json();
+    files.push(Generated { path: "fixtures/schemas/events.json".into(), text: schema });
     Ok(files)
 }
 

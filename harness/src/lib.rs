@@ -19,3 +19,4 @@ pub mod scenario;
 pub mod summary;
 pub mod supervisor;
 pub mod up;
+pub mod view;

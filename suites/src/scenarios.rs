@@ -11,6 +11,7 @@ use harness::record::RunDir;
 use harness::scenario::{self, Options};
 use harness::summary::{Summary, markdown};
 use harness::supervisor::Client as Supervisor;
+use harness::view::Front;
 use harness::{judge, plan};
 
 use crate::shared;
@@ -132,6 +133,7 @@ pub async fn run(dir: &Path, scenario: &Scenario, places: &Places) -> anyhow::Re
         supervisor: &places.supervisor,
         bin_dir: &places.bins,
         tools_dir: &places.tools,
+        front: &Front::Lines,
         cancel: component::shutdown::token()?,
     };
     let ended = scenario::run(&options).await;

@@ -52,13 +52,13 @@ pub fn forbid_network(command: &mut Command) {
 }
 
 /// Builds the programs that a run consists of, in one cargo call; tells their directory.
-pub fn build_bins(offline: bool) -> anyhow::Result<PathBuf> {
+pub fn build_bins(offline: bool, progress: ProgressMode) -> anyhow::Result<PathBuf> {
     let mut command = build_bins_command()?;
     if offline {
         forbid_network(&mut command);
     }
     let label = "build the programs of the harness and the fleet";
-    let failed = run_quietly(&mut command, label, ProgressMode::Auto).context("cannot run cargo")?;
+    let failed = run_quietly(&mut command, label, progress).context("cannot run cargo")?;
     if let Some(output) = failed {
         bail!("the programs do not build: `cargo build -p harness -p fleet -p tools --bins`\n{output}");
     }

@@ -19,10 +19,12 @@ const INVALID: i32 = 4;
 #[test]
 fn one_seed_gives_one_plan_and_one_outcome_and_a_removed_range_fails() {
     let runs = tempfile::tempdir().unwrap();
-    let (first, second) = (Run::finished(runs.path(), &[]), Run::finished(runs.path(), &[]));
+    let (first, second) = (Run::finished(runs.path(), &["--quiet"]), Run::finished(runs.path(), &["--json"]));
     for run in [&first, &second] {
         assert_eq!(run.exit_code, 0, "{}", run.output);
     }
+    says_nothing_but_its_verdict(&first);
+    says_nothing_but_json(&second);
     for digest in ["plan_digest", "outcome_digest"] {
         let (first, second) = (&first.summary()[digest], &second.summary()[digest]);
         assert!(first.is_string() && first == second, "{digest}: {first} and {second}");
@@ -146,6 +148,36 @@ fn up_with_the_fleet_brings_a_machine_for_a_pod() {
     assert_eq!(common::processes(), before);
 }
 
+fn says_nothing_but_its_verdict(run: &Run) {
+    let is_log = |line: &str| line.contains(r#""level":"WARN""#) || line.contains(r#""level":"ERROR""#);
+    let other: Vec<&str> = run.stderr.lines().filter(|line| !is_log(line)).collect();
+    assert!(other.is_empty(), "{other:#?}");
+    assert!(run.stdout.starts_with("PASS  smoke ("), "{}", run.stdout);
+}
+
+fn says_nothing_but_json(run: &Run) {
+    let lines: Vec<Value> = run
+        .stdout
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap_or_else(|error| panic!("{line}: {error}")))
+        .collect();
+    assert!(lines.iter().all(|line| line["at_us"].is_u64() && line["event"].is_string()), "{}", run.output);
+    assert_eq!(lines.last().map(|line| &line["event"]), Some(&"verdict".into()), "{}", run.output);
+    let (told, recorded): (Vec<_>, Vec<_>) =
+        lines.into_iter().partition(|line| line["event"] == "view" || line["event"] == "verdict");
+    let events = fs::read_to_string(run.dir.join("events.jsonl")).unwrap();
+    let events: Vec<Value> = events.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert_eq!(recorded, events, "what is streamed is what is recorded");
+    let soak =
+        told.iter().rfind(|line| line["phase"] == "soak").expect("the soak is longer than five seconds");
+    let cluster = &soak["clusters"][0];
+    assert_eq!((&cluster["target"], &cluster["declared"]), (&150.into(), &150.into()), "{soak}");
+    assert!(soak["load"]["busiest"][0]["component"].is_string() && soak["left"]["most_s"].is_f64(), "{soak}");
+    let verdict = told.last().unwrap();
+    assert_eq!((&verdict["verdict"], &verdict["exit_code"]), (&"pass".into(), &0.into()), "{verdict}");
+    assert!(Path::new(verdict["summary"].as_str().unwrap()).is_file(), "{verdict}");
+}
+
 /// Control planes that `up` started; `down` ends them, also when a test fails.
 struct Planes {
     state: tempfile::TempDir,
@@ -181,6 +213,9 @@ impl Drop for Planes {
 struct Run {
     dir: PathBuf,
     exit_code: i32,
+    stdout: String,
+    stderr: String,
+    /// Both.
     output: String,
 }
 
@@ -188,7 +223,6 @@ struct Run {
 struct Running {
     child: std::process::Child,
     root: PathBuf,
-    log: PathBuf,
 }
 
 impl Run {
@@ -198,18 +232,17 @@ impl Run {
 
     fn started(runs: &Path, args: &[&str]) -> Running {
         let root = tempfile::tempdir_in(runs).unwrap().keep();
-        let log = root.join("output.log");
-        let file = fs::File::create(&log).unwrap();
+        let file = |name: &str| fs::File::create(root.join(name)).unwrap();
         let child = xtask()
             .args(["e2e", "smoke", "--soak", "15s", "--run-dir-root"])
             .arg(&root)
             .args(args)
             .stdin(Stdio::null())
-            .stdout(file.try_clone().unwrap())
-            .stderr(file)
+            .stdout(file("stdout.log"))
+            .stderr(file("stderr.log"))
             .spawn()
             .unwrap();
-        Running { child, root, log }
+        Running { child, root }
     }
 
     fn summary(&self) -> Value {
@@ -218,9 +251,13 @@ impl Run {
 }
 
 impl Running {
+    fn written(&self, log: &str) -> String {
+        fs::read_to_string(self.root.join(log)).unwrap()
+    }
+
     fn wait_for_output(&self, text: &str) {
         let start = Instant::now();
-        while !fs::read_to_string(&self.log).unwrap().contains(text) {
+        while !self.written("stderr.log").contains(text) {
             assert!(start.elapsed() < Duration::from_secs(300), "the run never wrote {text:?}");
             std::thread::sleep(Duration::from_millis(10));
         }
@@ -228,11 +265,12 @@ impl Running {
 
     fn wait(mut self) -> Run {
         let status = self.child.wait().unwrap();
-        let output = fs::read_to_string(&self.log).unwrap();
+        let (stdout, stderr) = (self.written("stdout.log"), self.written("stderr.log"));
+        let output = format!("{stderr}{stdout}");
         let mut dirs = fs::read_dir(&self.root).unwrap().flatten().map(|entry| entry.path());
         let dir = dirs.find(|path| path.join("profile.yaml").is_file() && !path.is_symlink());
         let dir = dir.unwrap_or_else(|| panic!("no run directory: {status}\n{output}"));
-        Run { dir, exit_code: status.code().unwrap_or(-1), output }
+        Run { dir, exit_code: status.code().unwrap_or(-1), stdout, stderr, output }
     }
 }
 

@@ -9,6 +9,7 @@ mod compare;
 mod results;
 
 use std::fmt::Display;
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -19,6 +20,7 @@ use harness::profile::{self, Loaded};
 use harness::record::RunDir;
 use harness::scenario::{self, Failure, Options};
 use harness::summary::{Summary, markdown, screen};
+use harness::view::{Front, stream::Line};
 use harness::{judge, report, supervisor};
 
 /// Runs scenarios on real control planes and judges them.
@@ -107,14 +109,24 @@ struct RunArgs {
     /// Run although the machine is too small.
     #[arg(long)]
     force: bool,
+    /// Show nothing but warnings, errors and the verdict.
+    #[arg(long)]
+    quiet: bool,
+    /// Print events, how the run stands and the verdict as JSON, one object per line; nothing else goes to stdout.
+    #[arg(long)]
+    json: bool,
 }
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
-    component::log::init();
+    let front = match &cli.command {
+        Command::Run(args) => Front::choose(args.quiet, args.json),
+        _ => Front::Lines,
+    };
+    front.init_log();
     let code = match cli.command {
-        Command::Run(args) => run(&args),
-        Command::Judge { run } => judge(&run),
+        Command::Run(args) => run(&args, &front),
+        Command::Judge { run } => judge(&run, &front),
         Command::Report { run } => draw(&run),
         Command::Compare(args) => compare::run(&args),
         Command::Calibrate(args) => calibrate::run(&args),
@@ -125,7 +137,7 @@ fn main() -> ExitCode {
     ExitCode::from(code)
 }
 
-fn run(args: &RunArgs) -> u8 {
+fn run(args: &RunArgs, front: &Front) -> u8 {
     let (loaded, plan) = match load(&args.profile) {
         Ok(pair) => pair,
         Err(error) => return complain(2, error),
@@ -152,6 +164,7 @@ fn run(args: &RunArgs) -> u8 {
             supervisor: &args.supervisor,
             bin_dir: &args.bin_dir,
             tools_dir: &tools_dir,
+            front,
             cancel,
         })
         .await
@@ -164,10 +177,10 @@ fn run(args: &RunArgs) -> u8 {
         Err(Failure::Environment(message)) => complain(3, message),
         Err(failure @ (Failure::Broken(_) | Failure::GoalMissed(_))) => {
             complain(0, &failure);
-            judge(dir.root())
+            judge(dir.root(), front)
         }
-        Err(Failure::Interrupted) => judge(dir.root()).max(130),
-        Ok(()) => judge(dir.root()),
+        Err(Failure::Interrupted) => judge(dir.root(), front).max(130),
+        Ok(()) => judge(dir.root(), front),
     }
 }
 
@@ -183,7 +196,7 @@ fn announced_tools(run_dir: &Path) -> Option<PathBuf> {
 }
 
 /// Judges, writes summaries and report, prints the verdict; returns the exit code.
-fn judge(run: &Path) -> u8 {
+fn judge(run: &Path, front: &Front) -> u8 {
     let dir = RunDir::new(run);
     let (summary, evidence) = match weigh(&dir) {
         Ok(weighed) => weighed,
@@ -192,7 +205,12 @@ fn judge(run: &Path) -> u8 {
     if let Err(error) = write_summaries(&dir, &summary, &report::html(&dir, &summary, &evidence)) {
         return complain(3, error);
     }
-    print!("{}", screen::render(&summary, run));
+    let verdict = match front {
+        Front::Json => Line::verdict(evidence.end_us, &summary, run).json() + "\n",
+        _ => screen::render(&summary, run),
+    };
+    // A reader that is gone does not change the verdict.
+    let _ = std::io::stdout().write_all(verdict.as_bytes());
     summary.verdict.exit_code()
 }
 
@@ -227,7 +245,6 @@ fn write_summaries(dir: &RunDir, summary: &Summary, report: &str) -> Result<(), 
     let text = markdown::render(summary);
     dir.write_text(&dir.summary_md(), text.as_bytes())?;
     if let Some(path) = std::env::var_os("GITHUB_STEP_SUMMARY").map(PathBuf::from) {
-        use std::io::Write;
         let appended = std::fs::File::options().append(true).create(true).open(&path);
         appended
             .and_then(|mut file| file.write_all(text.as_bytes()))

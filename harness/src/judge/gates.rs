@@ -28,7 +28,7 @@ pub const WITH_CHURN: [&str; 2] = ["bind_latency_soak_s_p99", "unbound_s_max"];
 pub const WITH_WAVE: [&str; 2] = ["new_capacity_samples", "new_capacity_latency_s_p99"];
 
 /// Objectives that hold for every profile and cannot be given away.
-fn built_in(metric: &str) -> Option<Bound> {
+pub fn built_in(metric: &str) -> Option<Bound> {
     match metric {
         "bound_ratio" => Some(Bound::min(1.0)),
         "ledger_mismatch_pods" | "overfilled_nodes" | "shortfalls_max" => Some(Bound::max(0.0)),

@@ -9,6 +9,13 @@ use crate::profile::Scheduler;
 use crate::record::{Event, Phase, PodRecord};
 use crate::summary::Metric;
 
+/// The shard's gauge of Needs that lack machines.
+pub const SHORTFALLS: &str = "bigfleet_shard_shortfalls";
+/// The shard's counter of actions that were carried out, by kind and outcome.
+pub const ACTION_OUTCOMES: &str = "bigfleet_shard_action_execute_outcomes_total";
+/// kube-scheduler's counter of attempts, by result.
+pub const SCHEDULE_ATTEMPTS: &str = "scheduler_schedule_attempts_total";
+
 /// All metrics by name.
 pub fn all(expect: &Expect, evidence: &Evidence) -> BTreeMap<String, Metric> {
     let mut metrics = Metrics::default();
@@ -118,7 +125,7 @@ fn fleet(evidence: &Evidence, metrics: &mut Metrics) {
     let window = evidence.window(Phase::Soak);
     let shortfalls = window.and_then(|window| {
         let mut timelines = evidence.timelines("shard").map(|(_, t)| t);
-        let read = |s: &Series| sum(s, "bigfleet_shard_shortfalls", |_| true);
+        let read = |s: &Series| sum(s, SHORTFALLS, |_| true);
         let cycles = |s: &Series| sum(s, "bigfleet_shard_cycles_with_shortfalls_total", |_| true);
         timelines.next().and_then(|t| {
             t.times(window).next()?;
@@ -128,7 +135,7 @@ fn fleet(evidence: &Evidence, metrics: &mut Metrics) {
     });
     metrics.put("shortfalls_max", "needs", shortfalls, "largest value of the gauge over the soak");
     for (name, kind) in [("reclaims_soak", "Reclaim"), ("bootstraps_soak", "Bootstrap")] {
-        let count = soak_increase(evidence, "shard", "bigfleet_shard_action_execute_outcomes_total", |key| {
+        let count = soak_increase(evidence, "shard", ACTION_OUTCOMES, |key| {
             label(key, "kind") == Some(kind) && label(key, "outcome") == Some("success")
         });
         metrics.put(name, "actions", count, "");
@@ -137,9 +144,7 @@ fn fleet(evidence: &Evidence, metrics: &mut Metrics) {
 
 fn scheduling(expect: &Expect, evidence: &Evidence, metrics: &mut Metrics) {
     let attempts = |result: &'static str| {
-        let read = |s: &Series| {
-            sum(s, "scheduler_schedule_attempts_total", |key| label(key, "result") == Some(result))
-        };
+        let read = |s: &Series| sum(s, SCHEDULE_ATTEMPTS, |key| label(key, "result") == Some(result));
         let finals: Vec<Option<f64>> = evidence
             .timelines("kube-scheduler")
             .map(|(_, t)| t.at(evidence.end_us).map(|s| read(&s).unwrap_or(0.0)))

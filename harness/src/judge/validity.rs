@@ -11,7 +11,7 @@ use crate::summary::Finding;
 /// Largest share of CPU time that other guests of the host may take.
 const STEAL_SHARE_MAX: f64 = 0.10;
 /// Latest that the two-second sampler may fire.
-const SAMPLER_LATE_MS_MAX: u64 = 5_000;
+pub const SAMPLER_LATE_MS_MAX: u64 = 5_000;
 /// Least memory that must be left.
 const AVAILABLE_MIB_MIN: u64 = 256;
 /// Largest jump of the wall clock against the monotonic clock between two samples.

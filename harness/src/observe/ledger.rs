@@ -1,6 +1,6 @@
 //! The per-uid ledger of one cluster: a pure fold over stamped watch events.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 
 use api::UpcomingNode;
 use api::upcoming_node::UpcomingNodePhase;
@@ -27,6 +27,10 @@ pub struct Counts {
     pub terminating: u64,
     /// CapacityRequests whose Pod is not live.
     pub stale_requests: u64,
+    /// Pods that ever had a Node, live or not: what a rate of binds is taken from.
+    pub ever_bound: u64,
+    /// How often Pods were marked unschedulable, or marked with another reason.
+    pub marks: u64,
 }
 
 impl std::ops::AddAssign for Counts {
@@ -38,6 +42,8 @@ impl std::ops::AddAssign for Counts {
         self.requests += other.requests;
         self.terminating += other.terminating;
         self.stale_requests += other.stale_requests;
+        self.ever_bound += other.ever_bound;
+        self.marks += other.marks;
     }
 }
 
@@ -50,6 +56,8 @@ impl std::ops::SubAssign for Counts {
         self.requests -= other.requests;
         self.terminating -= other.terminating;
         self.stale_requests -= other.stale_requests;
+        self.ever_bound -= other.ever_bound;
+        self.marks -= other.marks;
     }
 }
 
@@ -67,6 +75,8 @@ pub struct Ledger {
     past_nodes: Vec<NodeRecord>,
     node_ready: HashMap<String, bool>,
     counts: Counts,
+    /// Uids of Pods in the order of their creation; those that wait no more leave when somebody asks who waits longest.
+    waiting: VecDeque<String>,
     listing: HashMap<&'static str, HashSet<String>>,
 }
 
@@ -79,6 +89,17 @@ impl Ledger {
     /// Present counts.
     pub fn counts(&self) -> Counts {
         self.counts
+    }
+
+    /// When the live Pod that waits longest for a Node was created. Each Pod is looked at once in all calls together.
+    pub fn longest_unbound_since(&mut self) -> Option<u64> {
+        loop {
+            let pod = self.pods.get(self.waiting.front()?);
+            match pod.filter(|p| p.is_live() && p.bound_us.is_none()) {
+                Some(pod) => return Some(pod.created_us),
+                None => drop(self.waiting.pop_front()),
+            }
+        }
     }
 
     /// All Pods ever seen.
@@ -126,6 +147,7 @@ impl Ledger {
             let record = self.new_pod(at_us, wall_us, &uid, pod, in_first_list);
             self.counts += flags(&record);
             self.pods.insert(uid.clone(), record);
+            self.waiting.push_back(uid.clone());
         }
         let record = self.pods.get_mut(&uid).expect("the record was inserted above");
         self.counts -= flags(record);
@@ -345,6 +367,8 @@ fn flags(pod: &PodRecord) -> Counts {
         requests: u64::from(live && has_request),
         terminating: u64::from(pod.deleting_us.is_some() && pod.gone_us.is_none()),
         stale_requests: u64::from(!live && has_request),
+        ever_bound: u64::from(pod.bound_us.is_some()),
+        marks: u64::from(pod.marks),
     }
 }
 

@@ -43,8 +43,8 @@ fn a_pod_is_followed_from_birth_to_end() {
     ledger.request_applied(5, &request("a", "Acknowledged"));
     ledger.pod_applied(6, 0, &pod("a", Some("n1"), "Pending"), false);
     ledger.pod_applied(7, 0, &pod("a", Some("n1"), "Running"), false);
-    let all = Counts { created: 1, live: 1, bound: 1, running: 1, requests: 1, ..Counts::default() };
-    assert_eq!(ledger.counts(), all);
+    let past = Counts { created: 1, ever_bound: 1, marks: 2, ..Counts::default() };
+    assert_eq!(ledger.counts(), Counts { live: 1, bound: 1, running: 1, requests: 1, ..past });
     let mut dying = pod("a", Some("n1"), "Running");
     dying.metadata.deletion_timestamp =
         serde_json::from_value(json!("2026-01-01T00:00:00Z")).expect("a time");
@@ -55,7 +55,7 @@ fn a_pod_is_followed_from_birth_to_end() {
     );
     ledger.pod_deleted(9, "a", Some(41));
     ledger.request_deleted(10, "cr-a");
-    assert_eq!(ledger.counts(), Counts { created: 1, ..Counts::default() });
+    assert_eq!(ledger.counts(), past, "what happened stays counted");
     let record = ledger.pods().next().unwrap();
     let stamps = [record.marked_us, record.request_us, record.acked_us, record.bound_us, record.running_us];
     assert_eq!(stamps, [Some(1), Some(4), Some(5), Some(6), Some(7)]);
@@ -81,6 +81,21 @@ fn what_a_second_list_does_not_name_is_gone() {
     ledger.list_done(3, "Pod");
     assert_eq!(ledger.counts().live, 1);
     assert_eq!(ledger.live_by_workload()["w-0"], 1);
+}
+
+#[test]
+fn who_waits_longest_is_neither_bound_nor_gone() {
+    let mut ledger = Ledger::new("c");
+    assert_eq!(ledger.longest_unbound_since(), None);
+    for (at_us, uid) in [(1, "a"), (2, "b"), (3, "c")] {
+        ledger.pod_applied(at_us, 0, &pod(uid, None, "Pending"), false);
+    }
+    assert_eq!(ledger.longest_unbound_since(), Some(1));
+    ledger.pod_applied(4, 0, &pod("b", Some("n"), "Pending"), false);
+    ledger.pod_deleted(5, "a", None);
+    assert_eq!(ledger.longest_unbound_since(), Some(3));
+    ledger.pod_applied(6, 0, &pod("c", Some("n"), "Pending"), false);
+    assert_eq!(ledger.longest_unbound_since(), None);
 }
 
 #[test]

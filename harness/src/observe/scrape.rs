@@ -52,6 +52,11 @@ impl Target {
         Self { name: name.to_owned(), cluster: cluster.map(str::to_owned), endpoint, last: Series::new() }
     }
 
+    /// All series of the last scrape that was answered.
+    pub fn series(&self) -> &Series {
+        &self.last
+    }
+
     /// Scrapes once; the result holds what changed since the last time.
     pub async fn scrape(&mut self, at_us: u64) -> Scrape {
         let text = match &self.endpoint {

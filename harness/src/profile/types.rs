@@ -1,6 +1,7 @@
 //! What a profile says, section by section. Keys are camelCase in YAML; lengths of time carry units.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -224,6 +225,16 @@ pub struct Phases {
     /// surplus leaves a few machines per cycle.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub quiesce: Option<Span>,
+}
+
+/// What the ceiling after the soak has beyond `settle`.
+const QUIESCE_EXTRA: Duration = Duration::from_secs(180);
+
+impl Phases {
+    /// Longest time until machines and Pods stand still after the soak.
+    pub fn quiesce_ceiling(&self) -> Duration {
+        self.quiesce.map_or(self.settle.0 + QUIESCE_EXTRA, |span| span.0)
+    }
 }
 
 impl Default for Phases {

@@ -24,8 +24,6 @@ use crate::supervisor::protocol::Verb;
 
 /// How long a number of machines that differs from the plan must stand still to count as quiet.
 const MACHINES_UNCHANGED: Duration = Duration::from_secs(45);
-/// Added to the profile's settle time after the soak, unless it says how long to wait there.
-const QUIESCE_EXTRA: Duration = Duration::from_secs(180);
 /// Time between two looks at the counts.
 const POLL: Duration = Duration::from_secs(1);
 /// The same, at whether the shard acts.
@@ -134,8 +132,8 @@ impl Run<'_> {
         drivers.into_iter().for_each(|driver| drop(fills.spawn(async move { driver.fill().await })));
         let started = Instant::now();
         loop {
-            let counts = self.observer()?.totals();
-            self.progress.update(counts, "");
+            let observer = self.observer.as_ref().ok_or_else(not_started)?;
+            let counts = self.progress.update(observer, "");
             if [counts.live, counts.bound, counts.running].into_iter().all(|n| n == target) {
                 return Ok(());
             }
@@ -223,7 +221,7 @@ impl Run<'_> {
         let started = Instant::now();
         while started.elapsed() < length {
             let left = length.saturating_sub(started.elapsed());
-            self.progress.update(self.observer()?.totals(), &format!("{} s left", left.as_secs()));
+            self.progress.update(self.observer.as_ref().ok_or_else(not_started)?, "");
             tokio::time::sleep(left.min(POLL)).await;
         }
         try_join_all(drivers.iter().map(Driver::stop)).await.map_err(Failure::broken)?;
@@ -235,8 +233,7 @@ impl Run<'_> {
     async fn quiesce(&mut self) -> Result<(), Failure> {
         let unchanged = Some(MACHINES_UNCHANGED);
         let still = Still { machines: self.planned_machines(), machines_unchanged: unchanged };
-        let phases = &self.options.plan.profile.phases;
-        let ceiling = phases.quiesce.map_or(phases.settle.0 + QUIESCE_EXTRA, |span| span.0);
+        let ceiling = self.options.plan.profile.phases.quiesce_ceiling();
         self.quiet(Phase::Quiesce, still, ceiling).await?;
         self.scraper.boundary().await;
         Ok(())
@@ -254,10 +251,6 @@ impl Run<'_> {
 
     fn planned_machines(&self) -> u64 {
         self.options.plan.clusters.iter().map(|c| u64::from(c.machines)).sum()
-    }
-
-    fn observer(&self) -> Result<&Observer, Failure> {
-        self.observer.as_ref().ok_or_else(not_started)
     }
 
     fn fleet(&self) -> Result<&Fleet, Failure> {

@@ -1,80 +1,62 @@
-//! What a person sees while a run is under way: a bar on a terminal, a line every 15 seconds elsewhere.
+//! What is said while a run is under way: the view is told how the clusters stand, the record every 15 seconds, and so is
+//! whoever reads lines.
 
-use std::io::{IsTerminal, Write};
+use std::io::Write;
 use std::time::{Duration, Instant};
 
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
-
-use crate::observe::Counts;
+use crate::observe::{Counts, Observer};
 use crate::record::{Event, Phase};
 use crate::scenario::recorder::Recorder;
+use crate::view::{Front, Inbox, Seen, Shown};
 
 /// Time between two lines.
 const HEARTBEAT: Duration = Duration::from_secs(15);
+/// Time between two counts of machines: unlike Pods, they are counted one by one.
+const MACHINES_EVERY: Duration = Duration::from_secs(5);
 
 /// Shows how far a phase is.
 pub struct Progress {
     recorder: Recorder,
-    is_terminal: bool,
-    bar: ProgressBar,
+    shown: Option<Shown>,
+    writes_lines: bool,
     phase: Phase,
     target: u64,
-    phase_started: Instant,
     last_line: Instant,
     last_running: u64,
+    machines_due: Instant,
     run_started: Instant,
 }
 
 impl Progress {
-    /// Nothing shown yet.
-    pub fn new(recorder: Recorder) -> Self {
+    /// Begins to show a run.
+    pub fn start(recorder: Recorder, front: &Front, inbox: Inbox) -> Self {
         let now = Instant::now();
         Self {
+            shown: Some(Shown::start(front, recorder.view(), recorder.clock(), inbox, std::io::stdout())),
             recorder,
-            is_terminal: std::io::stderr().is_terminal(),
-            bar: ProgressBar::hidden(),
+            writes_lines: matches!(front, Front::Lines),
             phase: Phase::Provision,
             target: 0,
-            phase_started: now,
             last_line: now,
             last_running: 0,
+            machines_due: now,
             run_started: now,
         }
     }
 
     /// A phase begins; `target` Pods should run at its end (0: the phase has no such goal).
     pub fn phase(&mut self, phase: Phase, target: u64) {
-        self.bar.finish_and_clear();
-        (self.phase, self.target) = (phase, target);
-        (self.phase_started, self.last_line) = (Instant::now(), Instant::now());
-        if self.is_terminal {
-            self.bar = ProgressBar::with_draw_target(Some(target.max(1)), ProgressDrawTarget::stderr());
-            let template = "{prefix:>9} [{elapsed}] {bar:30} {msg}";
-            if let Ok(style) = ProgressStyle::with_template(template) {
-                self.bar.set_style(style);
-            }
-            self.bar.set_prefix(phase.name());
-            self.bar.enable_steady_tick(Duration::from_millis(500));
-        } else {
-            self.line("");
-        }
+        (self.phase, self.target, self.last_line) = (phase, target, Instant::now());
+        self.recorder.view().write(|board| board.target(target));
+        self.line("");
     }
 
-    /// Present counts, with something to say about them.
-    pub fn update(&mut self, counts: Counts, note: &str) {
+    /// Looks at all clusters, with something to say about them; returns the sum of their counts.
+    pub fn update(&mut self, observer: &Observer, note: &str) -> Counts {
+        let counts = self.look(observer, note);
         let waited_s = self.last_line.elapsed().as_secs_f64();
-        let text = format!(
-            "{} created, {} bound, {} running of {}{}{note}",
-            counts.created,
-            counts.bound,
-            counts.running,
-            self.target,
-            if note.is_empty() { "" } else { "; " },
-        );
-        self.bar.set_position(counts.running.min(self.target));
-        self.bar.set_message(text.clone());
         if self.last_line.elapsed() < HEARTBEAT {
-            return;
+            return counts;
         }
         let rate = counts.running.saturating_sub(self.last_running) as f64 / waited_s;
         (self.last_line, self.last_running) = (Instant::now(), counts.running);
@@ -85,22 +67,64 @@ impl Progress {
             bound: counts.bound,
             running: counts.running,
         });
-        if !self.is_terminal {
-            self.line(&format!("{text}; {rate:.0} Pods/s"));
+        let mut text = format!(
+            "{} created, {} bound, {} running of {}",
+            counts.created, counts.bound, counts.running, self.target,
+        );
+        if !note.is_empty() {
+            text = format!("{text}; {note}");
         }
+        text = format!("{text}; {rate:.0} Pods/s");
+        if let Some(left) = self.recorder.view().snapshot(self.recorder.clock().now_us()).phase_left {
+            text = format!("{text}; {} left", left.words());
+        }
+        self.line(&text);
+        counts
+    }
+
+    /// Tells the view how the clusters stand; returns the sum.
+    fn look(&mut self, observer: &Observer, note: &str) -> Counts {
+        let counts_machines = self.machines_due <= Instant::now();
+        if counts_machines {
+            self.machines_due = Instant::now() + MACHINES_EVERY;
+        }
+        let (mut all, mut sum, mut machines) = (Vec::new(), Counts::default(), (0, 0));
+        for cluster in observer.clusters() {
+            let Some(mut ledger) = observer.ledger(cluster) else { continue };
+            let (counts, unbound_since_us) = (ledger.counts(), ledger.longest_unbound_since());
+            sum += counts;
+            if counts_machines {
+                let (serving, moving) = ledger.node_counts();
+                machines = (machines.0 + serving, machines.1 + moving);
+            }
+            all.push(Seen { cluster: cluster.to_owned(), counts, unbound_since_us });
+        }
+        let at_us = self.recorder.clock().now_us();
+        self.recorder.view().write(|board| {
+            board.seen(at_us, &all);
+            board.note(note);
+            if counts_machines {
+                board.machines(machines.0, machines.1);
+            }
+        });
+        sum
     }
 
     /// Something that has to be seen.
     pub fn say(&mut self, text: &str) {
-        if self.is_terminal { self.bar.println(text) } else { self.line(text) }
+        self.recorder.view().write(|board| board.note(text));
+        self.line(text);
     }
 
-    /// No bar any more.
+    /// Nothing is shown any more.
     pub fn end(&mut self) {
-        self.bar.finish_and_clear();
+        self.shown = None;
     }
 
     fn line(&self, text: &str) {
+        if !self.writes_lines {
+            return;
+        }
         let at_s = self.run_started.elapsed().as_secs();
         // A closed stderr is no reason to end a run.
         let _ = writeln!(std::io::stderr(), "[{at_s:>5} s] {:<9} {text}", self.phase.name());

@@ -51,7 +51,7 @@ pub async fn wait(
         let machines_quiet =
             still.machines_unchanged.is_none_or(|least| machines.are_still(still.machines, least));
         let enough = looks.add(quiet && machines_quiet, look);
-        progress.update(observer.totals(), &machines_note);
+        progress.update(observer, &machines_note);
         if enough || started.elapsed() >= ceiling {
             // What was seen last is evidence, too: the judge needs three looks.
             while looks.last.len() < IN_A_ROW {

@@ -6,12 +6,14 @@ use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
 
 use crate::observe::Clock;
 use crate::record::{Error, Event, LineWriter, RunDir, Stamped};
+use crate::view::View;
 
-/// The run's clock and its events. Clones share both.
+/// The run's clock, its events, and the view that is told of them. Clones share all three.
 #[derive(Clone)]
 pub struct Recorder {
     clock: Clock,
     writer: Arc<Mutex<LineWriter>>,
+    view: View,
 }
 
 impl Recorder {
@@ -19,14 +21,19 @@ impl Recorder {
     ///
     /// # Errors
     /// When the file cannot be created.
-    pub fn start(dir: &RunDir) -> Result<Self, Error> {
+    pub fn start(dir: &RunDir, view: View) -> Result<Self, Error> {
         let writer = LineWriter::create(&dir.events())?;
-        Ok(Self { clock: Clock::start(), writer: Arc::new(Mutex::new(writer)) })
+        Ok(Self { clock: Clock::start(), writer: Arc::new(Mutex::new(writer)), view })
     }
 
     /// The run's clock.
     pub fn clock(&self) -> Clock {
         self.clock
+    }
+
+    /// What people and programs see of the run.
+    pub fn view(&self) -> &View {
+        &self.view
     }
 
     /// Writes an event with the present time.
@@ -37,6 +44,7 @@ impl Recorder {
         if let Err(error) = writer.write(&stamped) {
             tracing::error!(%error, "an event was lost");
         }
+        self.view.event(&stamped);
     }
 
     /// Writes a note.

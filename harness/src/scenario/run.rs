@@ -20,6 +20,7 @@ use crate::scenario::recorder::Recorder;
 use crate::scenario::sampling::{self, Scraper};
 use crate::scenario::{collect, prepare};
 use crate::supervisor::Client;
+use crate::view::{Facts, Front, View};
 
 /// What to run, and where.
 pub struct Options<'a> {
@@ -35,6 +36,8 @@ pub struct Options<'a> {
     pub bin_dir: &'a Path,
     /// Directory of the control-plane binaries, for the record.
     pub tools_dir: &'a Path,
+    /// How it is shown.
+    pub front: &'a Front,
     /// Ctrl-C.
     pub cancel: CancellationToken,
 }
@@ -66,7 +69,9 @@ pub async fn run(options: &Options<'_>) -> Result<(), Failure> {
     }
     prepare::write(options.dir, options.loaded, options.plan, options.tools_dir, &status.provider)
         .map_err(|e| Failure::Environment(format!("{e:#}")))?;
-    let recorder = Recorder::start(options.dir)?;
+    let (view, inbox) = View::new(Facts::of(options.plan, &options.dir.run_id()), options.front);
+    let recorder = Recorder::start(options.dir, view)?;
+    let progress = Progress::start(recorder.clone(), options.front, inbox);
     recorder.record(Event::RunStarted {
         run_id: options.dir.run_id(),
         profile: options.plan.profile.name.clone(),
@@ -80,7 +85,6 @@ pub async fn run(options: &Options<'_>) -> Result<(), Failure> {
         sampling::Sampled { client: client.clone(), supervisor_pid: status.pid, lease: lease.clone() };
     sampling::sample(&mut tasks, options.dir, &recorder, sampled, dead_sender)?;
     let scraper = sampling::scrape(&mut tasks, options.dir, &recorder, options.cancel.clone())?;
-    let progress = Progress::new(recorder.clone());
     let mut run = Run { options, client, recorder, progress, scraper, lease, observer: None, fleet: None };
     let outcome = tokio::select! {
         outcome = run.all_phases() => outcome,
@@ -93,6 +97,9 @@ pub async fn run(options: &Options<'_>) -> Result<(), Failure> {
 
 impl Run<'_> {
     async fn finish(&mut self, outcome: &Result<(), Failure>, tasks: &mut JoinSet<()>) {
+        if matches!(outcome, Err(Failure::Interrupted)) {
+            self.recorder.view().write(|board| board.interrupted());
+        }
         self.begin(Phase::Collect, 0);
         if let Some(observer) = &mut self.observer {
             if !matches!(outcome, Err(Failure::Interrupted)) {
@@ -113,11 +120,11 @@ impl Run<'_> {
             self.recorder.note(format!("the control planes could not be released: {error}"));
         }
         self.end(Phase::Release);
-        self.progress.end();
         let (end, reason) = match outcome {
             Ok(()) => (End::Completed, None),
             Err(failure) => (failure.end(), Some(failure.to_string())),
         };
         self.recorder.record(Event::RunEnded { end, reason });
+        self.progress.end();
     }
 }

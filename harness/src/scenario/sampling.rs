@@ -16,6 +16,7 @@ use crate::scenario::failure::Failure;
 use crate::scenario::recorder::Recorder;
 use crate::supervisor::Client;
 use crate::supervisor::protocol::{ProcessInfo, ProcessState};
+use crate::view::View;
 
 /// Time between two samples.
 const SAMPLE_EVERY: Duration = Duration::from_secs(2);
@@ -96,6 +97,7 @@ pub fn sample(
             if let Err(error) = writer.write(&sample) {
                 tracing::error!(%error, "a sample was lost");
             }
+            recorder.view().write(|board| board.sampled(&sample));
         }
     });
     Ok(())
@@ -165,7 +167,7 @@ pub fn scrape(
     stop: CancellationToken,
 ) -> Result<Scraper, Failure> {
     let mut writer = LineWriter::create(&dir.metrics())?;
-    let clock = recorder.clock();
+    let recorder = recorder.clone();
     let (sender, mut requests) = mpsc::unbounded_channel();
     tasks.spawn(async move {
         let mut targets: Vec<Target> = Vec::new();
@@ -185,13 +187,16 @@ pub fn scrape(
                     None => return,
                 },
             }
-            let now_us = clock.now_us();
+            let now_us = recorder.clock().now_us();
             let everything = done.is_some();
             let chosen = targets.iter_mut().filter(|t| everything || matches!(t.endpoint, Endpoint::Http(_)));
-            let scrapes: Vec<Scrape> = futures::future::join_all(chosen.map(|t| t.scrape(now_us))).await;
-            for scrape in &scrapes {
-                if let Err(error) = writer.write(scrape) {
+            let scrapes = chosen.map(|target| async move { (target.scrape(now_us).await, target) });
+            for (scrape, target) in futures::future::join_all(scrapes).await {
+                if let Err(error) = writer.write(&scrape) {
                     tracing::error!(%error, "a scrape was lost");
+                }
+                if scrape.error.is_none() {
+                    show(recorder.view(), &scrape, target);
                 }
             }
             if let Some(waiting) = done {
@@ -200,4 +205,10 @@ pub fn scrape(
         }
     });
     Ok(Scraper(sender))
+}
+
+fn show(view: &View, scrape: &Scrape, target: &Target) {
+    view.write(|board| {
+        board.scraped(scrape.at_us, &target.name, target.cluster.as_deref(), target.series());
+    });
 }

@@ -11,7 +11,7 @@ use std::{
 
 use anyhow::{Context, ensure};
 use serde_json::Value;
-use tools::Toolset;
+use tools::{ProgressMode, Toolset};
 
 use crate::{cargo, exit, tasks::tools::ToolArgs};
 
@@ -61,7 +61,7 @@ pub fn run(args: &Args) -> anyhow::Result<u8> {
     if args.only_sim {
         return sim();
     }
-    let bin_dir = cargo::build_bins(false)?;
+    let bin_dir = cargo::build_bins(false, ProgressMode::Auto)?;
     let tools = Toolset::ensure(&ToolArgs::default().options())?;
     let mut figures = vec![starts(args.starts, &bin_dir, &tools.dir)?];
     if !args.only_start {

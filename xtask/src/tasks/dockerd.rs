@@ -12,7 +12,7 @@ use std::{
 };
 
 use anyhow::{Context, bail};
-use tools::{Options, cache_root};
+use tools::{Options, ProgressMode, cache_root};
 
 use crate::{
     cargo,
@@ -51,7 +51,7 @@ pub fn run(args: &Args) -> anyhow::Result<u8> {
     }
     let dockerd = find_dockerd(args.install)?;
     let signals = Signals::take()?;
-    let bin_dir = cargo::build_bins(false)?;
+    let bin_dir = cargo::build_bins(false, ProgressMode::Auto)?;
     let data_root = match &args.data_root {
         Some(dir) => std::path::absolute(dir)?,
         None => cache_root(&Options::from_env())?.join("docker"),

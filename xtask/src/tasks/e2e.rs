@@ -8,7 +8,7 @@ use std::{
 };
 
 use anyhow::{Context, bail};
-use tools::Toolset;
+use tools::{ProgressMode, Toolset};
 
 use crate::{
     cargo, exit, host, run_dir,
@@ -44,6 +44,9 @@ pub struct Args {
     #[arg(long)]
     list: bool,
 
+    #[command(flatten)]
+    output: OutputArgs,
+
     /// Where run directories are made [default: target/e2e].
     #[arg(long, value_name = "DIR")]
     run_dir_root: Option<PathBuf>,
@@ -53,6 +56,18 @@ pub struct Args {
 
     #[command(flatten)]
     tools: ToolArgs,
+}
+
+/// What is shown of a run while it goes on.
+#[derive(Debug, Default, Clone, Copy, clap::Args)]
+pub struct OutputArgs {
+    /// Show nothing but warnings, errors and the verdict.
+    #[arg(long)]
+    quiet: bool,
+
+    /// Print events, how the run stands and the verdict as JSON, one object per line, and nothing else on stdout.
+    #[arg(long, conflicts_with = "list")]
+    json: bool,
 }
 
 /// What changes a profile for one run; all of it is recorded in the run directory.
@@ -89,6 +104,8 @@ pub struct Scenario<'a> {
     pub tools_dir: &'a Path,
     /// Run although the machine is too small.
     pub force: bool,
+    /// What is shown of it.
+    pub output: OutputArgs,
 }
 
 /// Runs the task; the answer is the exit code.
@@ -101,7 +118,7 @@ pub fn run(args: &Args) -> anyhow::Result<u8> {
         return Ok(exit::USAGE);
     }
     let signals = Signals::take()?;
-    let bin_dir = cargo::build_bins(args.tools.is_offline())?;
+    let bin_dir = cargo::build_bins(args.tools.is_offline(), args.output.progress())?;
     if let Some(code) = args.overrides.refused(&args.profile, &bin_dir)? {
         return Ok(code);
     }
@@ -109,7 +126,7 @@ pub fn run(args: &Args) -> anyhow::Result<u8> {
         eprintln!("Error: {error:#}");
         return Ok(exit::USAGE);
     }
-    let options = args.tools.options();
+    let options = tools::Options { progress: args.output.progress(), ..args.tools.options() };
     let set = Toolset::ensure(&options)?;
     let provider = args.provider.ensure(&options, &set)?;
     host::refuse_if_lacking(&cargo::runs_dir()?)?;
@@ -143,17 +160,22 @@ pub fn run(args: &Args) -> anyhow::Result<u8> {
         bin_dir: &bin_dir,
         tools_dir: &set.dir,
         force: args.force,
+        output: args.output,
     };
     let outcome = scenario.run(&signals);
     signals.pass_to(supervisor.pid());
-    if args.keep {
+    if args.keep && !args.output.is_quiet() {
         eprintln!("the control planes are kept: `cargo xtask status`, and `cargo xtask down` to end them");
-    } else if let Err(error) = supervisor.stop() {
+    } else if !args.keep
+        && let Err(error) = supervisor.stop()
+    {
         eprintln!("Warning: {error:#}");
     }
     match outcome {
         Ok(_) | Err(_) if signals.interrupted() => {
-            eprintln!("interrupted; what was recorded is in {}", dir.display());
+            if !args.output.is_quiet() {
+                eprintln!("interrupted; what was recorded is in {}", dir.display());
+            }
             Ok(exit::INTERRUPTED)
         }
         Ok(code) => Ok(code),
@@ -173,6 +195,25 @@ fn enough_clusters(args: &Args, bin_dir: &Path) -> anyhow::Result<()> {
         );
     }
     Ok(())
+}
+
+impl OutputArgs {
+    /// Whether people are to be told of nothing but what goes wrong.
+    fn is_quiet(self) -> bool {
+        self.quiet || self.json
+    }
+
+    fn progress(self) -> ProgressMode {
+        if self.is_quiet() { ProgressMode::Hidden } else { ProgressMode::Auto }
+    }
+
+    fn add_to(self, command: &mut Command) {
+        for (flag, is_set) in [("--quiet", self.quiet), ("--json", self.json)] {
+            if is_set {
+                command.arg(flag);
+            }
+        }
+    }
 }
 
 impl Overrides {
@@ -230,6 +271,7 @@ impl Scenario<'_> {
         if self.force {
             command.arg("--force");
         }
+        self.output.add_to(&mut command);
         command.env("E2E_RUN_ID", self.run_id).env_remove("KUBECONFIG").stdin(Stdio::null());
         // A group of its own: a Ctrl-C at the terminal then reaches us alone, and it is told exactly once.
         command.process_group(0);

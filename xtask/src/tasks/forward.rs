@@ -3,7 +3,7 @@
 use std::{ffi::OsString, os::unix::process::CommandExt, process::Command};
 
 use anyhow::{Context, anyhow};
-use tools::Toolset;
+use tools::{ProgressMode, Toolset};
 
 use crate::{
     cargo, exit,
@@ -29,7 +29,7 @@ impl Forwarded {
 
 /// `e2e-scenario <verb> …`.
 pub fn to_scenario(verb: &str, args: &Forwarded) -> anyhow::Result<u8> {
-    let dir = cargo::build_bins(false)?;
+    let dir = cargo::build_bins(false, ProgressMode::Auto)?;
     let mut command = Command::new(dir.join("e2e-scenario"));
     command.arg(verb);
     // `cargo xtask plan dev-50` reads better than what the program wants.
@@ -51,7 +51,7 @@ pub fn to_report(args: &Forwarded) -> anyhow::Result<u8> {
 /// `e2e-supervisor <verb> …`, with the tools at hand.
 pub fn to_supervisor(verb: &str, args: &Forwarded) -> anyhow::Result<u8> {
     let help = args.args.iter().any(|arg| arg == "--help" || arg == "-h");
-    let dir = cargo::build_bins(false)?;
+    let dir = cargo::build_bins(false, ProgressMode::Auto)?;
     let mut command = Command::new(dir.join("e2e-supervisor"));
     command.arg(verb);
     let given = |name: &str| args.args.iter().any(|arg| arg.to_string_lossy().starts_with(name));

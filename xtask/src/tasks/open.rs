@@ -11,6 +11,7 @@ use std::{
 };
 
 use anyhow::Context;
+use tools::ProgressMode;
 
 use crate::{cargo, engine, exit};
 
@@ -31,7 +32,7 @@ pub fn run(args: &Args) -> anyhow::Result<u8> {
         Some(run) => run.clone(),
         None => cargo::runs_dir()?.join("latest"),
     };
-    let mut command = Command::new(cargo::build_bins(false)?.join("e2e-scenario"));
+    let mut command = Command::new(cargo::build_bins(false, ProgressMode::Auto)?.join("e2e-scenario"));
     let output = command.arg("report").arg(run).stderr(Stdio::inherit()).output();
     let output = output.context("cannot start e2e-scenario")?;
     if !output.status.success() {

@@ -14,14 +14,14 @@ use rustix::{
     event::{PollFd, PollFlags},
     process::{Pid, PidfdFlags},
 };
-use tools::Toolset;
+use tools::{ProgressMode, Toolset};
 
 use crate::{
     cargo, exit, host, run_dir,
     signals::Signals,
     supervisor::{self, Owner, Spec, Supervisor},
     tasks::{
-        e2e::{Overrides, Scenario, write_tools},
+        e2e::{OutputArgs, Overrides, Scenario, write_tools},
         provider::{Environment, ProviderArgs},
         tools::ToolArgs,
     },
@@ -59,7 +59,7 @@ pub fn run(args: &Args) -> anyhow::Result<u8> {
     let options = args.tools.options();
     let set = Toolset::ensure(&options)?;
     let provider = args.provider.ensure(&options, &set)?;
-    let bin_dir = cargo::build_bins(args.tools.is_offline())?;
+    let bin_dir = cargo::build_bins(args.tools.is_offline(), ProgressMode::Auto)?;
     let runs = cargo::runs_dir()?;
     host::refuse_if_lacking(&runs)?;
     let Some(profile) = &args.scenario else {
@@ -87,6 +87,7 @@ pub fn run(args: &Args) -> anyhow::Result<u8> {
         bin_dir: &bin_dir,
         tools_dir: &set.dir,
         force: false,
+        output: OutputArgs::default(),
     };
     let code = scenario.run(&signals);
     if let Err(error) = supervisor.stop() {
