@@ -13,6 +13,7 @@ use crate::plan::Plan;
 use crate::profile::Loaded;
 use crate::record::event::End;
 use crate::record::{Event, Phase, RunDir};
+use crate::scenario::autoscaler::Autoscaler;
 use crate::scenario::failure::Failure;
 use crate::scenario::fleet::Fleet;
 use crate::scenario::progress::Progress;
@@ -33,6 +34,8 @@ pub struct Options<'a> {
     pub supervisor: &'a Path,
     /// Directory of the project's binaries.
     pub bin_dir: &'a Path,
+    /// The autoscaler, if it is not the reference's.
+    pub autoscaler: Option<&'a Autoscaler>,
     /// Directory of the control-plane binaries, for the record.
     pub tools_dir: &'a Path,
     /// Ctrl-C.
@@ -61,7 +64,8 @@ pub struct Run<'a> {
 pub async fn run(options: &Options<'_>) -> Result<(), Failure> {
     let client = Client::connect(options.supervisor).await?;
     let status = client.status().await?;
-    prepare::write(options.dir, options.loaded, options.plan, options.tools_dir, &status.provider)
+    let made = prepare::Made { provider: &status.provider, autoscaler: options.autoscaler };
+    prepare::write(options.dir, options.loaded, options.plan, options.tools_dir, &made)
         .map_err(|e| Failure::Environment(format!("{e:#}")))?;
     let recorder = Recorder::start(options.dir)?;
     recorder.record(Event::RunStarted {
