@@ -13,7 +13,7 @@ use crate::profile::{self, Loaded};
 use crate::record::RunDir;
 use crate::scenario::fleet::{self, Places};
 use crate::scenario::sampling::Scraper;
-use crate::scenario::{Failure, prepare};
+use crate::scenario::{Autoscaler, Failure, prepare};
 use crate::supervisor::starter::{self, Owner, Start};
 use crate::supervisor::{Client, Error};
 
@@ -29,6 +29,9 @@ pub struct Up {
     /// Also the profile's autoscaler, node-creator and (idle) load-driver, and its machines.
     #[arg(long, requires = "profile")]
     pub with_fleet: bool,
+    /// Directory of another autoscaler's programs, in place of the reference's (docs/bring-your-own.md).
+    #[arg(long, value_name = "DIR", requires = "with_fleet")]
+    pub autoscaler: Option<PathBuf>,
     /// Scheduler configuration: a path, or the name of a file in fixtures/scheduler [default: the
     /// profile's, or most-allocated.yaml].
     #[arg(long)]
@@ -56,6 +59,8 @@ pub struct Up {
 struct Chosen {
     loaded: Loaded,
     plan: Plan,
+    /// The autoscaler, if it is not the reference's.
+    autoscaler: Option<Autoscaler>,
 }
 
 /// Starts a supervisor that stays, and control planes with it; answers what to type next.
@@ -108,7 +113,8 @@ fn choose(up: &Up) -> Result<Option<Chosen>, Error> {
     let loaded =
         profile::load(&profile::fixtures_dir(), name, &overrides).map_err(|e| Error::Usage(e.to_string()))?;
     let plan = plan::derive(&loaded).map_err(|e| Error::Usage(e.to_string()))?;
-    Ok(Some(Chosen { loaded, plan }))
+    let autoscaler = up.autoscaler.as_deref().map(Autoscaler::in_dir).transpose().map_err(Error::Usage)?;
+    Ok(Some(Chosen { loaded, plan, autoscaler }))
 }
 
 /// What to lease; of clusters that are there, as many as are `given`.
@@ -147,10 +153,12 @@ async fn start_fleet(chosen: &Chosen, start: &Start, client: &Client, lease: &Le
     let root = start.run_dir.canonicalize().map_err(|e| Error::Environment(e.to_string()))?;
     let dir = RunDir::new(root);
     let status = client.status().await?;
-    prepare::write(&dir, &chosen.loaded, &chosen.plan, &start.tools_dir, &status.provider)
+    let autoscaler = chosen.autoscaler.as_ref();
+    let made = prepare::Made { provider: &status.provider, autoscaler };
+    prepare::write(&dir, &chosen.loaded, &chosen.plan, &start.tools_dir, &made)
         .map_err(|e| Error::Environment(format!("{e:#}")))?;
     let scratch = status.scratch.join("scenario");
-    let places = Places { bin_dir: &start.bin_dir, dir: &dir, scratch };
+    let places = Places { bin_dir: &start.bin_dir, autoscaler, dir: &dir, scratch };
     let started = fleet::start(client, lease, &chosen.plan.profile, &places, &Scraper::idle()).await;
     started.map(drop).map_err(|failure| match failure {
         Failure::Usage(message) => Error::Usage(message),

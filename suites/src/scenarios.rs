@@ -132,6 +132,7 @@ pub async fn run(dir: &Path, scenario: &Scenario, places: &Places) -> anyhow::Re
         dir: &dir,
         supervisor: &places.supervisor,
         bin_dir: &places.bins,
+        autoscaler: None,
         tools_dir: &places.tools,
         front: &Front::Lines,
         cancel: component::shutdown::token()?,

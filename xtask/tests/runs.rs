@@ -1,18 +1,23 @@
 //! Whole runs of the smallest profile: one seed gives one outcome, and each break of the chain or of the
 //! measurement turns the right thing red. A harness whose gates cannot fail proves nothing.
 
+#[path = "../src/cargo_env.rs"]
+mod cargo_env;
 mod common;
 
 use std::collections::BTreeSet;
 use std::fs;
+use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
+use cargo_env::is_set_by_cargo;
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
 const GATE_FAILED: i32 = 1;
+const USAGE: i32 = 2;
 const ENVIRONMENT: i32 = 3;
 const INVALID: i32 = 4;
 
@@ -126,6 +131,45 @@ fn existing_clusters_are_given_one_for_each_or_nothing_is_started() {
 }
 
 #[test]
+fn a_stub_in_the_reference_s_place_passes_and_the_verdict_says_whose_it_is() {
+    let runs = tempfile::tempdir().unwrap();
+    let stub = runs.path().join("stub");
+    link_stub(&stub);
+    let run = Run::finished(runs.path(), &["--autoscaler", &stub.to_string_lossy()]);
+    assert_eq!(run.exit_code, 0, "{}", run.output);
+    let summary = run.summary();
+    assert_eq!(summary["host"]["autoscaler"], "stub");
+    assert!(
+        summary["reason"].as_str().unwrap().contains("`stub`, not the reference"),
+        "{}",
+        summary["reason"]
+    );
+    for program in AUTOSCALER {
+        let share = summary["cpu"]["share"][program].as_f64();
+        assert!(
+            share.is_some_and(|share| share > 0.0),
+            "{program}'s CPU is not accounted: {}",
+            summary["cpu"]
+        );
+    }
+}
+
+#[test]
+fn an_autoscaler_that_lacks_a_program_is_refused_before_anything_starts() {
+    let root = tempfile::tempdir().unwrap();
+    let (runs, half) = (root.path().join("runs"), root.path().join("half"));
+    fs::create_dir(&half).unwrap();
+    symlink("/bin/true", half.join("shard")).unwrap();
+    let mut e2e = xtask();
+    e2e.args(["e2e", "smoke", "--run-dir-root"]).arg(&runs).arg("--autoscaler").arg(&half);
+    let told = e2e.output().unwrap();
+    let words = String::from_utf8_lossy(&told.stderr).into_owned();
+    assert_eq!(told.status.code(), Some(USAGE), "{words}");
+    assert!(words.contains("not executable: operator, unschedulable-pod-controller;"), "{words}");
+    assert!(!runs.exists(), "nothing was begun");
+}
+
+#[test]
 fn up_with_the_fleet_brings_a_machine_for_a_pod() {
     let before = common::processes();
     let planes = Planes::up(&["--profile", "smoke", "--with-fleet"]);
@@ -176,6 +220,26 @@ fn says_nothing_but_json(run: &Run) {
     let verdict = told.last().unwrap();
     assert_eq!((&verdict["verdict"], &verdict["exit_code"]), (&"pass".into(), &0.into()), "{verdict}");
     assert!(Path::new(verdict["summary"].as_str().unwrap()).is_file(), "{verdict}");
+}
+
+/// The programs of an autoscaler, as docs/bring-your-own.md names them.
+const AUTOSCALER: [&str; 3] = ["shard", "operator", "unschedulable-pod-controller"];
+
+/// Builds the stub of examples/, and links its programs under the names of the contract.
+fn link_stub(dir: &Path) {
+    let mut build = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    // With the packages that a run builds: chosen alone it would have other features, and all it needs be built anew.
+    let packages = ["harness", "fleet", "tools", "stub-autoscaler"].map(|name| ["--package", name]);
+    build.args(["build", "--quiet", "--bins"]).args(packages.concat()).current_dir(common::root());
+    for (name, _) in std::env::vars_os().filter(|(name, _)| is_set_by_cargo(&name.to_string_lossy())) {
+        build.env_remove(name);
+    }
+    assert!(build.status().unwrap().success(), "the stub does not build");
+    fs::create_dir(dir).unwrap();
+    let built = Path::new(env!("CARGO_BIN_EXE_xtask")).parent().unwrap();
+    for program in AUTOSCALER {
+        symlink(built.join(format!("stub-{program}")), dir.join(program)).unwrap();
+    }
 }
 
 /// Control planes that `up` started; `down` ends them, also when a test fails.

@@ -18,7 +18,7 @@ use harness::judge::Evidence;
 use harness::plan::{self, Plan};
 use harness::profile::{self, Loaded};
 use harness::record::RunDir;
-use harness::scenario::{self, Failure, Options};
+use harness::scenario::{self, Autoscaler, Failure, Options};
 use harness::summary::{Summary, markdown, screen};
 use harness::view::{Front, stream::Line};
 use harness::{judge, report, supervisor};
@@ -88,6 +88,16 @@ struct ProfileArgs {
     /// Replaces one value of the profile (e.g. shard.cycleInterval=5s); may be repeated.
     #[arg(long = "set", value_name = "KEY=VALUE")]
     set: Vec<String>,
+    /// Directory of another autoscaler's programs, in place of the reference's (docs/bring-your-own.md).
+    #[arg(long, value_name = "DIR")]
+    autoscaler: Option<PathBuf>,
+}
+
+/// What a run is made from.
+struct Made {
+    loaded: Loaded,
+    plan: Plan,
+    autoscaler: Option<Autoscaler>,
 }
 
 #[derive(Args)]
@@ -138,8 +148,8 @@ fn main() -> ExitCode {
 }
 
 fn run(args: &RunArgs, front: &Front) -> u8 {
-    let (loaded, plan) = match load(&args.profile) {
-        Ok(pair) => pair,
+    let Made { loaded, plan, autoscaler } = match load(&args.profile) {
+        Ok(made) => made,
         Err(error) => return complain(2, error),
     };
     if !args.force
@@ -163,6 +173,7 @@ fn run(args: &RunArgs, front: &Front) -> u8 {
             dir: &dir,
             supervisor: &args.supervisor,
             bin_dir: &args.bin_dir,
+            autoscaler: autoscaler.as_ref(),
             tools_dir: &tools_dir,
             front,
             cancel,
@@ -255,7 +266,7 @@ fn write_summaries(dir: &RunDir, summary: &Summary, report: &str) -> Result<(), 
 
 fn show_plan(args: &ProfileArgs, json: bool) -> u8 {
     match load(args) {
-        Ok((_, plan)) => {
+        Ok(Made { plan, .. }) => {
             println!("{}", if json { plan.to_json() } else { plan.render(cores()) });
             0
         }
@@ -278,14 +289,15 @@ fn list() -> u8 {
     0
 }
 
-fn load(args: &ProfileArgs) -> Result<(Loaded, Plan), String> {
+fn load(args: &ProfileArgs) -> Result<Made, String> {
     let mut overrides = args.set.clone();
     overrides.extend(args.seed.map(|seed| format!("seed={seed}")));
     overrides.extend(args.soak.as_ref().map(|soak| format!("phases.soak={soak}")));
     let loaded =
         profile::load(&profile::fixtures_dir(), &args.profile, &overrides).map_err(|e| e.to_string())?;
     let plan = plan::derive(&loaded).map_err(|e| e.to_string())?;
-    Ok((loaded, plan))
+    let autoscaler = args.autoscaler.as_deref().map(Autoscaler::in_dir).transpose()?;
+    Ok(Made { loaded, plan, autoscaler })
 }
 
 fn complain(code: u8, message: impl Display) -> u8 {

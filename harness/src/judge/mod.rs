@@ -27,7 +27,7 @@ use std::collections::BTreeMap;
 
 use crate::record::event::{End, Phase};
 use crate::record::{RunDir, lines};
-use crate::summary::{CpuAccount, Outcome, PodAccount, SCHEMA_VERSION, StuckPod, Summary, Verdict};
+use crate::summary::{self, CpuAccount, Outcome, PodAccount, SCHEMA_VERSION, StuckPod, Summary, Verdict};
 
 /// Seconds after which an unbound Pod is listed.
 const STUCK_AFTER_S: u64 = 60;
@@ -76,7 +76,11 @@ pub fn weigh(expect: &Expect, evidence: &Evidence) -> Summary {
     let validity = validity::check(expect, evidence);
     let metrics = measure::all(expect, evidence);
     let gates = gates::check(expect, &metrics);
-    let (verdict, reason) = verdict(expect, evidence, &validity, &gates);
+    let (verdict, mut reason) = verdict(expect, evidence, &validity, &gates);
+    // Whoever reads the verdict is to know on whom it is.
+    if let Some(name) = summary::autoscaler(&evidence.host) {
+        reason = format!("{reason}; the autoscaler is `{name}`, not the reference");
+    }
     let machines = packing::account(expect, evidence);
     let mut summary = Summary {
         schema_version: SCHEMA_VERSION,

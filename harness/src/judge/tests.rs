@@ -1,5 +1,7 @@
 //! The judge on a small made-up run: it passes, and each single fault turns it.
 
+use serde_json::json;
+
 use crate::judge::made_up::{CLUSTER, events, evidence, expect, scrapes};
 use crate::judge::{Evidence, Expect, weigh};
 use crate::profile::Scheduler;
@@ -54,6 +56,19 @@ fn the_sound_run_passes() {
     assert_eq!(summary.packing[0].pods_per_node, [(2, 2)].into());
     assert_eq!((summary.packing[0].nodes_asked_max, summary.packing[0].lower_bound), (2, 2));
     assert_eq!((summary.utilisation["cpu"], summary.packing[0].node_utilisation_max["cpu"]), (1.0, 1.0));
+}
+
+#[test]
+fn the_verdict_on_another_autoscaler_says_so() {
+    let of = |name: Option<&str>| {
+        broken(|_, evidence| {
+            evidence.host = name.map_or_else(Default::default, |name| json!({"autoscaler": name}))
+        })
+    };
+    let (reference, mine) = (of(None), of(Some("mine")));
+    assert_eq!((reference.autoscaler(), mine.autoscaler()), (None, Some("mine")));
+    let added = mine.reason.strip_prefix(reference.reason.as_str());
+    assert_eq!(added, Some("; the autoscaler is `mine`, not the reference"), "{}", mine.reason);
 }
 
 #[test]

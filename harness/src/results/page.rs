@@ -44,19 +44,19 @@ pub fn render(kept: &[Kept]) -> String {
     let mut out = HEAD.to_owned();
     runs(kept, &mut out);
     out.push_str(SPREAD_HEAD);
-    let mut groups: BTreeMap<(&str, &str, &str), Vec<&Summary>> = BTreeMap::new();
+    let mut groups: BTreeMap<(String, &str, &str), Vec<&Summary>> = BTreeMap::new();
     for run in kept.iter().filter(|run| matches!(run.summary.verdict, Verdict::Pass | Verdict::Fail)) {
         // A machine that was not recorded is like no other.
         let Some(class) = &run.class else { continue };
         let summary = &run.summary;
-        let key = (summary.profile.as_str(), class.as_str(), summary.plan_digest.as_str());
+        let key = (subject(summary), class.as_str(), summary.plan_digest.as_str());
         groups.entry(key).or_default().push(summary);
     }
     if groups.is_empty() {
         out.push_str("\nThere is none yet.\n");
     }
     for ((profile, class, plan), summaries) in groups {
-        spread(profile, class, plan, &summaries, &mut out);
+        spread(&profile, class, plan, &summaries, &mut out);
     }
     out
 }
@@ -78,7 +78,7 @@ fn runs(kept: &[Kept], out: &mut String) {
             "| [{}]({}) | {} | {} | {} | {} | {} |",
             cell(&date(&summary.started)),
             run.link,
-            cell(&summary.profile),
+            cell(&subject(summary)),
             summary.verdict.name(),
             cell(run.class.as_deref().unwrap_or("not recorded")),
             figures.join(" | "),
@@ -113,6 +113,12 @@ fn spread(profile: &str, class: &str, plan: &str, summaries: &[&Summary], out: &
             number(spread.max)
         );
     }
+}
+
+/// What was run: the profile, and whose autoscaler if it was not the reference.
+fn subject(summary: &Summary) -> String {
+    let whose = summary.autoscaler().map_or_else(String::new, |name| format!(" (autoscaler {name})"));
+    format!("{}{whose}", summary.profile)
 }
 
 fn value(summary: &Summary, metric: &str) -> String {

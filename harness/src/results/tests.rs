@@ -80,11 +80,13 @@ fn a_row_says_what_the_summary_says() {
 }
 
 #[test]
-fn machine_classes_plans_and_profiles_are_never_mixed() {
+fn machine_classes_plans_profiles_and_autoscalers_are_never_mixed() {
     let mut other_plan = summary("d", 500.0, "x");
     other_plan.plan_digest = "other".into();
     let mut other_profile = summary("e", 700.0, "x");
     other_profile.profile = "another".into();
+    let mut other_autoscaler = summary("g", 300.0, "x");
+    other_autoscaler.host["autoscaler"] = "mine".into();
     let mut no_machine = summary("f", 900.0, "x");
     no_machine.host = json!({});
     let dir = book(&[
@@ -93,6 +95,7 @@ fn machine_classes_plans_and_profiles_are_never_mixed() {
         summary("c", 100.0, "y"),
         other_plan,
         other_profile,
+        other_autoscaler,
         no_machine,
     ]);
     let page = render(dir.path()).unwrap();
@@ -107,6 +110,10 @@ fn machine_classes_plans_and_profiles_are_never_mixed() {
         "{page}"
     );
     assert!(of("### another, 2 cores / 24 GiB / x\n").contains("| fill, s | 1 | 700 |"), "{page}");
+    assert!(
+        of("### made-up (autoscaler mine), 2 cores / 24 GiB / x\n").contains("| fill, s | 1 | 300 |"),
+        "{page}"
+    );
     assert!(page.contains("| not recorded | 900 |") && !page.contains("900–900"), "{page}");
 }
 

@@ -9,6 +9,7 @@ use crate::cluster::spec::{Cluster, Lease};
 use crate::observe::scrape::{Endpoint, Target};
 use crate::profile::{CrMode, CrRelease, Profile, Scheduler, Span, Workloads};
 use crate::record::RunDir;
+use crate::scenario::autoscaler::Autoscaler;
 use crate::scenario::driver::Driver;
 use crate::scenario::failure::Failure;
 use crate::scenario::sampling::Scraper;
@@ -19,6 +20,8 @@ use crate::supervisor::protocol::SpawnRequest;
 pub struct Places<'a> {
     /// Directory of the project's binaries.
     pub bin_dir: &'a Path,
+    /// The autoscaler, if it is not the reference's.
+    pub autoscaler: Option<&'a Autoscaler>,
     /// The run directory.
     pub dir: &'a RunDir,
     /// Directory for ready files and control sockets.
@@ -95,7 +98,8 @@ impl Starter<'_> {
         cluster: Option<&Cluster>,
         args: Vec<String>,
     ) -> Result<Ready, Failure> {
-        let program = self.places.bin_dir.join(name);
+        let anothers = self.places.autoscaler.and_then(|autoscaler| autoscaler.program(name));
+        let program = anothers.unwrap_or_else(|| self.places.bin_dir.join(name));
         if !program.is_file() {
             return Err(Failure::Environment(format!(
                 "{} is not there; build it: cargo build --workspace --bins",

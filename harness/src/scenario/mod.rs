@@ -3,6 +3,7 @@
 //! The scenario measures and writes down; it judges nothing (see [`crate::judge`]).
 
 pub mod account;
+pub mod autoscaler;
 pub mod collect;
 pub mod driver;
 pub mod failure;
@@ -15,5 +16,6 @@ pub mod recorder;
 pub mod run;
 pub mod sampling;
 
+pub use crate::scenario::autoscaler::Autoscaler;
 pub use crate::scenario::failure::Failure;
 pub use crate::scenario::run::{Options, run};

@@ -88,6 +88,7 @@ impl Run<'_> {
         let status = self.client.status().await?;
         let places = Places {
             bin_dir: self.options.bin_dir,
+            autoscaler: self.options.autoscaler,
             dir: self.options.dir,
             // A supervisor may serve several runs, one after the other or at once.
             scratch: status.scratch.join(&lease.id).join("scenario"),

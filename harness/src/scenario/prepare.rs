@@ -11,6 +11,16 @@ use crate::observe::sampler;
 use crate::plan::Plan;
 use crate::profile::{Loaded, Profile, Scheduler};
 use crate::record::RunDir;
+use crate::scenario::autoscaler::Autoscaler;
+
+/// How a run is made, beside its profile and tools.
+#[derive(Clone, Copy, Debug)]
+pub struct Made<'a> {
+    /// How control planes are made.
+    pub provider: &'a str,
+    /// The autoscaler, if it is not the reference's.
+    pub autoscaler: Option<&'a Autoscaler>,
+}
 
 /// Writes what a run is made from.
 ///
@@ -21,7 +31,7 @@ pub fn write(
     loaded: &Loaded,
     plan: &Plan,
     tools_dir: &Path,
-    provider: &str,
+    made: &Made<'_>,
 ) -> anyhow::Result<()> {
     std::fs::create_dir_all(dir.logs()).with_context(|| format!("creating {}", dir.logs().display()))?;
     let profile = serde_saphyr::to_string(&loaded.profile).context("serialising the profile")?;
@@ -30,7 +40,7 @@ pub fn write(
     dir.write_text(&dir.ranges(), ranges.as_bytes())?;
     dir.write_text(&dir.plan(), plan.to_json().as_bytes())?;
     dir.write_json(&dir.inventory(), &plan.inventory)?;
-    dir.write_json(&dir.host(), &host(provider))?;
+    dir.write_json(&dir.host(), &host(made))?;
     dir.write_json(&dir.tools(), &tools(tools_dir))?;
     Ok(())
 }
@@ -68,8 +78,8 @@ fn cluster_spec(profile: &Profile, name: &str) -> ClusterSpec {
     spec
 }
 
-/// Facts about the host, and how control planes are made on it.
-fn host(provider: &str) -> serde_json::Value {
+/// Facts about the host, how control planes are made on it, and whose autoscaler runs beside them.
+fn host(made: &Made<'_>) -> serde_json::Value {
     let read = |path: &str| std::fs::read_to_string(path).unwrap_or_default();
     let cpu_info = read("/proc/cpuinfo");
     let named =
@@ -80,16 +90,20 @@ fn host(provider: &str) -> serde_json::Value {
     let total = read("/proc/meminfo").lines().find_map(|l| l.strip_prefix("MemTotal:").map(str::to_owned));
     let total_kib: Option<u64> = total.and_then(|t| t.trim().trim_end_matches("kB").trim().parse().ok());
     let before = sampler::host();
-    json!({
+    let mut facts = json!({
         "cores": std::thread::available_parallelism().map_or(0, std::num::NonZero::get),
         "cpu_model": model,
         "memory_mib": total_kib.unwrap_or_default() / 1024,
         "memory_available_mib_at_start": before.available_mib,
         "load1_at_start": before.load1,
         "kernel": read("/proc/sys/kernel/osrelease").trim(),
-        "provider": provider,
+        "provider": made.provider,
         "harness_version": env!("CARGO_PKG_VERSION"),
-    })
+    });
+    if let Some(autoscaler) = made.autoscaler {
+        facts["autoscaler"] = autoscaler.name().into();
+    }
+    facts
 }
 
 /// Which control-plane programs are used: the description that lies beside them, else their names.

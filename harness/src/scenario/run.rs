@@ -13,6 +13,7 @@ use crate::plan::Plan;
 use crate::profile::Loaded;
 use crate::record::event::End;
 use crate::record::{Event, Phase, RunDir};
+use crate::scenario::autoscaler::Autoscaler;
 use crate::scenario::failure::Failure;
 use crate::scenario::fleet::Fleet;
 use crate::scenario::progress::Progress;
@@ -34,6 +35,8 @@ pub struct Options<'a> {
     pub supervisor: &'a Path,
     /// Directory of the project's binaries.
     pub bin_dir: &'a Path,
+    /// The autoscaler, if it is not the reference's.
+    pub autoscaler: Option<&'a Autoscaler>,
     /// Directory of the control-plane binaries, for the record.
     pub tools_dir: &'a Path,
     /// How it is shown.
@@ -67,7 +70,8 @@ pub async fn run(options: &Options<'_>) -> Result<(), Failure> {
     if let Some(why) = prepare::refused(&options.plan.profile, &status.provider) {
         return Err(Failure::Usage(why));
     }
-    prepare::write(options.dir, options.loaded, options.plan, options.tools_dir, &status.provider)
+    let made = prepare::Made { provider: &status.provider, autoscaler: options.autoscaler };
+    prepare::write(options.dir, options.loaded, options.plan, options.tools_dir, &made)
         .map_err(|e| Failure::Environment(format!("{e:#}")))?;
     let (view, inbox) = View::new(Facts::of(options.plan, &options.dir.run_id()), options.front);
     let recorder = Recorder::start(options.dir, view)?;

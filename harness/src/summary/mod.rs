@@ -72,6 +72,18 @@ pub struct Summary {
     pub tools: serde_json::Value,
 }
 
+impl Summary {
+    /// The name of the autoscaler under test; `None` if it was the reference.
+    pub fn autoscaler(&self) -> Option<&str> {
+        autoscaler(&self.host)
+    }
+}
+
+/// The name of the autoscaler in the facts recorded about a run; `None` if it was the reference.
+pub fn autoscaler(host: &serde_json::Value) -> Option<&str> {
+    host.get("autoscaler").and_then(serde_json::Value::as_str)
+}
+
 /// The verdict on a run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]

@@ -68,7 +68,8 @@ impl World {
         let overrides: Vec<String> = overrides.iter().map(|o| (*o).to_owned()).collect();
         let loaded = profile::load(&fixtures_dir(), "eviction", &overrides)?;
         let plan = plan::derive(&loaded)?;
-        prepare::write(&dir, &loaded, &plan, &suites::tools_dir()?, &status.provider)?;
+        let made = prepare::Made { provider: &status.provider, autoscaler: None };
+        prepare::write(&dir, &loaded, &plan, &suites::tools_dir()?, &made)?;
         let mut spec = prepare::lease_spec(&plan.profile);
         for cluster in &mut spec.clusters {
             cluster.controllers.extend(controllers.iter().map(|c| (*c).to_owned()));
@@ -76,6 +77,7 @@ impl World {
         let lease = supervisor.lease(&spec).await?;
         let places = Places {
             bin_dir: &suites::bin_dir()?,
+            autoscaler: None,
             dir: &dir,
             scratch: status.scratch.join(&lease.id).join("scenario"),
         };

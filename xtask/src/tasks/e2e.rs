@@ -70,7 +70,7 @@ pub struct OutputArgs {
     json: bool,
 }
 
-/// What changes a profile for one run; all of it is recorded in the run directory.
+/// What makes a run other than its profile says; all of it is recorded in the run directory.
 #[derive(Debug, Default, Clone, clap::Args)]
 pub struct Overrides {
     /// Length of the soak, e.g. 120s or 30m.
@@ -84,6 +84,11 @@ pub struct Overrides {
     /// Override a key of the profile; may be repeated.
     #[arg(long = "set", value_name = "KEY=VALUE", value_parser = key_value)]
     pub set: Vec<String>,
+
+    /// Directory of another autoscaler's programs `shard`, `operator` and `unschedulable-pod-controller`, in place of
+    /// the reference's (docs/bring-your-own.md).
+    #[arg(long, value_name = "DIR")]
+    pub autoscaler: Option<PathBuf>,
 }
 
 /// One start of `e2e-scenario run`.
@@ -226,6 +231,9 @@ impl Overrides {
         }
         for key_value in &self.set {
             command.args(["--set", key_value]);
+        }
+        if let Some(dir) = &self.autoscaler {
+            command.arg("--autoscaler").arg(dir);
         }
     }
 

@@ -84,7 +84,7 @@ pub struct Unlike {
 pub struct Allowed {
     /// The plan.
     pub plan: bool,
-    /// Anything: plan, tools, machine class, and runs without a verdict of their own.
+    /// Anything: plan, tools, machine class, autoscaler, and runs without a verdict of their own.
     pub all: bool,
 }
 
@@ -143,8 +143,8 @@ const PLAN: &str = "plan digest";
 const VALIDITY: &str = "validity";
 const VALID: &str = "valid";
 
-/// What should be the same in runs whose figures are put together, and is not: plan, tools, machine class, and that
-/// each run says anything at all (an invalid one does not).
+/// What should be the same in runs whose figures are put together, and is not: plan, tools, machine class, autoscaler, and
+/// that each run says anything at all (an invalid one does not).
 pub fn unlike(members: &[&Member]) -> Vec<Unlike> {
     let mut values: BTreeMap<String, BTreeMap<String, Vec<String>>> = BTreeMap::new();
     for member in members {
@@ -171,6 +171,7 @@ fn facts(member: &Member) -> BTreeMap<String, String> {
     let mut facts = BTreeMap::from([
         (PLAN.to_owned(), summary.plan_digest.clone()),
         ("machine class".to_owned(), class),
+        ("autoscaler".to_owned(), summary.autoscaler().unwrap_or("the reference").to_owned()),
         (VALIDITY.to_owned(), verdict.to_owned()),
     ]);
     for (name, described) in super::tools(&summary.tools) {

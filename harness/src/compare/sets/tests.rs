@@ -119,6 +119,10 @@ fn runs_that_are_not_alike_are_refused_with_who_has_what() {
     refused(&|m| m.summary.host["cores"] = json!(4), &["machine class:", "4 cores / 24 GiB / x: b1"]);
     refused(&|m| m.summary.host = json!({}), &["not recorded in b1: b1"]);
     refused(
+        &|m| m.summary.host["autoscaler"] = json!("mine"),
+        &["autoscaler:", "mine: b1", "the reference: a0, a1, a2, b0, b2"],
+    );
+    refused(
         &|m| m.summary.tools["tools"][0]["version"] = json!("v3.7.4"),
         &["tool etcd:", "v3.7.4 (built, sha256 0123): b1", "v3.7.3 (built, sha256 0123): a0"],
     );
