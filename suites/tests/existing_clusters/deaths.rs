@@ -6,7 +6,7 @@ use anyhow::{Context, ensure};
 use harness::cluster::spec::LeaseSpec;
 use rustix::process::{Pid, Signal, kill_process};
 use suites::block_on;
-use suites::world::{World, client};
+use suites::world::client;
 
 use crate::by_hand::{ByHand, LEFT_BY};
 use crate::{everything, runs};

@@ -11,7 +11,7 @@ use kube::api::{ListParams, PostParams};
 use kube::{Api, Client, ResourceExt};
 use serde_json::{Value, json};
 use suites::block_on;
-use suites::world::{World, client};
+use suites::world::client;
 
 use crate::by_hand::{ByHand, CEILING, LEFT_BY, TICK, create};
 use crate::everything;

@@ -58,6 +58,8 @@ pub struct Kind {
     prefix: String,
     processes: nodes::Processes,
     nodes: Mutex<BTreeMap<(String, String), Node>>,
+    /// Held while the run's network is looked for and made: leases may begin at the same time.
+    network: tokio::sync::Mutex<()>,
 }
 
 impl Kind {
@@ -65,7 +67,7 @@ impl Kind {
     pub fn new(settings: Settings, local: Arc<Local>) -> Self {
         let prefix = local.places.scratch.file_name().unwrap_or_default().to_string_lossy().into_owned();
         let (docker, processes, nodes) = (Docker, nodes::Processes::default(), Mutex::default());
-        Self { settings, local, docker, prefix, processes, nodes }
+        Self { settings, local, docker, prefix, processes, nodes, network: tokio::sync::Mutex::default() }
     }
 
     fn lock(&self) -> MutexGuard<'_, BTreeMap<(String, String), Node>> {
@@ -112,6 +114,7 @@ impl Kind {
 
     /// The network of this run: without a way out, and made here because kinds in parallel would make several.
     async fn ensure_network(&self) -> Result<(), Error> {
+        let _alone = self.network.lock().await;
         let name = self.prefix.as_str();
         if self.docker.run(&["network", "inspect", name]).await.is_ok() {
             return Ok(());
