@@ -233,6 +233,12 @@ impl KindCluster {
         let page = include_str!("../../../docs/existing.md");
         let config = page.split("```yaml\n").nth(1).and_then(|rest| rest.split("```").next());
         let config = config.context("docs/existing.md has no configuration")?;
+        let etcd = std::env::var("E2E_NODE_ETCD_TAG").context("E2E_NODE_ETCD_TAG is not set")?;
+        // kubeadm would wait for an image that the node does not have, until it gives up.
+        ensure!(
+            config.contains(&format!("imageTag: {etcd}")),
+            "docs/existing.md names another etcd than {etcd}"
+        );
         let config = config.replace("/path/to", &dir.display().to_string());
         std::fs::write(dir.join("kind.yaml"), config)?;
         let scheduler = std::fs::read_to_string(fixtures_dir().join("scheduler/most-allocated.yaml"))?;
