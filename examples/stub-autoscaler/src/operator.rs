@@ -1,4 +1,4 @@
-//! The operator: tells the shard what its cluster needs, and hands the shard's answers to [`crate::machines`].
+//! The operator: tells the shard what its cluster needs, and hands the shard's answers to `machines`.
 
 use std::fs::File;
 use std::io::Write;

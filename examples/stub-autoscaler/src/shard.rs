@@ -1,4 +1,4 @@
-//! The shard: lets [`crate::decide`] decide for all clusters, and plays the provider of the machines.
+//! The shard: lets `decide` decide for all clusters, and plays the provider of the machines.
 
 use std::collections::{BTreeMap, HashMap};
 use std::net::SocketAddr;
