@@ -50,7 +50,8 @@ impl Run<'_> {
     async fn provision(&mut self) -> Result<Lease, Failure> {
         self.begin(Phase::Provision, 0);
         let plan = self.options.plan;
-        self.progress.say(&format!("starting {} control planes", plan.profile.clusters));
+        let planes = plan.profile.clusters;
+        self.progress.say(&format!("starting {planes} control plane{}", if planes == 1 { "" } else { "s" }));
         let lease = self.client.lease(&prepare::lease_spec(&plan.profile)).await?;
         let _ = self.lease.set(lease.clone());
         for (cluster, note) in lease.clusters.iter().flat_map(|c| c.notes.iter().map(|note| (&c.name, note)))

@@ -47,6 +47,7 @@ impl Progress {
     /// A phase begins; `target` Pods should run at its end (0: the phase has no such goal).
     pub fn phase(&mut self, phase: Phase, target: u64) {
         (self.phase, self.target, self.last_line) = (phase, target, Instant::now());
+        self.machines_due = Instant::now();
         self.recorder.view().write(|board| board.target(target));
         self.line("");
     }

@@ -88,7 +88,8 @@ pub struct Board {
     /// When each phase began, and when it ended.
     times: BTreeMap<Phase, (u64, Option<u64>)>,
     interrupted: bool,
-    target: u64,
+    /// Pods that should run at the end of the phase, once that is known.
+    target: Option<u64>,
     note: String,
     clusters: BTreeMap<String, Cluster>,
     running: Window,
@@ -126,7 +127,7 @@ impl Board {
             phase: Phase::Provision,
             times: BTreeMap::new(),
             interrupted: false,
-            target: 0,
+            target: None,
             note: String::new(),
             running: Window::seconds(FORECAST_S),
             binds: Window::seconds(BINDS_S),
@@ -150,6 +151,7 @@ impl Board {
                 }
                 self.times.insert(*phase, (stamped.at_us, None));
                 (self.phase, self.note, self.unbound_s_max) = (*phase, String::new(), 0.0);
+                self.target = None;
                 match phase {
                     Phase::Fill => self.cpu.measure(),
                     Phase::Quiesce => self.cpu.measured(),
@@ -169,7 +171,7 @@ impl Board {
 
     /// So many Pods should run at the end of the phase.
     pub fn target(&mut self, target: u64) {
-        self.target = target;
+        self.target = Some(target);
     }
 
     /// There is something to say about the present phase.
@@ -242,7 +244,7 @@ impl Board {
             self.times.get(&self.phase).map_or(0.0, |(began, _)| now_us.saturating_sub(*began) as f64 / 1e6);
         let running: u64 = self.clusters.values().map(|c| c.counts.running).sum();
         let planned = self.facts.planned.get(&self.phase).copied();
-        let missing = self.target.saturating_sub(running);
+        let missing = self.target.map(|target| target.saturating_sub(running));
         let phase_left = of_phase(self.phase, planned, phase_s, missing, self.running.per_s());
         Snapshot {
             run_id: self.facts.run_id.clone(),

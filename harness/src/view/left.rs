@@ -66,13 +66,15 @@ pub fn of_phase(
     phase: Phase,
     planned: Option<Range>,
     elapsed_s: f64,
-    missing: u64,
+    missing: Option<u64>,
     per_s: Option<f64>,
 ) -> Option<Range> {
     match phase {
         // The budget is when it fails, and no forecast.
-        Phase::Fill if missing == 0 => Some(Range::default()),
-        Phase::Fill => per_s.filter(|rate| *rate > 0.0).map(|rate| Range::exactly(missing as f64 / rate)),
+        Phase::Fill => match (missing?, per_s.filter(|rate| *rate > 0.0)) {
+            (0, _) => Some(Range::default()),
+            (missing, rate) => rate.map(|rate| Range::exactly(missing as f64 / rate)),
+        },
         Phase::Steady | Phase::Settle | Phase::Soak | Phase::Quiesce => {
             planned.map(|range| range.after(elapsed_s))
         }
@@ -118,15 +120,16 @@ mod tests {
     fn a_fill_is_told_by_its_rate_and_nothing_else() {
         let budget = Some(Range::at_most(600.0));
         let fill = |missing, per_s| of_phase(Phase::Fill, budget, 60.0, missing, per_s);
-        assert_eq!(fill(1000, Some(50.0)), Some(Range::exactly(20.0)));
-        assert_eq!(fill(1000, None), None);
-        assert_eq!(fill(1000, Some(0.0)), None, "a fill that stands still has no end");
-        assert_eq!(fill(0, None), Some(Range::default()));
+        assert_eq!(fill(Some(1000), Some(50.0)), Some(Range::exactly(20.0)));
+        assert_eq!(fill(Some(1000), None), None);
+        assert_eq!(fill(Some(1000), Some(0.0)), None, "a fill that stands still has no end");
+        assert_eq!(fill(Some(0), None), Some(Range::default()));
+        assert_eq!(fill(None, Some(50.0)), None, "nobody has said yet how many there will be");
     }
 
     #[test]
     fn what_has_a_length_or_a_ceiling_is_told_by_it() {
-        let left = |phase, planned, elapsed_s| of_phase(phase, planned, elapsed_s, 5, Some(1.0));
+        let left = |phase, planned, elapsed_s| of_phase(phase, planned, elapsed_s, Some(5), Some(1.0));
         assert_eq!(
             left(Phase::Soak, Some(Range::exactly(180.0)), 30.0),
             Some(Range { least_s: 150.0, most_s: 150.0 })

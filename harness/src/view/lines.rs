@@ -144,7 +144,7 @@ fn row(cluster: &ClusterView, columns: Columns) -> Line {
     let count = |n: Option<u64>| n.map_or_else(|| "-".to_owned(), |n| n.to_string());
     let cells = [(count(cluster.declared), columns.declared), (cluster.created.to_string(), columns.created)];
     let shown = cells.into_iter().filter(|(_, is_shown)| *is_shown).map(|(cell, _)| cell);
-    let rate = cluster.binds_per_s.map_or_else(|| "-".to_owned(), |rate| format!("{rate:.0}"));
+    let rate = cluster.binds_per_s.map_or_else(|| "-".to_owned(), per_s);
     let rest = [cluster.bound.to_string(), cluster.running.to_string(), cluster.target.to_string(), rate];
     let text: String = shown.chain(rest).map(|cell| format!("{cell:>CELL$}")).collect();
     line.add(Tone::Plain, text);
@@ -195,16 +195,21 @@ fn together(clusters: &[ClusterView]) -> ClusterView {
 fn rates(s: &Snapshot, look: Look) -> Line {
     let r = &s.rates;
     let texts = [
-        r.binds_per_s.map(|rate| format!("{rate:.0} binds/s")),
+        r.binds_per_s.map(|rate| format!("{} binds/s", per_s(rate))),
         r.machines.map(|m| match m.moving {
             0 => format!("{} of {} machines", m.serving, m.planned),
             moving => format!("{} of {} machines and {moving} on their way", m.serving, m.planned),
         }),
-        r.actions_per_s.map(|rate| format!("{rate:.1} actions/s")),
+        r.actions_per_s.map(|rate| format!("{} actions/s", per_s(rate))),
         r.marks_per_pod.map(|marks| format!("{} unschedulable marks/Pod", number(marks))),
         r.failed_attempts_per_pod.map(|failed| format!("{} failed attempts/Pod", number(failed))),
     ];
     items("rates    ", texts.into_iter().flatten().map(|text| (Tone::Plain, text)).collect(), look)
+}
+
+/// A rate, with a tenth where that is not lost in the noise.
+fn per_s(rate: f64) -> String {
+    if rate < 9.95 { format!("{rate:.1}") } else { format!("{rate:.0}") }
 }
 
 /// What is wrong comes first, lest it be what there is no room for.

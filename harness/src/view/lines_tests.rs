@@ -120,7 +120,7 @@ fn a_soak_in_which_something_is_wrong() {
 fn a_single_cluster_of_which_nothing_is_known_yet() {
     let mut s = run_in(Phase::Provision, 3.0, None);
     s.clusters = vec![ClusterView { name: "kwok-cluster-0".into(), target: 150, ..ClusterView::default() }];
-    s.note = "starting 1 control planes".into();
+    s.note = "starting 1 control plane".into();
     insta::assert_snapshot!("provision_80_columns", drawn(&s, 80));
 }
 
