@@ -13,7 +13,8 @@ use harness::profile::fixtures_dir;
 use harness::supervisor::protocol::Verb;
 use harness::supervisor::starter;
 use k8s_openapi::api::apps::v1::ReplicaSet;
-use k8s_openapi::api::core::v1::Node;
+use k8s_openapi::api::coordination::v1::Lease;
+use k8s_openapi::api::core::v1::{Node, Pod};
 use kube::api::{DeleteParams, DynamicObject, ListParams, Patch, PatchParams, PostParams};
 use kube::core::GroupVersionKind;
 use kube::{Api, Client, ResourceExt, discovery};
@@ -67,6 +68,8 @@ impl ByHand {
         .await?;
         if local.is_some() {
             take_ours_away(&client).await?;
+        } else {
+            kubelet_has_told(&client).await?;
         }
         let node = node(&client).await?;
         bystanders(&client).await?;
@@ -222,6 +225,27 @@ pub async fn create(
 }
 
 /// A kind cluster, removed with this.
+/// Waits for what a kubelet makes some seconds after its cluster answers: its lease, and a Pod for each static one.
+async fn kubelet_has_told(client: &Client) -> anyhow::Result<()> {
+    let leases: Api<Lease> = Api::namespaced(client.clone(), "kube-node-lease");
+    let pods: Api<Pod> = Api::namespaced(client.clone(), "kube-system");
+    let (leases, pods) = (&leases, &pods);
+    let (all, of_control_plane) = (ListParams::default(), ListParams::default().labels("tier=control-plane"));
+    let (all, of_control_plane) = (&all, &of_control_plane);
+    poll::until("kubelet to tell of its static Pods", TICK, CEILING, || async move {
+        match (leases.list_metadata(all).await, pods.list_metadata(of_control_plane).await) {
+            (Ok(leases), Ok(pods)) if !leases.items.is_empty() && pods.items.len() == 4 => Look::Ready(()),
+            (leases, pods) => Look::NotYet(format!(
+                "leases {:?}, Pods {:?}",
+                leases.map(|l| l.items.len()),
+                pods.map(|p| p.items.len())
+            )),
+        }
+    })
+    .await?;
+    Ok(())
+}
+
 struct KindCluster {
     kind: PathBuf,
     name: String,
