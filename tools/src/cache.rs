@@ -88,7 +88,7 @@ pub(crate) fn hex(bytes: &[u8]) -> String {
 }
 
 /// Whether the file can be executed by someone.
-pub(crate) fn is_executable(path: &Path) -> bool {
+pub fn is_executable(path: &Path) -> bool {
     use std::os::unix::fs::PermissionsExt;
     fs::metadata(path).is_ok_and(|meta| meta.is_file() && meta.permissions().mode() & 0o111 != 0)
 }

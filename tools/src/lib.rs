@@ -23,7 +23,7 @@ mod releases;
 mod toolset;
 
 pub use crate::{
-    cache::cache_root,
+    cache::{cache_root, is_executable},
     error::Error,
     progress::ProgressMode,
     provision::{cached_dir, ensure_pins},

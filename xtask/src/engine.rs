@@ -3,11 +3,7 @@
 use std::{
     fs::{self, File},
     io::{Read, Write},
-    os::unix::{
-        fs::{DirBuilderExt, PermissionsExt},
-        net::UnixStream,
-        process::CommandExt,
-    },
+    os::unix::{fs::DirBuilderExt, net::UnixStream, process::CommandExt},
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
     thread,
@@ -290,9 +286,7 @@ pub fn find_program(name: &str) -> Option<PathBuf> {
 pub fn find_program_in(mut dirs: impl Iterator<Item = PathBuf>, name: &str) -> Option<PathBuf> {
     dirs.find_map(|dir| {
         let path = dir.join(name);
-        let found =
-            fs::metadata(&path).is_ok_and(|meta| meta.is_file() && meta.permissions().mode() & 0o111 != 0);
-        found.then_some(path)
+        tools::is_executable(&path).then_some(path)
     })
 }
 

@@ -142,7 +142,7 @@ fn name(common: &str, organization: Option<&str>) -> DistinguishedName {
     name
 }
 
-fn write_private(path: &Path, content: &[u8]) -> Result<(), Error> {
+pub(super) fn write_private(path: &Path, content: &[u8]) -> Result<(), Error> {
     use std::io::Write;
     std::fs::OpenOptions::new()
         .write(true)

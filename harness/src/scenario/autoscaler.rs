@@ -1,7 +1,6 @@
 //! Whose autoscaler is under test: the reference's, whose programs lie beside the harness's own, or that of another
 //! directory (docs/bring-your-own.md).
 
-use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use crate::judge::cpu::FLEET;
@@ -19,11 +18,8 @@ impl Autoscaler {
     /// Which of them are missing, in words.
     pub fn in_dir(dir: &Path) -> Result<Self, String> {
         let dir = std::path::absolute(dir).map_err(|e| format!("{}: {e}", dir.display()))?;
-        let is_program = |name: &str| {
-            let found = std::fs::metadata(dir.join(name));
-            found.is_ok_and(|file| file.is_file() && file.permissions().mode() & 0o111 != 0)
-        };
-        let missing: Vec<&str> = FLEET.into_iter().filter(|name| !is_program(name)).collect();
+        let missing: Vec<&str> =
+            FLEET.into_iter().filter(|name| !tools::is_executable(&dir.join(name))).collect();
         if missing.is_empty() {
             return Ok(Self { dir });
         }
@@ -50,6 +46,8 @@ impl Autoscaler {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
     use super::*;
 
     fn put(dir: &Path, name: &str, mode: u32) {

@@ -4,13 +4,12 @@
 //! apiserver's admission, fairness and authorization see the identity alone, and `fixtures/rbac` stays as it is
 //! (Kubernetes docs, "User impersonation").
 
-use std::io::Write;
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use kube::config::{Kubeconfig, NamedAuthInfo, NamedCluster, NamedContext};
 
 use crate::cluster::access::COMPONENT_USERS;
+use crate::cluster::certs::write_private;
 use crate::cluster::spec::IDENTITIES;
 use crate::cluster::{Error, io};
 
@@ -123,14 +122,7 @@ impl Given {
 /// As JSON, which is YAML; for the owner's eyes only.
 fn write(path: &Path, config: &Kubeconfig) -> Result<(), Error> {
     let text = serde_json::to_vec(config).map_err(|e| Error::Internal(format!("a kubeconfig: {e}")))?;
-    std::fs::OpenOptions::new()
-        .write(true)
-        .create(true)
-        .truncate(true)
-        .mode(0o600)
-        .open(path)
-        .and_then(|mut file| file.write_all(&text))
-        .map_err(io("writing", path))
+    write_private(path, &text)
 }
 
 #[cfg(test)]

@@ -11,6 +11,7 @@ use kube::{Api, Client, ResourceExt};
 
 use super::record::NAMESPACE;
 use super::{ADOPTED, RUN};
+use crate::cluster::spec::ClusterSpec;
 use crate::cluster::{Error, manifests, verify};
 use crate::plan::template;
 
@@ -26,6 +27,19 @@ const LABELS_OF_MACHINES: [&str; 5] = [
 ];
 /// How many of one sort are named.
 const NAMED: usize = 3;
+
+/// Flags of components, or whether there is a scheduler, are the owner's to say.
+pub(super) fn refuse_what_is_not_ours_to_set(spec: &ClusterSpec) -> Result<(), Error> {
+    if !spec.run_scheduler {
+        return Err(Error::Usage(
+            "pod-shim cannot bind in an existing cluster: its own kube-scheduler binds there".to_owned(),
+        ));
+    }
+    if let Some(component) = spec.extra_flags.keys().next() {
+        return Err(Error::Usage(format!("{component} of an existing cluster cannot be given flags")));
+    }
+    Ok(())
+}
 
 /// The cluster's identity, and whether its owner consents.
 pub(super) async fn identity(client: &Client) -> Result<(String, bool), Error> {

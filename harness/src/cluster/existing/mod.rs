@@ -97,7 +97,7 @@ impl Existing {
     pub(super) async fn start(&self, id: &str, spec: &LeaseSpec, logs: &Path) -> Result<Lease, Error> {
         check(spec)?;
         for cluster in &spec.clusters {
-            refuse_what_is_not_ours_to_set(cluster)?;
+            guard::refuse_what_is_not_ours_to_set(cluster)?;
             scheduler::of(cluster, &self.local.places.fixtures)?;
         }
         let chosen = self.take(id, spec)?;
@@ -370,19 +370,6 @@ fn refuse_twins(found: &[Found]) -> Result<(), Error> {
             let (one, twin) = (one.given.path.display(), twin.given.path.display());
             return Err(Error::Usage(format!("{twin} and {one} are of the same cluster")));
         }
-    }
-    Ok(())
-}
-
-/// Flags of components, or whether there is a scheduler, are the owner's to say.
-fn refuse_what_is_not_ours_to_set(spec: &ClusterSpec) -> Result<(), Error> {
-    if !spec.run_scheduler {
-        return Err(Error::Usage(
-            "pod-shim cannot bind in an existing cluster: its own kube-scheduler binds there".to_owned(),
-        ));
-    }
-    if let Some(component) = spec.extra_flags.keys().next() {
-        return Err(Error::Usage(format!("{component} of an existing cluster cannot be given flags")));
     }
     Ok(())
 }
