@@ -30,12 +30,13 @@ pub fn removes_only_what_is_to_go(label: &'static str) -> anyhow::Result<()> {
         let kubeconfig = cluster.kubeconfigs["admin"].with_file_name("kwok.kubeconfig");
         let as_kwok: Api<Pod> = Api::namespaced(connect_unlimited(&kubeconfig).await?, "default");
         let as_kwok = &as_kwok;
-        // The apiserver takes a moment to read its policies.
+        // The apiserver takes a moment to read its policies. 422, not 403: kwok has the right, the policy refuses
+        // this use of it.
         let dry_run = DeleteParams { grace_period_seconds: Some(0), ..DeleteParams::default() }.dry_run();
         let dry_run = &dry_run;
         poll::until("a deletion as kwok to be refused", TICK, CEILING, || async move {
             match as_kwok.delete("p", dry_run).await {
-                Err(error) if apiserver::code(&error) == Some(403) => Look::Ready(()),
+                Err(error) if apiserver::code(&error) == Some(422) => Look::Ready(()),
                 other => Look::NotYet(format!("{:?}", other.map(drop))),
             }
         })
