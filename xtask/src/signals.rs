@@ -25,13 +25,19 @@ pub struct Signals {
     count: Arc<AtomicUsize>,
     /// Whether the terminal sends Ctrl-C to the child, too.
     shared_terminal: Arc<AtomicBool>,
+    /// Whether the child says itself that it winds down.
+    child_tells: Arc<AtomicBool>,
 }
 
 impl Signals {
     /// Starts to take signals. Until [`Signals::pass_to`] is called, one ends this process with exit code 130.
     pub fn take() -> anyhow::Result<Signals> {
-        let signals =
-            Signals { target: Arc::default(), count: Arc::default(), shared_terminal: Arc::default() };
+        let signals = Signals {
+            target: Arc::default(),
+            count: Arc::default(),
+            shared_terminal: Arc::default(),
+            child_tells: Arc::default(),
+        };
         let mut incoming = Incoming::new([SIGINT, SIGTERM, SIGHUP]).context("cannot take signals")?;
         let shared = signals.clone();
         thread::spawn(move || {
@@ -53,6 +59,11 @@ impl Signals {
         self.pass_to(pid);
     }
 
+    /// Whether the child says itself that it winds down, on a terminal where a line of ours would spoil its dashboard.
+    pub fn child_tells(&self, tells: bool) {
+        self.child_tells.store(tells, Ordering::SeqCst);
+    }
+
     /// Whether a signal came.
     pub fn interrupted(&self) -> bool {
         self.count.load(Ordering::SeqCst) > 0
@@ -71,7 +82,11 @@ impl Signals {
             (0, _) => Signal::TERM,
             _ => Signal::KILL,
         };
-        eprintln!("{}", if earlier == 0 { "winding down; once more kills" } else { "killing" });
+        match earlier {
+            0 if self.child_tells.load(Ordering::SeqCst) => {}
+            0 => eprintln!("winding down; once more kills"),
+            _ => eprintln!("killing"),
+        }
         // The child may have ended meanwhile; then there is nothing to tell.
         let _ = kill_process(target, signal);
     }

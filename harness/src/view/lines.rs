@@ -16,7 +16,7 @@ const CELL: usize = 8;
 const BAR: (usize, usize) = (10, 52);
 
 /// All lines, none of them wider than the terminal. The first is empty: it sets the dashboard off, and it is what stays
-/// behind when another program writes a line below.
+/// behind when something is echoed below, as a Ctrl-C is.
 pub fn lines(s: &Snapshot, look: Look) -> Vec<String> {
     let mut all = vec![Line::default(), head(s)];
     all.extend([done(s, look), now(s), then(s, look)]);

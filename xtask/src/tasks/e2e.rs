@@ -2,6 +2,7 @@
 
 use std::{
     fs,
+    io::IsTerminal,
     os::unix::process::CommandExt,
     path::{Path, PathBuf},
     process::{Command, Stdio},
@@ -208,6 +209,13 @@ impl OutputArgs {
         self.quiet || self.json
     }
 
+    /// Whether the scenario draws a dashboard; it decides alike (`harness::view::Front`).
+    fn has_dashboard(self) -> bool {
+        !self.is_quiet()
+            && std::io::stderr().is_terminal()
+            && std::env::var_os("TERM").is_some_and(|term| term != "dumb")
+    }
+
     fn progress(self) -> ProgressMode {
         if self.is_quiet() { ProgressMode::Hidden } else { ProgressMode::Auto }
     }
@@ -284,8 +292,11 @@ impl Scenario<'_> {
         // A group of its own: a Ctrl-C at the terminal then reaches us alone, and it is told exactly once.
         command.process_group(0);
         let mut child = command.spawn().with_context(|| format!("cannot start {}", program.display()))?;
+        signals.child_tells(self.output.has_dashboard());
         signals.pass_to(child.id());
-        let status = child.wait().context("cannot wait for the scenario")?;
+        let status = child.wait().context("cannot wait for the scenario");
+        signals.child_tells(false);
+        let status = status?;
         match status.code() {
             Some(_) => Ok(exit::of(status)),
             None => bail!("the scenario was killed ({status}); see {}/logs", self.run_dir.display()),
