@@ -287,7 +287,11 @@ fn node_creator_never_asked(run: &Run) -> anyhow::Result<()> {
         let refused = |key: &str| label(key, "resource") == Some("pods") && label(key, "code") == Some("403");
         let requests = || prometheus::of(&series, "apiserver_request_total");
         let refusals: Vec<_> = requests().filter(|(key, count)| *count > 0.0 && refused(key)).collect();
-        ensure!(refusals.is_empty(), "{}: requests for Pods were forbidden: {refusals:?}", cluster.unwrap_or("?"));
+        ensure!(
+            refusals.is_empty(),
+            "{}: requests for Pods were forbidden: {refusals:?}",
+            cluster.unwrap_or("?")
+        );
         ensure!(requests().count() > 0, "the apiserver's own count of requests is missing");
         apiservers += 1;
     }
