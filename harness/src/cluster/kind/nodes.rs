@@ -3,7 +3,7 @@
 //! A component is found by its node's container id in `/proc/PID/cgroup`. It is signalled through the engine, so that
 //! the harness needs no rights over processes of root.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::PathBuf;
 use std::sync::{Mutex, MutexGuard};
@@ -12,6 +12,12 @@ use crate::cluster::Error;
 use crate::cluster::life::started_ticks;
 use crate::supervisor::process::{Key, tail};
 use crate::supervisor::protocol::{ProcessInfo, ProcessState};
+
+/// What is told of a process whose whole node ended, nothing of which was asked for.
+const NODE_IS_GONE: &str =
+    "(everything in its node ended: the container was removed, or the Docker engine was stopped)";
+/// What is told of a process whose log is still in its node.
+const LOG_COMES_LATER: &str = "(its log is in the node, and brought here before the container goes)";
 
 /// A process in a node.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -135,7 +141,14 @@ impl Processes {
 
     /// What is known about all.
     pub(super) fn all(&self) -> Vec<ProcessInfo> {
-        self.lock().iter_mut().map(|(key, entry)| entry.describe(key)).collect()
+        let mut infos: Vec<_> = self.lock().iter_mut().map(|(key, entry)| entry.describe(key)).collect();
+        let of = |info: &ProcessInfo| (info.lease.clone(), info.cluster.clone());
+        let alive = |info: &&ProcessInfo| info.state != ProcessState::Exited;
+        let living: BTreeSet<_> = infos.iter().filter(alive).map(of).collect();
+        for info in infos.iter_mut().filter(|info| info.unasked && !living.contains(&of(info))) {
+            info.last_log_lines = vec![NODE_IS_GONE.to_owned()];
+        }
+        infos
     }
 }
 
@@ -162,7 +175,14 @@ impl Entry {
             started: self.started.clone(),
             starts: self.starts,
             log_file: self.log_file.clone(),
-            last_log_lines: if unasked { tail(&self.log_file, 12) } else { Vec::new() },
+            last_log_lines: if unasked { self.last_lines() } else { Vec::new() },
+        }
+    }
+
+    fn last_lines(&self) -> Vec<String> {
+        match self.log_file.exists() {
+            true => tail(&self.log_file, 12),
+            false => vec![LOG_COMES_LATER.to_owned()],
         }
     }
 }
@@ -198,8 +218,24 @@ mod tests {
         let processes = Processes::default();
         processes.note(&key, found, "/no.log".into());
         assert!(processes.info(&key).unwrap().unasked, "nobody asked for its end");
+        assert_eq!(processes.info(&key).unwrap().last_log_lines, [LOG_COMES_LATER]);
         processes.asked(&key, ProcessState::Exited);
         let info = processes.info(&key).unwrap();
         assert_eq!((info.state, info.unasked), (ProcessState::Exited, false));
+    }
+
+    #[test]
+    fn a_node_of_which_nothing_lives_is_told_as_gone() {
+        let pid = std::process::id();
+        let living = Found { pid, pid_in_node: 1, started_ticks: started_ticks(pid).unwrap() };
+        let ended = Found { started_ticks: 0, ..living.clone() };
+        let processes = Processes::default();
+        for (cluster, name, found) in
+            [("a", "etcd", &ended), ("a", "kwok", &ended), ("b", "etcd", &ended), ("b", "kwok", &living)]
+        {
+            processes.note(&Key::of_cluster("l", cluster, name), found.clone(), "/no.log".into());
+        }
+        let lines: Vec<_> = processes.all().into_iter().flat_map(|info| info.last_log_lines).collect();
+        assert_eq!(lines, [NODE_IS_GONE, NODE_IS_GONE, LOG_COMES_LATER]);
     }
 }
