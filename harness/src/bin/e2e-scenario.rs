@@ -18,10 +18,11 @@ use harness::judge::Evidence;
 use harness::plan::{self, Plan};
 use harness::profile::{self, Loaded};
 use harness::record::RunDir;
+use harness::report::{self, history::History};
 use harness::scenario::{self, Autoscaler, Failure, Options};
 use harness::summary::{Summary, markdown, screen};
 use harness::view::{Front, stream::Line};
-use harness::{judge, report, supervisor};
+use harness::{judge, supervisor};
 
 /// Runs scenarios on real control planes and judges them.
 #[derive(Parser)]
@@ -213,7 +214,7 @@ fn judge(run: &Path, front: &Front) -> u8 {
         Ok(weighed) => weighed,
         Err(code) => return code,
     };
-    if let Err(error) = write_summaries(&dir, &summary, &report::html(&dir, &summary, &evidence)) {
+    if let Err(error) = write_summaries(&dir, &summary, &page(&dir, &summary, &evidence)) {
         return complain(3, error);
     }
     let verdict = match front {
@@ -233,12 +234,17 @@ fn draw(run: &Path) -> u8 {
         Ok(weighed) => weighed,
         Err(code) => return code,
     };
-    let page = report::html(&dir, &summary, &evidence);
-    if let Err(error) = dir.write_text(&dir.report(), page.as_bytes()) {
+    if let Err(error) = dir.write_text(&dir.report(), page(&dir, &summary, &evidence).as_bytes()) {
         return complain(3, error);
     }
     println!("{}", dir.report().display());
     0
+}
+
+/// The report, with the history of the gates as far as runs beside this one and the repository know it.
+fn page(dir: &RunDir, summary: &Summary, evidence: &Evidence) -> String {
+    let history = History::find(dir, summary, &harness::results::dir_of_repository());
+    report::html(dir, summary, evidence, &history)
 }
 
 /// What a run directory says; the exit code when it says nothing.

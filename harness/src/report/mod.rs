@@ -1,10 +1,11 @@
 //! A run as one page of HTML: the verdict, what it rests on, and pictures of what went on meanwhile.
 //!
-//! The page needs nothing but itself: no network, no script. Its figures are the summary's and the evidence's; each
-//! picture has those behind it in a table.
+//! The page needs nothing but itself: no network, no script. Its figures are the summary's and the evidence's, and beside
+//! the gates those of earlier summaries; each picture has those behind it in a table.
 
 mod chart;
 mod heat;
+pub mod history;
 mod series;
 mod steps;
 pub mod svg;
@@ -15,13 +16,14 @@ use std::fmt::Write;
 use crate::judge::Evidence;
 use crate::record::{Event, RunDir};
 use crate::report::chart::{Chart, Look, Mark};
+use crate::report::history::History;
 use crate::report::series::Series;
 use crate::report::steps::Steps;
 use crate::report::svg::escape;
 use crate::summary::Summary;
 
-/// The page of a run; `dir` is asked for its logs.
-pub fn html(dir: &RunDir, summary: &Summary, evidence: &Evidence) -> String {
+/// The page of a run with the history of its gates; `dir` is asked for its logs.
+pub fn html(dir: &RunDir, summary: &Summary, evidence: &Evidence, history: &History) -> String {
     let title = format!("{} {}", summary.verdict.name(), summary.run_id);
     let mut out = format!(
         "<!doctype html>\n<html lang=\"en\"><head><meta charset=\"utf-8\"><meta name=\"viewport\" \
@@ -31,7 +33,8 @@ pub fn html(dir: &RunDir, summary: &Summary, evidence: &Evidence) -> String {
         include_str!("style.css")
     );
     out.push_str(&tables::head(summary));
-    out.push_str(&tables::verdicts(summary));
+    out.push_str(&tables::gates(summary, history));
+    out.push_str(&tables::validity(summary));
     out.push_str("<h2>Over time</h2>\n");
     pictures(&mut out, evidence);
     out.push_str("<h2>Latency and packing</h2>\n");
@@ -138,7 +141,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         std::fs::create_dir_all(dir.path().join("logs/c")).unwrap();
         std::fs::write(dir.path().join("logs/c/etcd.log"), "").unwrap();
-        let page = html(&RunDir::new(dir.path()), &summary, &evidence);
+        let page = html(&RunDir::new(dir.path()), &summary, &evidence, &History::default());
         (summary, page)
     }
 
@@ -178,7 +181,7 @@ mod tests {
         let stamped = crate::record::Stamped { at_us: evidence.end_us / 2, event: gap };
         evidence.events.insert(evidence.events.len() / 2, stamped);
         let summary = weigh(&made_up::expect(), &evidence);
-        let page = html(&RunDir::new("no-such-run"), &summary, &evidence);
+        let page = html(&RunDir::new("no-such-run"), &summary, &evidence, &History::default());
         assert!(page.contains("<title>a watch of &lt;Pod&gt; in c has a gap</title>"));
         assert!(page.contains("INVALID"), "{}", summary.reason);
     }

@@ -4,9 +4,10 @@ use std::collections::BTreeMap;
 use std::fmt::Write;
 
 use crate::report::chart::{self, WIDTH, open_svg};
+use crate::report::history::History;
 use crate::report::svg::{escape, text};
 use crate::summary::screen::{bound_text, measured, percent};
-use crate::summary::{Latency, Outcome, Summary, Verdict};
+use crate::summary::{Gate, Latency, Outcome, Summary, Verdict};
 
 /// Metrics that stand at the top, with what they are called there.
 const CARDS: [(&str, &str); 8] = [
@@ -64,29 +65,43 @@ fn card(out: &mut String, value: &str, title: &str) {
     let _ = write!(out, "<div class=\"card\"><b>{value}</b><span>{title}</span></div>");
 }
 
-/// Gates and rules of validity.
-pub fn verdicts(summary: &Summary) -> String {
-    let mut gates = Vec::new();
-    for gate in &summary.gates {
-        let value = measured(gate.value);
-        let bound = |bound: Option<_>| bound.map_or_else(String::new, bound_text);
-        let (word, class) = match gate.outcome {
-            Outcome::Pass => ("pass", "pass"),
-            Outcome::Fail => ("fail", "fail"),
-            Outcome::Unmeasured => ("not measured", "fail"),
-            Outcome::Saturated => ("beyond the histogram", "fail"),
-            Outcome::Unbounded => ("without a bound", "fail"),
-            Outcome::NotApplicable => ("does not apply", "other"),
-        };
-        gates.push(format!(
-            "<td>{}</td><td class=\"{class}\">{word}</td><td>{value} {}</td><td>{}</td><td>{}</td><td>{}</td>",
+/// Gates with their history.
+pub fn gates(summary: &Summary, history: &History) -> String {
+    let bound = |bound: Option<_>| escape(&bound.map_or_else(String::new, bound_text));
+    let row = |gate: &Gate| {
+        let (word, class) = outcome(gate.outcome);
+        let past = if history.is_empty() { String::new() } else { history.cell(gate) };
+        format!(
+            "<td>{}</td><td class=\"{class}\">{word}</td><td>{} {}</td><td>{}</td><td>{}</td><td>{past}</td><td>{}</td>",
             breakable(&gate.metric),
-            escape(&gate.unit),
-            escape(&bound(gate.slo)),
-            escape(&bound(gate.range)),
+            measured(gate.value),
+            escape(&gate.unit).replace('/', "/<wbr>"),
+            bound(gate.slo),
+            bound(gate.range),
             escape(&gate.note)
-        ));
+        )
+    };
+    let past = if history.is_empty() { "" } else { "earlier runs" };
+    let heads = ["metric", "outcome", "value", "objective", "range", past, ""];
+    let rows: Vec<String> = summary.gates.iter().map(row).collect();
+    let table = table("Gates", &heads, &rows);
+    format!("<div class=\"gates\">{table}{}{}</div>\n", history.note(), history.figures(summary))
+}
+
+/// What came out of a gate, in words, and its class in the style sheet.
+pub fn outcome(outcome: Outcome) -> (&'static str, &'static str) {
+    match outcome {
+        Outcome::Pass => ("pass", "pass"),
+        Outcome::Fail => ("fail", "fail"),
+        Outcome::Unmeasured => ("not measured", "fail"),
+        Outcome::Saturated => ("beyond the histogram", "fail"),
+        Outcome::Unbounded => ("without a bound", "fail"),
+        Outcome::NotApplicable => ("does not apply", "other"),
     }
+}
+
+/// Rules of validity.
+pub fn validity(summary: &Summary) -> String {
     let rule = |finding: &crate::summary::Finding| {
         let (class, word) = if finding.ok { ("pass", "holds") } else { ("fail", "broken") };
         format!(
@@ -95,12 +110,11 @@ pub fn verdicts(summary: &Summary) -> String {
             escape(&finding.detail)
         )
     };
-    table("Gates", &["metric", "outcome", "value", "objective", "range", ""], &gates)
-        + &table("Validity", &["rule", "", "found"], &summary.validity.iter().map(rule).collect::<Vec<_>>())
+    table("Validity", &["rule", "", "found"], &summary.validity.iter().map(rule).collect::<Vec<_>>())
 }
 
 /// A name in snake case, which may be broken at its underscores where the page is narrow.
-fn breakable(snake: &str) -> String {
+pub fn breakable(snake: &str) -> String {
     escape(snake).replace('_', "_<wbr>")
 }
 

@@ -2,6 +2,7 @@
 //!
 //! Kept are summaries and not run directories, so the page rests on nothing else.
 
+mod kind;
 mod page;
 #[cfg(test)]
 mod tests;
@@ -9,6 +10,8 @@ mod tests;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+pub use self::kind::Kind;
+use crate::profile;
 use crate::summary::{Summary, file, machine};
 
 /// The page's name in the directory of summaries.
@@ -48,6 +51,11 @@ pub enum Error {
     },
 }
 
+/// Where the repository keeps its summaries.
+pub fn dir_of_repository() -> PathBuf {
+    profile::fixtures_dir().with_file_name("docs").join("results")
+}
+
 /// A summary that is kept.
 #[derive(Clone, Debug)]
 pub struct Kept {
@@ -59,19 +67,27 @@ pub struct Kept {
     pub summary: Summary,
 }
 
-/// All summaries of a directory, in order of their start.
+/// The files of a directory that are taken for summaries, by name.
 ///
 /// # Errors
-/// When the directory or a file cannot be read, a `*.json` is no summary of a known version, or a run is there twice.
-pub fn load(dir: &Path) -> Result<Vec<Kept>, Error> {
+/// When it cannot be listed.
+pub fn files(dir: &Path) -> Result<Vec<PathBuf>, Error> {
     let failed = |source| Error::List { dir: dir.to_owned(), source };
     let entries = std::fs::read_dir(dir).map_err(failed)?.collect::<Result<Vec<_>, _>>().map_err(failed)?;
     let mut paths: Vec<PathBuf> = entries.into_iter().map(|entry| entry.path()).collect();
     paths.retain(|path| path.extension().is_some_and(|extension| extension == "json"));
     paths.sort();
+    Ok(paths)
+}
+
+/// All summaries of a directory, in order of their start.
+///
+/// # Errors
+/// When the directory or a file cannot be read, a `*.json` is no summary of a known version, or a run is there twice.
+pub fn load(dir: &Path) -> Result<Vec<Kept>, Error> {
     let mut seen: BTreeMap<(String, String), PathBuf> = BTreeMap::new();
     let mut all = Vec::new();
-    for path in paths {
+    for path in files(dir)? {
         let summary = file::read(&path)?;
         // The id alone may be that of another run: runs of a suite are named by what they show.
         let identity = (summary.run_id.clone(), summary.started.clone());

@@ -4,10 +4,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
 
 use crate::record::Phase;
-use crate::results::Kept;
+use crate::results::kind::subject;
+use crate::results::{Kept, Kind};
+use crate::summary::Summary;
 use crate::summary::screen::number;
 use crate::summary::stats::Spread;
-use crate::summary::{Summary, Verdict};
 
 /// What is shown of each run: the metric, and what it is called on the page.
 const FIGURES: [(&str, &str); 8] = [
@@ -44,19 +45,16 @@ pub fn render(kept: &[Kept]) -> String {
     let mut out = HEAD.to_owned();
     runs(kept, &mut out);
     out.push_str(SPREAD_HEAD);
-    let mut groups: BTreeMap<(String, &str, &str), Vec<&Summary>> = BTreeMap::new();
-    for run in kept.iter().filter(|run| matches!(run.summary.verdict, Verdict::Pass | Verdict::Fail)) {
-        // A machine that was not recorded is like no other.
-        let Some(class) = &run.class else { continue };
-        let summary = &run.summary;
-        let key = (subject(summary), class.as_str(), summary.plan_digest.as_str());
-        groups.entry(key).or_default().push(summary);
+    let mut groups: BTreeMap<Kind, Vec<&Summary>> = BTreeMap::new();
+    for summary in kept.iter().map(|run| &run.summary).filter(|summary| summary.verdict.is_judgement()) {
+        let Some(kind) = Kind::of(summary) else { continue };
+        groups.entry(kind).or_default().push(summary);
     }
     if groups.is_empty() {
         out.push_str("\nThere is none yet.\n");
     }
-    for ((profile, class, plan), summaries) in groups {
-        spread(&profile, class, plan, &summaries, &mut out);
+    for (kind, summaries) in groups {
+        spread(&kind, &summaries, &mut out);
     }
     out
 }
@@ -87,14 +85,15 @@ fn runs(kept: &[Kept], out: &mut String) {
     }
 }
 
-fn spread(profile: &str, class: &str, plan: &str, summaries: &[&Summary], out: &mut String) {
+fn spread(kind: &Kind, summaries: &[&Summary], out: &mut String) {
     let tools: BTreeSet<&str> =
         summaries.iter().map(|s| s.tools["digest"].as_str().unwrap_or("not recorded")).collect();
     let tools: Vec<String> = tools.into_iter().map(|digest| format!("`{digest}`")).collect();
-    let plan: String = plan.chars().take(DIGEST_SHOWN).collect();
+    let Kind { subject, class, plan_digest } = kind;
+    let plan: String = plan_digest.chars().take(DIGEST_SHOWN).collect();
     let _ = writeln!(
         out,
-        "\n### {profile}, {class}\n\nPlan `{plan}`, tools {}.\n\n| figure | n | median | min–max |\n|---|---|---|---|",
+        "\n### {subject}, {class}\n\nPlan `{plan}`, tools {}.\n\n| figure | n | median | min–max |\n|---|---|---|---|",
         tools.join(" and ")
     );
     for (metric, title) in FIGURES {
@@ -113,12 +112,6 @@ fn spread(profile: &str, class: &str, plan: &str, summaries: &[&Summary], out: &
             number(spread.max)
         );
     }
-}
-
-/// What was run: the profile, and whose autoscaler if it was not the reference.
-fn subject(summary: &Summary) -> String {
-    let whose = summary.autoscaler().map_or_else(String::new, |name| format!(" (autoscaler {name})"));
-    format!("{}{whose}", summary.profile)
 }
 
 fn value(summary: &Summary, metric: &str) -> String {

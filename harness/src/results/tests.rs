@@ -5,7 +5,7 @@ use std::path::Path;
 use serde_json::json;
 use tempfile::TempDir;
 
-use super::{PAGE, load, render, stale, write};
+use super::{PAGE, dir_of_repository, load, render, stale, write};
 use crate::judge::{made_up, weigh};
 use crate::summary::{Summary, Verdict};
 
@@ -153,6 +153,5 @@ fn a_file_that_is_no_summary_and_a_run_kept_twice_are_named() {
 
 #[test]
 fn the_kept_page_is_up_to_date() {
-    let dir = crate::profile::fixtures_dir().with_file_name("docs").join("results");
-    assert_eq!(stale(&dir).unwrap(), None, "run `cargo xtask results`");
+    assert_eq!(stale(&dir_of_repository()).unwrap(), None, "run `cargo xtask results`");
 }

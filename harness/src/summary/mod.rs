@@ -109,6 +109,11 @@ impl Verdict {
         }
     }
 
+    /// Whether it judges the system under test. An invalid or interrupted run says nothing about it.
+    pub fn is_judgement(self) -> bool {
+        matches!(self, Self::Pass | Self::Fail)
+    }
+
     /// As shown to people.
     pub fn name(self) -> &'static str {
         match self {

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use clap::Args;
-use harness::{profile, results};
+use harness::results;
 
 use crate::complain;
 
@@ -20,8 +20,7 @@ pub struct ResultsArgs {
 
 /// Writes or checks the page; returns the exit code.
 pub fn run(args: &ResultsArgs) -> u8 {
-    let of_repository = || profile::fixtures_dir().with_file_name("docs").join("results");
-    let dir = args.dir.clone().unwrap_or_else(of_repository);
+    let dir = args.dir.clone().unwrap_or_else(results::dir_of_repository);
     if args.check {
         return match results::stale(&dir) {
             Ok(None) => 0,

@@ -16,7 +16,7 @@ use serde::Serialize;
 pub use self::bootstrap::RESAMPLES;
 pub use self::figure::{EFFECT_MIN, Finding, Ratio, SHARE_MIN, SetFigure};
 use super::Head;
-use crate::summary::{Summary, Verdict, file, machine};
+use crate::summary::{Summary, file, machine};
 
 /// Fewest runs that show how far runs of one set lie apart.
 pub const RUNS_MIN: usize = 2;
@@ -166,8 +166,7 @@ fn facts(member: &Member) -> BTreeMap<String, String> {
     let summary = &member.summary;
     // A machine that was not recorded is like no other.
     let class = machine::class(&summary.host).unwrap_or_else(|| format!("not recorded in {}", member.name()));
-    let is_judged = matches!(summary.verdict, Verdict::Pass | Verdict::Fail);
-    let verdict = if is_judged { VALID } else { summary.verdict.name() };
+    let verdict = if summary.verdict.is_judgement() { VALID } else { summary.verdict.name() };
     let mut facts = BTreeMap::from([
         (PLAN.to_owned(), summary.plan_digest.clone()),
         ("machine class".to_owned(), class),
