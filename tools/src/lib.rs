@@ -1,5 +1,5 @@
 //! Finds, downloads or builds the pinned programs that the framework runs: the six of a control plane, cargo-nextest,
-//! and kind with the image of its nodes.
+//! kind with the image of its nodes, and kwokctl.
 //!
 //! Pins live in `fixtures/controlplane/` and are compiled in, so that a binary and its pins cannot disagree.
 //! Look-up order: an explicit directory, the cache, official release artefacts with a pinned digest, then a build from
@@ -7,6 +7,7 @@
 //! This crate knows neither Kubernetes clients nor an async runtime, so that `xtask` stays quick to build.
 
 pub mod docker;
+pub mod kwokctl;
 pub mod nextest;
 pub mod node_image;
 pub mod pins;
@@ -60,5 +61,10 @@ impl Options {
             mirror: var("E2E_MIRROR").and_then(|value| value.into_string().ok()),
             progress: ProgressMode::Auto,
         }
+    }
+
+    /// These options for another program: an explicit directory holds those of a control plane only.
+    pub(crate) fn beside_the_set(&self) -> Options {
+        Options { tools_dir: None, ..self.clone() }
     }
 }

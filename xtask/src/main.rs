@@ -80,6 +80,9 @@ enum Task {
     /// What nextest's setup scripts call (see .config/nextest.toml).
     #[command(hide = true)]
     SuiteEnv(tasks::suite_env::Args),
+    /// What `bench` starts to tidy up after it.
+    #[command(hide = true)]
+    BenchKeeper(tasks::bench::KeeperArgs),
 }
 
 fn main() -> ExitCode {
@@ -108,6 +111,7 @@ fn main() -> ExitCode {
         Task::NodeImage(args) => tasks::node_image::run(&args),
         Task::Dockerd(args) => tasks::dockerd::run(&args),
         Task::SuiteEnv(args) => tasks::suite_env::run(&args),
+        Task::BenchKeeper(args) => tasks::bench::keep(&args),
     };
     match result {
         Ok(code) => ExitCode::from(code),

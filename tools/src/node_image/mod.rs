@@ -128,7 +128,7 @@ impl Recipe {
         if path.exists() {
             return Ok(path);
         }
-        let programs = ensure_pins(&self.pins, &from_cache(options))?;
+        let programs = ensure_pins(&self.pins, &options.beside_the_set())?;
         let _lock = cache::lock(&dir, &self.digest, options.progress)?;
         // Whoever held the lock may have done it.
         if path.exists() {
@@ -148,14 +148,9 @@ impl Recipe {
     fn loaded(self, options: &Options, docker: &Docker) -> Result<NodeImage, Error> {
         let id = docker.image_id(&self.reference)?;
         let id = id.ok_or_else(|| Error::NotLoaded { reference: self.reference.clone() })?;
-        let kind = ensure_pins(&pins::kind()?, &from_cache(options))?.path("kind").to_owned();
+        let kind = ensure_pins(&pins::kind()?, &options.beside_the_set())?.path("kind").to_owned();
         Ok(NodeImage { reference: self.reference, id, kind, preloaded: self.preloaded })
     }
-}
-
-/// An explicit directory of tools holds those of a control plane only.
-fn from_cache(options: &Options) -> Options {
-    Options { tools_dir: None, ..options.clone() }
 }
 
 /// 64 hex digits over all that goes into an image, except for the versions of Debian's packages.

@@ -2,8 +2,13 @@
 //!
 //! Not a test: figures depend on the machine. The exit code says whether all that were measured are reached.
 
+mod kwokctl;
+mod load;
+mod place;
+mod processes;
+
 use std::{
-    fs,
+    fmt, fs,
     path::Path,
     process::{Command, Stdio},
     time::{Duration, Instant},
@@ -14,17 +19,22 @@ use serde_json::Value;
 use tools::{ProgressMode, Toolset};
 
 use crate::{cargo, exit, tasks::tools::ToolArgs};
+pub use place::{KeeperArgs, keep};
 
 /// What the start of five control planes may take, verified ready, tools and seed cached.
 const START_S_MAX: f64 = 10.0;
 /// What `e2e dev-50 --soak 120s` may take, tools cached, build warm.
-const DEV_50_S_MAX: f64 = 360.0;
+const DEV_50_S_MAX: f64 = 240.0;
 /// How long dev-500 may take to bind all Pods.
-const DEV_500_FILL_S_MAX: f64 = 1200.0;
+const DEV_500_FILL_S_MAX: f64 = 840.0;
+/// CPU of all processes per Pod that dev-500 binds, over its fill, ms.
+const DEV_500_CPU_MS_PER_POD_MAX: f64 = 30.0;
+/// Scheduling attempts that fail, per Pod of dev-500.
+const DEV_500_FAILED_ATTEMPTS_MAX: f64 = 0.5;
 /// Memory of a whole dev-500, MiB.
 const DEV_500_MEMORY_MIB_MAX: f64 = 20.0 * 1024.0;
 /// CPU share of harness and fleet together.
-const OWN_CPU_SHARE_MAX: f64 = 0.25;
+const OWN_CPU_SHARE_MAX: f64 = 0.2;
 
 /// Arguments of `cargo xtask bench`.
 #[derive(Debug, clap::Args)]
@@ -34,9 +44,18 @@ pub struct Args {
     #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u16).range(1..))]
     starts: u16,
 
-    /// Leave out dev-50 (about four minutes).
+    /// Only the start of control planes, without dev-50 (about four minutes), kwokctl and the simulator.
     #[arg(long)]
     only_start: bool,
+
+    /// Only Pods per second, beside a cluster that kwokctl makes of the same programs without limits of requests per
+    /// second (about four minutes per round).
+    #[arg(long, conflicts_with_all = ["only_start", "only_sim", "dev_500"])]
+    kwokctl: bool,
+
+    /// Measurements of each in that; the medians count.
+    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u16).range(1..))]
+    rounds: u16,
 
     /// Only the simulator: what an engine cycle takes, from 5k to a million machines (about three minutes).
     #[arg(long, conflicts_with_all = ["only_start", "dev_500"])]
@@ -51,9 +70,23 @@ pub struct Args {
 struct Figure {
     name: &'static str,
     value: f64,
-    max: f64,
+    goal: Goal,
     unit: &'static str,
     note: String,
+}
+
+/// What a figure has to be.
+#[derive(Clone, Copy)]
+enum Goal {
+    AtMost(f64),
+    AtLeast(f64),
+}
+
+/// The middle of some values, and their ends.
+struct Spread {
+    median: f64,
+    min: f64,
+    max: f64,
 }
 
 /// Runs the task.
@@ -62,7 +95,12 @@ pub fn run(args: &Args) -> anyhow::Result<u8> {
         return sim();
     }
     let bin_dir = cargo::build_bins(false, ProgressMode::Auto)?;
-    let tools = Toolset::ensure(&ToolArgs::default().options())?;
+    let options = ToolArgs::default().options();
+    let tools = Toolset::ensure(&options)?;
+    let beside_kwokctl = || kwokctl::compare(args.rounds, &bin_dir, &tools, &options);
+    if args.kwokctl {
+        return Ok(verdict(&[beside_kwokctl()?]));
+    }
     let mut figures = vec![starts(args.starts, &bin_dir, &tools.dir)?];
     if !args.only_start {
         let started = Instant::now();
@@ -75,22 +113,38 @@ pub fn run(args: &Args) -> anyhow::Result<u8> {
             note,
         ));
         figures.push(own_share("dev-50: CPU share of harness and fleet", &run)?);
+        figures.push(beside_kwokctl()?);
     }
     if let Some(dir) = &args.dev_500 {
-        let run = summary(dir)?;
-        let fill_s = number(&run, "/phases_s/fill")?;
-        let memory_mib = number(&run, "/memory_mib/peak")?;
-        figures.push(figure("dev-500: fill", fill_s, DEV_500_FILL_S_MAX, "s"));
-        figures.push(figure("dev-500: peak memory", memory_mib, DEV_500_MEMORY_MIB_MAX, "MiB"));
-        figures.push(own_share("dev-500: CPU share of harness and fleet", &run)?);
+        figures.extend(dev_500(&summary(dir)?)?);
     }
-    for f in &figures {
-        let mark = if f.value <= f.max { '+' } else { 'x' };
-        println!("{mark} {:45} {:>9.2} {:4} goal <= {} {}", f.name, f.value, f.unit, f.max, f.note);
+    let code = verdict(&figures);
+    let of_sim = if args.only_start { 0 } else { sim()? };
+    Ok(if code == 0 { of_sim } else { code })
+}
+
+/// Prints figures beside their goals; the exit code says whether all are reached.
+fn verdict(figures: &[Figure]) -> u8 {
+    for f in figures {
+        let mark = if f.is_reached() { '+' } else { 'x' };
+        println!("{mark} {:45} {:>9.2} {:4} goal {} {}", f.name, f.value, f.unit, f.goal, f.note);
     }
-    let reached = figures.iter().all(|f| f.value <= f.max);
-    let code = if args.only_start { 0 } else { sim()? };
-    Ok(if reached { code } else { exit::FAILED })
+    if figures.iter().all(Figure::is_reached) { 0 } else { exit::FAILED }
+}
+
+/// What the summary of a dev-500 says.
+fn dev_500(run: &Value) -> anyhow::Result<Vec<Figure>> {
+    let metric = |name: &str| number(run, &format!("/metrics/{name}/value"));
+    let fill_s = number(run, "/phases_s/fill")?;
+    let (cpu_ms, failed) = (metric("cpu_ms_per_pod")?, metric("failed_attempts_per_pod")?);
+    let memory_mib = number(run, "/memory_mib/peak")?;
+    Ok(vec![
+        figure("dev-500: fill", fill_s, DEV_500_FILL_S_MAX, "s"),
+        figure("dev-500: CPU per bound Pod", cpu_ms, DEV_500_CPU_MS_PER_POD_MAX, "ms"),
+        figure("dev-500: failed attempts per Pod", failed, DEV_500_FAILED_ATTEMPTS_MAX, ""),
+        figure("dev-500: peak memory", memory_mib, DEV_500_MEMORY_MIB_MAX, "MiB"),
+        own_share("dev-500: CPU share of harness and fleet", run)?,
+    ])
 }
 
 /// The simulator's own table, with its own goals.
@@ -120,9 +174,8 @@ fn starts(count: u16, bin_dir: &Path, tools_dir: &Path) -> anyhow::Result<Figure
         }
         supervisor(&["down"])?;
     }
-    taken_s.sort_by(f64::total_cmp);
-    let note = format!("median of {count}; {:.2} to {:.2}", taken_s[0], taken_s[taken_s.len() - 1]);
-    let median = taken_s[taken_s.len() / 2];
+    let Spread { median, min, max } = spread(taken_s);
+    let note = format!("median of {count}; {min:.2} to {max:.2}");
     Ok(Figure { note, ..figure("five control planes verified ready", median, START_S_MAX, "s") })
 }
 
@@ -157,5 +210,54 @@ fn seconds(name: &'static str, taken: Duration, max: f64, note: String) -> Figur
 }
 
 fn figure(name: &'static str, value: f64, max: f64, unit: &'static str) -> Figure {
-    Figure { name, value, max, unit, note: String::new() }
+    Figure { name, value, goal: Goal::AtMost(max), unit, note: String::new() }
+}
+
+/// Of at least one value.
+fn spread(mut values: Vec<f64>) -> Spread {
+    values.sort_by(f64::total_cmp);
+    Spread { median: values[values.len() / 2], min: values[0], max: values[values.len() - 1] }
+}
+
+impl Figure {
+    fn is_reached(&self) -> bool {
+        match self.goal {
+            Goal::AtMost(max) => self.value <= max,
+            Goal::AtLeast(min) => self.value >= min,
+        }
+    }
+}
+
+impl fmt::Display for Goal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Goal::AtMost(max) => write!(f, "<= {max}"),
+            Goal::AtLeast(min) => write!(f, ">= {min}"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_goal_is_a_bound_from_above_or_from_below() {
+        let reached = |goal| Figure { goal, ..figure("f", 1.0, 0.0, "s") }.is_reached();
+        assert!(reached(Goal::AtMost(1.0)) && reached(Goal::AtLeast(1.0)));
+        assert!(!reached(Goal::AtMost(0.9)) && !reached(Goal::AtLeast(1.1)));
+        assert_eq!(
+            (Goal::AtMost(0.5).to_string(), Goal::AtLeast(1.4).to_string()),
+            ("<= 0.5".into(), ">= 1.4".into())
+        );
+    }
+
+    #[test]
+    fn the_kept_summaries_have_the_figures_of_a_dev_500() {
+        let path = cargo::workspace_root().join("docs/results/dev-500-2026-11-26.json");
+        let run = serde_json::from_slice(&fs::read(path).unwrap()).unwrap();
+        let figures = dev_500(&run).unwrap();
+        assert_eq!(figures.len(), 5);
+        assert!(figures.iter().all(Figure::is_reached), "that run reached them all");
+    }
 }

@@ -1,0 +1,166 @@
+//! One of our control planes beside a cluster that kwokctl makes of the same programs, measured in turn.
+
+use std::{path::Path, process::Command};
+
+use anyhow::{Context, bail, ensure};
+use tools::{Options, Toolset, kwokctl, run_quietly};
+
+use super::{
+    Figure, Goal,
+    load::{Cluster, Measured, NODES, PODS},
+    place::Place,
+    spread,
+};
+use crate::cargo::workspace_root;
+
+/// Our Pods per second, at least so many times those of a kwokctl-made cluster without limits of requests per second.
+const RATIO_MIN: f64 = 1.4;
+/// The cluster's name for kwokctl.
+const NAME: &str = "bench";
+/// Both have the same scheduler file: what a decision costs is not to be compared here.
+const SCHEDULER_CONFIG: &str = "fixtures/scheduler/most-allocated.yaml";
+/// What kwokctl is told beside its command line.
+const CONFIG: &str = "fixtures/kwokctl/kwokctl.yaml";
+
+/// Who makes a cluster.
+#[derive(Clone, Copy)]
+enum Maker<'a> {
+    /// The project's supervisor, in this directory of programs.
+    Ours(&'a Path),
+    /// This kwokctl.
+    Kwokctl(&'a Path),
+}
+
+/// Measures both in turn, so many times each.
+///
+/// # Errors
+/// When a cluster does not start, does not take the load, or leaves something behind.
+pub fn compare(rounds: u16, bin_dir: &Path, tools: &Toolset, options: &Options) -> anyhow::Result<Figure> {
+    let kwokctl = kwokctl::ensure(options)?;
+    let (mut ours, mut theirs) = (Vec::new(), Vec::new());
+    for round in 1..=rounds {
+        for maker in [Maker::Ours(bin_dir), Maker::Kwokctl(&kwokctl)] {
+            let measured = measure(maker, tools, options)?;
+            let (name, all) = match maker {
+                Maker::Ours(_) => ("ours", &mut ours),
+                Maker::Kwokctl(_) => ("kwokctl's", &mut theirs),
+            };
+            let Measured { pods_per_s, cpu_ms_per_pod } = measured;
+            eprintln!(
+                "round {round} of {rounds}: {name} {pods_per_s:.1} Pods/s, {cpu_ms_per_pod:.1} ms CPU per Pod"
+            );
+            all.push(measured);
+        }
+    }
+    Ok(figure(&ours, &theirs))
+}
+
+fn measure(maker: Maker, tools: &Toolset, options: &Options) -> anyhow::Result<Measured> {
+    let place = Place::new()?;
+    let kubeconfig = match maker {
+        Maker::Ours(bin_dir) => ours(&place, bin_dir, tools)?,
+        Maker::Kwokctl(program) => theirs(&place, program, tools, options)?,
+    };
+    let cluster = Cluster { place: &place, kubectl: tools.path("kubectl"), kubeconfig: kubeconfig.into() };
+    let measured = cluster.measure()?;
+    place.close()?;
+    Ok(measured)
+}
+
+/// Starts a control plane of ours; tells the kubeconfig of its administrator.
+fn ours(place: &Place, bin_dir: &Path, tools: &Toolset) -> anyhow::Result<String> {
+    let mut command = Command::new(bin_dir.join("e2e-supervisor"));
+    command.args(["up", "--clusters", "1", "--state-dir"]).arg(place.ours());
+    command.env("E2E_TOOLS_DIR", &tools.dir).env("E2E_PROVIDER", "local").env("E2E_RUN_ID", place.run_id());
+    let output = command.output().context("cannot start e2e-supervisor")?;
+    let complaint = String::from_utf8_lossy(&output.stderr);
+    ensure!(output.status.success(), "a control plane of ours does not start: {}", complaint.trim());
+    kubeconfig_in(&String::from_utf8_lossy(&output.stdout))
+}
+
+/// The path that ends the line of the first cluster in the answer of `up`.
+fn kubeconfig_in(answer: &str) -> anyhow::Result<String> {
+    let line = answer.lines().find(|line| line.contains("  ready after "));
+    let path = line.and_then(|line| line.rsplit("  ").next());
+    path.map(str::to_owned).with_context(|| format!("`e2e-supervisor up` names no kubeconfig: {answer}"))
+}
+
+/// Lets kwokctl make a cluster of our programs; tells the kubeconfig of its administrator.
+fn theirs(place: &Place, program: &Path, tools: &Toolset, options: &Options) -> anyhow::Result<String> {
+    let (root, home) = (workspace_root(), place.path());
+    let workdir = home.join("kwok");
+    let mut command = Command::new(program);
+    command.args(["create", "cluster", "--name", NAME, "--timeout", "180s"]);
+    command.arg("--config").arg(root.join(CONFIG));
+    command.arg("--kube-scheduler-config").arg(root.join(SCHEDULER_CONFIG));
+    for (flag, tool) in [
+        ("--etcd-binary", "etcd"),
+        ("--kube-apiserver-binary", "kube-apiserver"),
+        ("--kube-controller-manager-binary", "kube-controller-manager"),
+        ("--kube-scheduler-binary", "kube-scheduler"),
+        ("--kwok-controller-binary", "kwok"),
+    ] {
+        command.arg(flag).arg(tools.path(tool));
+    }
+    // Nothing of the user's is read or written, and what it starts inherits this: by the run id all of it is found.
+    command.env_clear().env("PATH", "/usr/local/bin:/usr/bin:/bin").env("NO_PROXY", "*");
+    command.env("HOME", home).env("KUBECONFIG", home.join("kubeconfig")).env("KWOK_WORKDIR", &workdir);
+    command.env("KWOK_KUBECTL_BINARY", tools.path("kubectl")).env("E2E_RUN_ID", place.run_id());
+    let failed = run_quietly(&mut command, "kwokctl makes a cluster", options.progress);
+    if let Some(output) = failed.context("cannot start kwokctl")? {
+        bail!("kwokctl makes no cluster:\n{output}");
+    }
+    let kubeconfig = workdir.join("clusters").join(NAME).join("kubeconfig.yaml");
+    ensure!(kubeconfig.is_file(), "kwokctl wrote no {}", kubeconfig.display());
+    Ok(kubeconfig.display().to_string())
+}
+
+fn figure(ours: &[Measured], theirs: &[Measured]) -> Figure {
+    let rate = |all: &[Measured]| spread(all.iter().map(|measured| measured.pods_per_s).collect());
+    let cpu = |all: &[Measured]| spread(all.iter().map(|measured| measured.cpu_ms_per_pod).collect()).median;
+    let told = |all: &[Measured]| {
+        let rate = rate(all);
+        let (median, min, max) = (rate.median, rate.min, rate.max);
+        format!("{median:.1} Pods/s ({min:.1} to {max:.1}) at {:.1} ms CPU per Pod", cpu(all))
+    };
+    Figure {
+        name: "10,000 Pods to Running, beside kwokctl's cluster",
+        value: rate(ours).median / rate(theirs).median,
+        goal: Goal::AtLeast(RATIO_MIN),
+        unit: "x",
+        note: format!(
+            "{PODS} Pods on {NODES} Nodes, medians of {} in turn: ours {}, kwokctl's {}",
+            ours.len(),
+            told(ours),
+            told(theirs)
+        ),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_kubeconfig_is_found_in_the_answer_of_up() {
+        let answer = "run up-1 (/t/up-1)\n  kwok-cluster-0  ready after 900 ms  /tmp/e2e 1/admin.kubeconfig\nnext: x\n";
+        assert_eq!(kubeconfig_in(answer).unwrap(), "/tmp/e2e 1/admin.kubeconfig");
+        assert!(kubeconfig_in("nothing").is_err());
+    }
+
+    #[test]
+    fn the_ratio_is_of_medians_and_has_to_be_large() {
+        let measured =
+            |rates: [f64; 3]| rates.map(|pods_per_s| Measured { pods_per_s, cpu_ms_per_pod: 10.0 });
+        let figure = figure(&measured([300.0, 100.0, 150.0]), &measured([50.0, 100.0, 200.0]));
+        assert!((figure.value - 1.5).abs() < 1e-9 && figure.is_reached(), "{}", figure.note);
+        assert!(figure.note.contains("ours 150.0 Pods/s (100.0 to 300.0)"), "{}", figure.note);
+    }
+
+    #[test]
+    fn both_have_the_scheduler_file_that_a_control_plane_has_by_default() {
+        for path in [SCHEDULER_CONFIG, CONFIG] {
+            assert!(workspace_root().join(path).is_file(), "{path}");
+        }
+    }
+}
