@@ -9,17 +9,23 @@ use std::path::Path;
 use std::process::{Command, ExitCode, Stdio};
 use std::time::{Duration, Instant};
 
+use harness::supervisor::IN_ENGINE;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Pid, PidfdFlags, pidfd_open, setsid};
 
 /// How long to keep trying: processes that die in the same moment may still write to the directory.
 const PATIENCE: Duration = Duration::from_secs(4);
 
-/// How long to look for containers.
+/// How long to look for containers, from when the engine answers.
 const PATIENCE_WITH_CONTAINERS: Duration = Duration::from_secs(25);
+/// How long to wait for an engine that does not answer: it may have been stopped to be started again, and what it held
+/// is there again then.
+const PATIENCE_WITH_ENGINE: Duration = Duration::from_secs(600);
+/// Time between two looks.
+const LOOK_EVERY: Timespec = Timespec { tv_sec: 0, tv_nsec: 500_000_000 };
 /// How long to clean clusters that are not ours.
 const PATIENCE_WITH_CLUSTERS: Duration = Duration::from_secs(660);
-/// Looks, half a second apart, that must find none.
+/// Looks that must find none.
 const LOOKS_IN_A_ROW: u32 = 6;
 
 fn main() -> ExitCode {
@@ -45,8 +51,8 @@ fn main() -> ExitCode {
         while let Err(rustix::io::Errno::INTR) = poll(&mut fds, None) {}
     }
     match std::env::var("E2E_PROVIDER").as_deref() {
-        Ok("kind") => remove_containers(scratch),
         // A supervisor that ended in order did it, and removed the directory last.
+        Ok("kind") if scratch.join(IN_ENGINE).exists() => remove_containers(scratch),
         Ok("existing") if scratch.exists() => sweep_clusters(scratch),
         _ => {}
     }
@@ -58,16 +64,21 @@ fn main() -> ExitCode {
 fn remove_containers(scratch: &Path) {
     let name = scratch.file_name().unwrap_or_default().to_string_lossy();
     let filter = format!("name=^/?{name}-");
-    let start = Instant::now();
+    let (began, mut answers) = (Instant::now(), Instant::now());
     let mut empty = 0;
-    // A supervisor that ended in order removed the containers, and the directory last.
-    let enough = if scratch.exists() { LOOKS_IN_A_ROW } else { 1 };
-    while empty < enough && start.elapsed() < PATIENCE_WITH_CONTAINERS {
-        let found = docker(&["ps", "--all", "--quiet", "--filter", &filter]).unwrap_or_default();
+    while empty < LOOKS_IN_A_ROW && answers.elapsed() < PATIENCE_WITH_CONTAINERS {
+        let Some(found) = docker(&["ps", "--all", "--quiet", "--filter", &filter]) else {
+            if began.elapsed() > PATIENCE_WITH_ENGINE {
+                return;
+            }
+            let _ = poll(&mut [], Some(&LOOK_EVERY));
+            (answers, empty) = (Instant::now(), 0);
+            continue;
+        };
         let ids: Vec<&str> = found.split_whitespace().collect();
         if ids.is_empty() {
             empty += 1;
-            let _ = poll(&mut [], Some(&Timespec { tv_sec: 0, tv_nsec: 500_000_000 }));
+            let _ = poll(&mut [], Some(&LOOK_EVERY));
         } else {
             empty = 0;
             let _ = docker(&[&["rm", "--force", "--volumes"], &ids[..]].concat());

@@ -16,6 +16,7 @@ mod leases;
 mod scratch;
 
 pub use client::Client;
+pub use scratch::IN_ENGINE;
 
 use protocol::ErrorKind;
 

@@ -8,6 +8,10 @@ use sha2::{Digest, Sha256};
 
 use super::Error;
 
+/// Name of the file in a scratch directory that says: the container engine may hold something of this run. Made before
+/// the first thing is, removed after the last one is.
+pub const IN_ENGINE: &str = "in-engine";
+
 /// A directory only for us, removed at the end by us or, if we are killed, by the janitor.
 pub struct Scratch {
     path: PathBuf,
@@ -51,8 +55,13 @@ impl Scratch {
         &self.path
     }
 
-    /// Removes it with all content.
+    /// Removes it with all content. While something may be left in the container engine it stays: by it the janitor,
+    /// who waits for an engine that does not answer, knows what to look for.
     pub fn remove(&self) {
+        if self.path.join(IN_ENGINE).exists() {
+            tracing::warn!(scratch = %self.path.display(), "left to the janitor, as something in the engine is");
+            return;
+        }
         if let Err(error) = std::fs::remove_dir_all(&self.path) {
             tracing::warn!(scratch = %self.path.display(), %error, "cannot remove; the janitor will try");
         }

@@ -28,6 +28,7 @@ use super::proof::{Clients, Fate, Proof, Whose};
 use super::spec::{Cluster, ClusterSpec, Lease, LeaseSpec};
 use super::steps::{Steps, brief};
 use super::{Error, check, scheduler, verify};
+use crate::supervisor::IN_ENGINE;
 use crate::supervisor::process::{Key, Plan};
 use crate::supervisor::protocol::ProcessInfo;
 use docker::Docker;
@@ -119,6 +120,9 @@ impl Kind {
         if self.docker.run(&["network", "inspect", name]).await.is_ok() {
             return Ok(());
         }
+        let mark = self.mark();
+        let marked = std::fs::write(&mark, "");
+        marked.map_err(|e| Error::Environment(format!("writing {}: {e}", mark.display())))?;
         let no_way_out = "com.docker.network.bridge.enable_ip_masquerade=false";
         self.docker.run(&["network", "create", "--driver=bridge", "--opt", no_way_out, name]).await.map(drop)
     }
@@ -304,15 +308,31 @@ impl Kind {
         self.fetch_logs(lease).await;
         self.processes.forget(lease);
         self.lock().retain(|(of, _), _| lease.is_some_and(|lease| of != lease));
-        let number = lease.map(|id| id.trim_start_matches("lease-"));
-        let prefix = number.map_or_else(|| format!("{}-", self.prefix), |n| format!("{}-{n}-", self.prefix));
-        if let Err(error) = self.remove_all(&prefix).await {
-            tracing::warn!(prefix, %error, "cannot remove containers; the janitor will try");
+        let removed = match lease {
+            Some(id) => {
+                self.remove_all(&format!("{}-{}-", self.prefix, id.trim_start_matches("lease-"))).await
+            }
+            None => self.remove_last().await,
+        };
+        if let Err(error) = removed {
+            tracing::warn!(lease, %error, "something is left in the engine; the janitor will try");
         }
-        if lease.is_none() {
-            // It may never have been made.
-            let _ = self.docker.run(&["network", "rm", &self.prefix]).await;
+    }
+
+    async fn remove_last(&self) -> Result<(), Error> {
+        let mark = self.mark();
+        if !mark.exists() {
+            return Ok(());
         }
+        self.remove_all(&format!("{}-", self.prefix)).await?;
+        self.docker.run(&["network", "rm", &self.prefix]).await?;
+        std::fs::remove_file(&mark)
+            .map_err(|e| Error::Environment(format!("removing {}: {e}", mark.display())))
+    }
+
+    /// The file that tells the janitor to look into the engine.
+    fn mark(&self) -> PathBuf {
+        self.local.places.scratch.join(IN_ENGINE)
     }
 
     /// A `docker run` that was under way when its kind was killed may still bring a container: only when two looks in
