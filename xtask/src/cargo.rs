@@ -36,14 +36,19 @@ pub fn cargo(args: &[&str]) -> Command {
     command
 }
 
-/// Takes out of a command's environment what `cargo run` put into ours.
+/// Takes out of a command's environment what `cargo run` put into ours, and lets it run in the workspace.
 pub fn clean(command: &mut Command) {
+    forget(command);
+    command.current_dir(workspace_root());
+}
+
+/// Takes out of a command's environment what `cargo run` put into ours: it may call cargo.
+pub fn forget(command: &mut Command) {
     for (name, _) in std::env::vars_os() {
         if is_set_by_cargo(&name.to_string_lossy()) {
             command.env_remove(&name);
         }
     }
-    command.current_dir(workspace_root());
 }
 
 /// Lets a command, cargo or what calls it, use no network.

@@ -78,6 +78,8 @@ pub fn run(args: &Args) -> anyhow::Result<u8> {
 fn command(args: &[OsString], host: &str, bin_dir: &Path, signals: &Signals) -> anyhow::Result<u8> {
     let (program, rest) = args.split_first().context("no command is given")?;
     let mut command = supervisor::shim(bin_dir, std::process::id(), Path::new(program));
+    // Often `cargo xtask e2e`, which must not build everything anew because this program was run by cargo, too.
+    cargo::forget(&mut command);
     command.args(rest).env("DOCKER_HOST", host);
     for name in ["DOCKER_CONTEXT", "DOCKER_TLS_VERIFY", "DOCKER_CERT_PATH"] {
         command.env_remove(name);
