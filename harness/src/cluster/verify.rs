@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use component::apiserver;
 use component::poll::{self, Look};
 use k8s_openapi::api::authorization::v1::{
     ResourceAttributes, SelfSubjectAccessReview, SelfSubjectAccessReviewSpec,
@@ -26,6 +27,10 @@ const TICK: Duration = Duration::from_millis(50);
 
 /// What one step may take, however loaded the machine is; only a fault reaches it.
 pub const CEILING: Duration = Duration::from_secs(90);
+
+/// How long a component may take everybody for anonymous: whose certificates it trusts it learns from the apiserver, and
+/// it answers before it has, when the apiserver came up after it (ConfigMap `extension-apiserver-authentication`).
+const KNOWN_WITHIN: Duration = Duration::from_secs(30);
 
 /// Waits until `path` answers 2xx. `ended` says how the component ended, if it did.
 ///
@@ -166,9 +171,17 @@ fn lacking<'a>(wanted: &'a [String], listed: &[String]) -> Vec<&'a str> {
 }
 
 async fn configz(client: &Client, what: &str, key: &str) -> Result<Value, Error> {
-    let text = get_text(client, "/configz")
-        .await
-        .map_err(|e| Error::Environment(format!("reading /configz of {what}: {e}")))?;
+    let goal = format!("{what} to show its settings (/configz)");
+    let text = poll::until(&goal, TICK, KNOWN_WITHIN, || async move {
+        match get_text(client, "/configz").await {
+            Ok(text) => Look::Ready(text),
+            Err(error) if matches!(apiserver::code(&error), Some(401 | 403)) => {
+                Look::NotYet(error.to_string())
+            }
+            Err(error) => Look::Never(error.to_string()),
+        }
+    });
+    let text = text.await.map_err(environment)?;
     let mut all: Value = serde_json::from_str(&text)
         .map_err(|e| Error::Environment(format!("/configz of {what} is no JSON: {e}")))?;
     match all.get_mut(key) {
