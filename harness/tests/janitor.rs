@@ -57,12 +57,17 @@ impl Run {
         fs::read_to_string(self.engine.path().join("calls")).unwrap_or_default()
     }
 
-    fn wait_for_janitor(&mut self) {
+    /// Waits until it holds.
+    fn until(&mut self, holds: impl Fn(&mut Run) -> bool) {
         let start = Instant::now();
-        while self.janitor.try_wait().unwrap().is_none() {
-            assert!(start.elapsed() < CEILING, "the janitor does not end; it called: {}", self.calls());
+        while !holds(self) {
+            assert!(start.elapsed() < CEILING, "the janitor is at a loss; it called: {}", self.calls());
             thread::sleep(Duration::from_millis(50));
         }
+    }
+
+    fn wait_for_janitor(&mut self) {
+        self.until(|run| run.janitor.try_wait().unwrap().is_some());
         assert!(!self.scratch.exists(), "{} is left", self.scratch.display());
     }
 }
@@ -83,11 +88,7 @@ fn name(path: &Path) -> &str {
 fn waits_for_an_engine_that_is_away_and_then_removes_what_is_left() {
     let mut run = Run::begin(true);
     run.kill_supervisor();
-    let start = Instant::now();
-    while run.calls().lines().count() < 3 {
-        assert!(start.elapsed() < CEILING, "it asked only: {}", run.calls());
-        thread::sleep(Duration::from_millis(50));
-    }
+    run.until(|run| run.calls().lines().count() >= 3);
     assert!(run.janitor.try_wait().unwrap().is_none() && run.scratch.exists(), "it gave up");
     fs::remove_file(run.engine.path().join("away")).unwrap();
     run.wait_for_janitor();

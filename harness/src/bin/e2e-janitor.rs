@@ -9,9 +9,12 @@ use std::path::Path;
 use std::process::{Command, ExitCode, Stdio};
 use std::time::{Duration, Instant};
 
-use harness::supervisor::IN_ENGINE;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Pid, PidfdFlags, pidfd_open, setsid};
+
+#[path = "../supervisor/in_engine.rs"]
+mod in_engine;
+use in_engine::IN_ENGINE;
 
 /// How long to keep trying: processes that die in the same moment may still write to the directory.
 const PATIENCE: Duration = Duration::from_secs(4);
@@ -67,22 +70,19 @@ fn remove_containers(scratch: &Path) {
     let (began, mut answers) = (Instant::now(), Instant::now());
     let mut empty = 0;
     while empty < LOOKS_IN_A_ROW && answers.elapsed() < PATIENCE_WITH_CONTAINERS {
-        let Some(found) = docker(&["ps", "--all", "--quiet", "--filter", &filter]) else {
-            if began.elapsed() > PATIENCE_WITH_ENGINE {
-                return;
+        let found = docker(&["ps", "--all", "--quiet", "--filter", &filter]);
+        let ids: Option<Vec<&str>> = found.as_deref().map(|found| found.split_whitespace().collect());
+        match ids.as_deref() {
+            None if began.elapsed() > PATIENCE_WITH_ENGINE => return,
+            None => (answers, empty) = (Instant::now(), 0),
+            Some([]) => empty += 1,
+            Some(ids) => {
+                empty = 0;
+                let _ = docker(&[&["rm", "--force", "--volumes"], ids].concat());
+                continue;
             }
-            let _ = poll(&mut [], Some(&LOOK_EVERY));
-            (answers, empty) = (Instant::now(), 0);
-            continue;
-        };
-        let ids: Vec<&str> = found.split_whitespace().collect();
-        if ids.is_empty() {
-            empty += 1;
-            let _ = poll(&mut [], Some(&LOOK_EVERY));
-        } else {
-            empty = 0;
-            let _ = docker(&[&["rm", "--force", "--volumes"], &ids[..]].concat());
         }
+        let _ = poll(&mut [], Some(&LOOK_EVERY));
     }
     let _ = docker(&["network", "rm", &name]);
 }

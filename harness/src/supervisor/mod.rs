@@ -12,11 +12,12 @@ pub mod server;
 pub mod starter;
 
 mod budget;
+mod in_engine;
 mod leases;
 mod scratch;
 
 pub use client::Client;
-pub use scratch::IN_ENGINE;
+pub use in_engine::IN_ENGINE;
 
 use protocol::ErrorKind;
 

@@ -6,11 +6,7 @@ use std::process::{Command, Stdio};
 
 use sha2::{Digest, Sha256};
 
-use super::Error;
-
-/// Name of the file in a scratch directory that says: the container engine may hold something of this run. Made before
-/// the first thing is, removed after the last one is.
-pub const IN_ENGINE: &str = "in-engine";
+use super::{Error, IN_ENGINE};
 
 /// A directory only for us, removed at the end by us or, if we are killed, by the janitor.
 pub struct Scratch {
