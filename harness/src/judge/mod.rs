@@ -13,6 +13,7 @@ pub mod latency;
 pub mod limiter;
 pub mod measure;
 pub mod packing;
+pub mod refused;
 pub mod validity;
 
 #[cfg(test)]

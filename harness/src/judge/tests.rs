@@ -301,11 +301,24 @@ fn a_rejected_request_makes_it_invalid() {
     let rejected = broken(|_, evidence| {
         let key = ("kube-apiserver".to_owned(), Some(CLUSTER.to_owned()));
         let mut scrape = scrapes().pop().unwrap();
-        scrape.series =
-            [("apiserver_flowcontrol_rejected_requests_total{reason=\"queue-full\"}".into(), 3.0)].into();
+        scrape.series = [
+            (
+                "apiserver_flowcontrol_rejected_requests_total{flow_schema=\"f\",reason=\"queue-full\"}"
+                    .into(),
+                3.0,
+            ),
+            ("apiserver_request_total{code=\"429\",resource=\"pods\",verb=\"POST\"}".into(), 2.0),
+            ("apiserver_request_total{code=\"429\",subresource=\"eviction\",verb=\"POST\"}".into(), 9.0),
+        ]
+        .into();
         evidence.scrapes.get_mut(&key).unwrap().push(scrape);
     });
     assert_invalid(&rejected, "apiserver_rejected_nothing");
+    let told = rejected.validity.iter().find(|rule| rule.rule == "apiserver_rejected_nothing").unwrap();
+    insta::assert_snapshot!(
+        told.detail,
+        @"kwok-cluster-0: 3 requests were answered 429, the first before 200.0 s of the run: 2 POST pods; by flow control: 3 f queue-full"
+    );
 }
 
 #[test]

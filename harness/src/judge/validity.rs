@@ -2,8 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::judge::{Evidence, Expect, MEASURED, held};
-use crate::observe::prometheus::{Series, label, sum};
+use crate::judge::{Evidence, Expect, MEASURED, held, refused};
 use crate::record::event::End;
 use crate::record::{Event, Phase, Sample};
 use crate::summary::Finding;
@@ -189,29 +188,18 @@ fn apiserver_rejected_nothing(expect: &Expect, evidence: &Evidence) -> Result<St
     let Some((from, _)) = evidence.window(Phase::Fill) else { return Err("there was no fill".into()) };
     let mut seen = 0;
     for (cluster, timeline) in evidence.timelines("kube-apiserver") {
-        let (Some(before), Some(after)) = (timeline.at(from), timeline.at(evidence.end_us)) else { continue };
+        if timeline.at(from).is_none() {
+            continue;
+        }
         seen += 1;
-        // A series appears with its first event. What happened before the load does not count: an apiserver
-        // answers 429 while it fills its watch caches.
-        let refused = refusals(&after) - refusals(&before);
-        if refused > 0.0 {
-            return Err(format!("{}: {refused} requests were answered 429", cluster.unwrap_or("a cluster")));
+        if let Some(told) = refused::told(timeline, (from, evidence.end_us)) {
+            return Err(format!("{}: {told}", cluster.unwrap_or("a cluster")));
         }
     }
     match seen == expect.clusters.len() {
         true => Ok("no request was answered 429".into()),
         false => Err(format!("{seen} of {} apiservers were scraped", expect.clusters.len())),
     }
-}
-
-/// Requests that the apiserver turned away. An eviction that a disruption budget forbids is answered 429,
-/// too, but that is an answer and no refusal.
-fn refusals(series: &Series) -> f64 {
-    let refused =
-        |key: &str| label(key, "code") == Some("429") && label(key, "subresource") != Some("eviction");
-    let answered = sum(series, "apiserver_request_total", refused).unwrap_or(0.0);
-    let rejected = sum(series, "apiserver_flowcontrol_rejected_requests_total", |_| true).unwrap_or(0.0);
-    answered.max(rejected)
 }
 
 fn measurements_present(expect: &Expect, evidence: &Evidence) -> Result<String, String> {

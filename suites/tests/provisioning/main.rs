@@ -3,6 +3,7 @@
 //! Each trial starts its own supervisor on the real binaries; none uses the supervisor's book to prove what
 //! is left (see `traces`).
 
+mod flow;
 mod kwok;
 mod planes;
 
@@ -18,6 +19,7 @@ fn main() -> ExitCode {
         trial("ready::the_scheduler_binds_a_pod_and_kwok_runs_it", planes::binds_and_runs),
         trial("rights::node_creator_makes_nodes_and_sees_no_pods", planes::node_creator_rights),
         trial("rights::kwok_removes_only_pods_that_are_being_deleted", kwok::removes_only_what_is_to_go),
+        trial("ready::more_requests_than_seats_wait_and_none_is_turned_away", flow::bursts_wait),
         trial("ready::a_wrong_flag_is_told_with_the_last_log_lines", planes::wrong_flag),
         trial("lease::too_little_memory_is_refused_with_numbers", planes::too_little_memory),
         trial("lease::is_released_when_its_connection_closes", planes::released_on_close),
