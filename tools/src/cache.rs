@@ -4,11 +4,15 @@ use std::{
     fs::{self, File, TryLockError},
     io::{self, Read},
     path::{Path, PathBuf},
+    time::{Duration, SystemTime},
 };
 
 use sha2::{Digest, Sha256};
 
 use crate::{Options, error::Error, progress::ProgressMode};
+
+/// How long what nobody uses stays.
+const KEPT_FOR: Duration = Duration::from_secs(30 * 24 * 3600);
 
 /// Root of the cache for these options: `cache_dir`, else `~/.cache/fleet-e2e`.
 ///
@@ -67,6 +71,29 @@ pub(crate) fn install(staging: tempfile::TempDir, target: &Path) -> Result<(), E
     Ok(())
 }
 
+/// Notes that `<dir>/<name>` is in use, for [`forget_unused`]. A cache that cannot be written to is not in the way.
+pub(crate) fn mark_used(dir: &Path, name: &str) {
+    let lock = File::options().write(true).open(dir.join(format!("{name}.lock")));
+    let _ = lock.and_then(|lock| lock.set_modified(SystemTime::now()));
+}
+
+/// Removes what nobody has used for [`KEPT_FOR`]: every change of pins leaves hundreds of megabytes behind. What is
+/// being made, and what cannot be removed, stays; so do the empty locks, for which somebody may be waiting.
+pub(crate) fn forget_unused(dir: &Path) {
+    for entry in fs::read_dir(dir).into_iter().flatten().flatten() {
+        let lock = entry.path();
+        let age = entry.metadata().and_then(|meta| meta.modified()).ok().and_then(|at| at.elapsed().ok());
+        if lock.extension().is_none_or(|of| of != "lock") || age.is_none_or(|age| age < KEPT_FOR) {
+            continue;
+        }
+        let Ok(held) = File::open(&lock) else { continue };
+        if held.try_lock().is_ok() {
+            let _ = fs::remove_dir_all(lock.with_extension(""));
+            let _ = fs::remove_file(lock.with_extension("tar"));
+        }
+    }
+}
+
 /// The sha256 of a file, lower-case hex.
 pub(crate) fn sha256_file(path: &Path) -> Result<String, Error> {
     let mut file = File::open(path).map_err(Error::io("read", path))?;
@@ -114,6 +141,30 @@ mod tests {
             assert_eq!(fs::read_to_string(target.join("file")).unwrap(), content);
         }
         assert_eq!(fs::read_dir(root.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn what_nobody_uses_goes_and_what_is_used_or_being_made_stays() {
+        let root = tempfile::tempdir().unwrap();
+        let dir = root.path();
+        let long_ago = SystemTime::now() - KEPT_FOR - Duration::from_secs(60);
+        let mut held = Vec::new();
+        for name in ["old", "used", "made"] {
+            fs::create_dir(dir.join(name)).unwrap();
+            fs::write(dir.join(format!("{name}.tar")), "").unwrap();
+            let lock = lock(dir, name, ProgressMode::Hidden).unwrap();
+            lock.set_modified(long_ago).unwrap();
+            if name == "made" {
+                held.push(lock);
+            }
+        }
+        mark_used(dir, "used");
+        mark_used(dir, "never-made");
+        forget_unused(dir);
+        let mut left: Vec<_> =
+            fs::read_dir(dir).unwrap().map(|e| e.unwrap().file_name().into_string().unwrap()).collect();
+        left.sort();
+        assert_eq!(left, ["made", "made.lock", "made.tar", "old.lock", "used", "used.lock", "used.tar"]);
     }
 
     #[test]

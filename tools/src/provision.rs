@@ -42,11 +42,12 @@ pub fn ensure_pins(pins: &Pins, options: &Options) -> Result<Toolset, Error> {
         return Toolset::open(dir);
     }
     let dir = cached_dir(pins, options)?;
+    let digest = pins.digest();
+    let parent = dir.parent().expect("must have one: it was joined to the root");
+    cache::mark_used(parent, &digest);
     if let Some(set) = usable(&dir, pins) {
         return Ok(set);
     }
-    let digest = pins.digest();
-    let parent = dir.parent().expect("must have one: it was joined to the root");
     let _lock = cache::lock(parent, &digest, options.progress)?;
     // Whoever held the lock may have done it.
     if let Some(set) = usable(&dir, pins) {
@@ -56,6 +57,7 @@ pub fn ensure_pins(pins: &Pins, options: &Options) -> Result<Toolset, Error> {
     let found = fill(pins, options, &dir, staging.path())?;
     Toolset::write_manifest(staging.path(), &digest, &found)?;
     cache::install(staging, &dir)?;
+    cache::forget_unused(parent);
     let set = Toolset::read_manifest(&dir, Check::Cheap)?;
     Ok(set.expect("must be readable: it was written just now"))
 }

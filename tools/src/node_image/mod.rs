@@ -125,6 +125,7 @@ impl Recipe {
     fn archive(&self, options: &Options, set: &Toolset) -> Result<PathBuf, Error> {
         let dir = cache_root(options)?.join("node-images");
         let path = dir.join(format!("{}.tar", self.digest));
+        cache::mark_used(&dir, &self.digest);
         if path.exists() {
             return Ok(path);
         }
@@ -141,6 +142,7 @@ impl Recipe {
         let parts = build::Parts { set, programs: &programs, digest: &self.digest };
         let made = parts.build(&self.reference, staging.path(), options.progress)?;
         fs::rename(&made, &path).map_err(Error::io("install", &path))?;
+        cache::forget_unused(&dir);
         Ok(path)
     }
 
