@@ -61,6 +61,7 @@ fn ticks(stat: &str) -> f64 {
 #[cfg(test)]
 mod tests {
     use std::process::{Command, Stdio};
+    use std::time::{Duration, Instant};
 
     use super::*;
 
@@ -76,7 +77,13 @@ mod tests {
         let mut command = Command::new("sleep");
         let mut child = command.arg("60").env("E2E_RUN_ID", &run_id).stdin(Stdio::null()).spawn().unwrap();
         let run_ids = [run_id, "another".to_owned()];
-        let found = of(&run_ids);
+        // A process that is just becoming another program shows no environment for a moment.
+        let until = Instant::now() + Duration::from_secs(30);
+        let mut found = of(&run_ids);
+        while found.is_empty() && Instant::now() < until {
+            std::thread::sleep(Duration::from_millis(5));
+            found = of(&run_ids);
+        }
         assert_eq!(found.iter().map(|process| process.pid).collect::<Vec<_>>(), [child.id()]);
         found[0].signal(Signal::KILL);
         child.wait().unwrap();
