@@ -112,16 +112,22 @@ impl Run<'_> {
         Ok(())
     }
 
+    /// What phases begin and end on: everything is sampled and scraped.
+    async fn boundary(&self) {
+        self.sampler.boundary().await;
+        self.scraper.boundary().await;
+    }
+
     async fn fill(&mut self) -> Result<(), Failure> {
         let profile = &self.options.plan.profile;
         let (target, budget) = (profile.total_pods(), profile.phases.ramp_budget.0);
-        self.scraper.boundary().await;
+        self.boundary().await;
         self.begin(Phase::Fill, target);
         // Else the scheduler packs what is to be bound alike. Held back, it answers no scrape.
         self.turn_schedulers(Verb::Pause).await?;
         let filled = self.until_filled(target, budget).await;
         self.turn_schedulers(Verb::Continue).await?;
-        self.scraper.boundary().await;
+        self.boundary().await;
         filled?;
         self.end(Phase::Fill);
         Ok(())
@@ -216,7 +222,7 @@ impl Run<'_> {
     async fn soak(&mut self) -> Result<(), Failure> {
         let profile = &self.options.plan.profile;
         let (target, length) = (profile.total_pods(), profile.phases.soak.0);
-        self.scraper.boundary().await;
+        self.boundary().await;
         self.begin(Phase::Soak, target);
         let drivers = self.fleet()?.drivers.clone();
         try_join_all(drivers.iter().map(Driver::soak)).await.map_err(Failure::broken)?;
@@ -227,7 +233,7 @@ impl Run<'_> {
             tokio::time::sleep(left.min(POLL)).await;
         }
         try_join_all(drivers.iter().map(Driver::stop)).await.map_err(Failure::broken)?;
-        self.scraper.boundary().await;
+        self.boundary().await;
         self.end(Phase::Soak);
         Ok(())
     }
@@ -237,7 +243,7 @@ impl Run<'_> {
         let still = Still { machines: self.planned_machines(), machines_unchanged: unchanged };
         let ceiling = self.options.plan.profile.phases.quiesce_ceiling();
         self.quiet(Phase::Quiesce, still, ceiling).await?;
-        self.scraper.boundary().await;
+        self.boundary().await;
         Ok(())
     }
 

@@ -18,7 +18,7 @@ use crate::scenario::failure::Failure;
 use crate::scenario::fleet::Fleet;
 use crate::scenario::progress::Progress;
 use crate::scenario::recorder::Recorder;
-use crate::scenario::sampling::{self, Scraper};
+use crate::scenario::sampling::{self, Sampler, Scraper};
 use crate::scenario::{collect, prepare};
 use crate::supervisor::Client;
 use crate::view::{Facts, Front, View};
@@ -51,6 +51,7 @@ pub struct Run<'a> {
     pub(super) client: Client,
     pub(super) recorder: Recorder,
     pub(super) progress: Progress,
+    pub(super) sampler: Sampler,
     pub(super) scraper: Scraper,
     /// The control planes, once they are there; the sampler knows this run's processes by it.
     pub(super) lease: Arc<OnceLock<Lease>>,
@@ -87,9 +88,10 @@ pub async fn run(options: &Options<'_>) -> Result<(), Failure> {
     let lease = Arc::new(OnceLock::new());
     let sampled =
         sampling::Sampled { client: client.clone(), supervisor_pid: status.pid, lease: lease.clone() };
-    sampling::sample(&mut tasks, options.dir, &recorder, sampled, dead_sender)?;
+    let sampler = sampling::sample(&mut tasks, options.dir, &recorder, sampled, dead_sender)?;
     let scraper = sampling::scrape(&mut tasks, options.dir, &recorder, options.cancel.clone())?;
-    let mut run = Run { options, client, recorder, progress, scraper, lease, observer: None, fleet: None };
+    let mut run =
+        Run { options, client, recorder, progress, sampler, scraper, lease, observer: None, fleet: None };
     let outcome = tokio::select! {
         outcome = run.all_phases() => outcome,
         () = options.cancel.cancelled() => Err(Failure::Interrupted),

@@ -52,6 +52,21 @@ impl Scraper {
     }
 }
 
+/// A handle on the sampling task.
+#[derive(Clone)]
+pub struct Sampler(mpsc::UnboundedSender<oneshot::Sender<()>>);
+
+impl Sampler {
+    /// Samples now, out of turn, and waits for it: phases begin and end on it. Else the first sample of a control
+    /// plane fell into the fill, and what it had used since its start was counted there (on kind 10 s a cluster).
+    pub async fn boundary(&self) {
+        let (done, wait) = oneshot::channel();
+        if self.0.send(done).is_ok() {
+            let _ = wait.await;
+        }
+    }
+}
+
 /// Whose processes are sampled: those of one lease (a supervisor may serve several runs at once), its own and
 /// ours.
 pub struct Sampled {
@@ -73,19 +88,25 @@ pub fn sample(
     recorder: &Recorder,
     sampled: Sampled,
     dead: mpsc::UnboundedSender<String>,
-) -> Result<(), Failure> {
+) -> Result<Sampler, Failure> {
     let Sampled { client, supervisor_pid, lease } = sampled;
     let mut writer = LineWriter::create(&dir.processes())?;
     let recorder = recorder.clone();
+    let (sender, mut requests) = mpsc::unbounded_channel::<oneshot::Sender<()>>();
     tasks.spawn(async move {
         let mut reported = BTreeSet::new();
         let mut due = Instant::now();
         let mut ticks = tokio::time::interval(SAMPLE_EVERY);
         ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
-            ticks.tick().await;
-            let late = due.elapsed();
-            due = Instant::now() + SAMPLE_EVERY;
+            let (late, done) = tokio::select! {
+                _ = ticks.tick() => {
+                    let late = due.elapsed();
+                    due = Instant::now() + SAMPLE_EVERY;
+                    (late, None)
+                }
+                Some(done) = requests.recv() => (Duration::ZERO, Some(done)),
+            };
             let Ok(mut processes) = client.processes().await else {
                 // The supervisor is gone: this process is about to end, too.
                 let _ = dead.send("the supervisor does not answer any more".into());
@@ -98,9 +119,12 @@ pub fn sample(
                 tracing::error!(%error, "a sample was lost");
             }
             recorder.view().write(|board| board.sampled(&sample));
+            if let Some(done) = done {
+                let _ = done.send(());
+            }
         }
     });
-    Ok(())
+    Ok(Sampler(sender))
 }
 
 fn take(recorder: &Recorder, processes: &[ProcessInfo], supervisor_pid: u32, late: Duration) -> Sample {
