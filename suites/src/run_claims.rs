@@ -38,6 +38,7 @@ pub fn trials(profile: Profile) -> Vec<Trial> {
     claim("run::is_valid", is_valid);
     claim("run::passes", passes);
     claim("run::verdicts_are_the_expected_set", verdict_set);
+    claim("samples::of_each_control_plane_begin_before_the_fill", sampled_before_fill);
     claim("plan::is_the_expected_one", plan_is_expected);
     claim("pods::all_are_bound", all_bound);
     claim("pods::add_up_per_uid", pods_add_up);
@@ -113,6 +114,22 @@ fn is_valid(run: &Run) -> anyhow::Result<()> {
 
 fn passes(run: &Run) -> anyhow::Result<()> {
     ensure!(run.summary.verdict == Verdict::Pass, "{}: {}", run.summary.verdict.name(), run.summary.reason);
+    Ok(())
+}
+
+/// Else what a control plane used since its start would be counted in the fill.
+fn sampled_before_fill(run: &Run) -> anyhow::Result<()> {
+    let evidence = run.evidence()?;
+    let (fill_us, _) = evidence.window(Phase::Fill).context("there was no fill")?;
+    let mut first_us: BTreeMap<Option<&str>, u64> = BTreeMap::new();
+    for sample in &evidence.samples {
+        for process in sample.processes.iter().filter(|process| process.name == "kube-apiserver") {
+            first_us.entry(process.cluster.as_deref()).or_insert(sample.at_us);
+        }
+    }
+    ensure!(!first_us.is_empty(), "no kube-apiserver was sampled");
+    let late: Vec<_> = first_us.iter().filter(|(_, at)| fill_us < **at).collect();
+    ensure!(late.is_empty(), "first samples after the fill began at {fill_us} us: {late:?}");
     Ok(())
 }
 
