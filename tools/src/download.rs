@@ -1,8 +1,11 @@
 //! Downloads one artefact to a file and checks its digest before anyone can see it.
 
 use std::{
+    cell::RefCell,
+    collections::BTreeMap,
     fs::{self, File},
     io::{Read, Write},
+    net::IpAddr,
     path::Path,
     time::Duration,
 };
@@ -10,10 +13,12 @@ use std::{
 use sha2::{Digest, Sha256};
 
 use crate::{
+    Options,
     cache::{self, hex},
     error::Error,
     progress::{Progress, ProgressMode, Unit},
     releases::Artifact,
+    trust::{self, Origin},
 };
 
 /// Short, because a closed network must not keep a build from source waiting.
@@ -21,34 +26,100 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(4);
 /// Per read; a stalled transfer counts as an unreachable host.
 const READ_TIMEOUT: Duration = Duration::from_secs(20);
 
-/// How an attempt to download ended.
+/// The longest list of digests that is read, bytes; GitHub's description of a release is the longest.
+const DIGESTS_MAX: u64 = 4 << 20;
+
+/// Why something cannot be had now: not published, cut off, no host that answers. Other ways may be tried.
 #[derive(Debug)]
-pub(crate) enum Outcome {
-    /// The program is in place and executable.
-    Installed,
-    /// It cannot be had there now: not published, cut off. Other ways may be tried.
-    Unavailable(String),
-    /// The host was not reached, so asking it for more is a waste of time.
-    HostDown(String),
+pub(crate) struct Unavailable(pub(crate) String);
+
+/// Talks to publishers, or to the mirror that stands for them, with bounded time-outs and through the proxy that the
+/// environment names. A host that was not reached is not asked again.
+pub(crate) struct Client {
+    files: ureq::Agent,
+    /// Follows no redirect that leaves TLS.
+    digests: ureq::Agent,
+    mirror: Option<String>,
+    /// Why, by host.
+    down: RefCell<BTreeMap<String, String>>,
 }
 
-/// A client with bounded time-outs. It honours the proxy variables of the environment.
-pub(crate) fn agent() -> ureq::Agent {
-    ureq::Agent::config_builder()
+impl Client {
+    pub(crate) fn new(mirror: Option<&str>) -> Client {
+        // A mirror on loopback is a test's, or a tunnel: neither TLS nor a proxy is needed to reach this machine.
+        let here = mirror.is_some_and(is_loopback);
+        Client {
+            files: agent(false, here),
+            digests: agent(!here, here),
+            mirror: mirror.map(str::to_owned),
+            down: RefCell::default(),
+        }
+    }
+
+    /// Where what is published at `url` is asked for: there, or on the mirror under `<mirror>/<host>/<path>`.
+    pub(crate) fn address(&self, url: &str) -> String {
+        match (&self.mirror, url.split_once("://")) {
+            (Some(mirror), Some((_, rest))) => format!("{}/{rest}", mirror.trim_end_matches('/')),
+            _ => url.to_owned(),
+        }
+    }
+
+    /// The list of digests at `url`. It comes over TLS, or from loopback, or not at all: it would prove nothing.
+    pub(crate) fn digests(&self, url: &str) -> Result<String, Unavailable> {
+        let address = self.address(url);
+        if !address.starts_with("https://") && !is_loopback(&address) {
+            return Err(Unavailable(format!(
+                "{address} is not served over TLS, and a digest from there proves nothing"
+            )));
+        }
+        let response = self.get(&self.digests, &address)?;
+        let text = response.into_body().into_with_config().limit(DIGESTS_MAX).read_to_string();
+        text.map_err(|error| Unavailable(format!("{address} was cut off: {error}")))
+    }
+
+    /// Whether an artefact is there, without its bytes.
+    pub(crate) fn probe(&self, url: &str) -> Result<(), Unavailable> {
+        let address = self.address(url);
+        self.ask(&address, || self.files.head(&address).call()).map(drop)
+    }
+
+    fn get(
+        &self,
+        agent: &ureq::Agent,
+        address: &str,
+    ) -> Result<ureq::http::Response<ureq::Body>, Unavailable> {
+        // Anything but the plain bytes would miss the digest.
+        self.ask(address, || agent.get(address).header("accept-encoding", "identity").call())
+    }
+
+    fn ask<T>(&self, address: &str, request: impl Fn() -> Result<T, ureq::Error>) -> Result<T, Unavailable> {
+        let host = host(address);
+        if let Some(reason) = self.down.borrow().get(&host) {
+            return Err(Unavailable(reason.clone()));
+        }
+        request().map_err(|error| match error {
+            ureq::Error::StatusCode(status) => Unavailable(format!("{address} answers {status}")),
+            ureq::Error::RequireHttpsOnly(_) | ureq::Error::TooManyRedirects => {
+                Unavailable(format!("{address}: {error}"))
+            }
+            error => {
+                let reason = format!("{host} cannot be reached ({error})");
+                self.down.borrow_mut().insert(host, reason.clone());
+                Unavailable(reason)
+            }
+        })
+    }
+}
+
+fn agent(only_tls: bool, direct: bool) -> ureq::Agent {
+    let config = ureq::Agent::config_builder()
+        .https_only(only_tls)
         .timeout_resolve(Some(CONNECT_TIMEOUT))
         .timeout_connect(Some(CONNECT_TIMEOUT))
         .timeout_recv_response(Some(READ_TIMEOUT))
-        .timeout_per_read(Some(READ_TIMEOUT))
-        .build()
-        .into()
-}
-
-/// The address at which the mirror serves what is published at `url`: `<mirror>/<host>/<path>`.
-pub(crate) fn mirrored(url: &str, mirror: Option<&str>) -> String {
-    match (mirror, url.split_once("://")) {
-        (Some(mirror), Some((_, rest))) => format!("{}/{rest}", mirror.trim_end_matches('/')),
-        _ => url.to_owned(),
-    }
+        .timeout_per_read(Some(READ_TIMEOUT));
+    // Unless told otherwise it takes the proxy of the environment (HTTPS_PROXY and its like, NO_PROXY).
+    if direct { config.proxy(None).build().into() } else { config.build().into() }
 }
 
 /// The host (with port) of an address.
@@ -56,32 +127,40 @@ pub(crate) fn host(url: &str) -> String {
     url.split_once("://").map_or(url, |(_, rest)| rest).split('/').next().unwrap_or_default().to_owned()
 }
 
-/// Installs the artefact's program as `target`, or leaves nothing there.
+fn is_loopback(url: &str) -> bool {
+    let host = host(url);
+    let name = host.rsplit_once(':').map_or(host.as_str(), |(name, _)| name).trim_matches(['[', ']']);
+    name == "localhost" || name.parse().is_ok_and(|address: IpAddr| address.is_loopback())
+}
+
+/// Installs the artefact's program as `target`, executable, or leaves nothing there; tells who said which digest it
+/// must have.
 ///
 /// # Errors
 /// A wrong digest, an archive without the member, and file errors: none of them is mended by trying elsewhere.
 pub(crate) fn install(
-    agent: &ureq::Agent,
+    client: &Client,
     artifact: &Artifact,
-    mirror: Option<&str>,
+    options: &Options,
     target: &Path,
-    progress: ProgressMode,
-) -> Result<Outcome, Error> {
-    let Some(expected) = &artifact.sha256 else {
-        return Ok(Outcome::Unavailable("no digest is pinned for it".to_owned()));
+) -> Result<Result<Origin, Unavailable>, Error> {
+    let expected = match trust::expected(client, artifact, options)? {
+        Ok(expected) => expected,
+        Err(unavailable) => return Ok(Err(unavailable)),
     };
-    let url = mirrored(&artifact.url, mirror);
+    let url = client.address(&artifact.url);
     let partial = target.with_extension("partial");
-    let outcome = fetch(agent, &url, &partial, &artifact.tool, progress).and_then(|fetched| match fetched {
-        Err(outcome) => Ok(outcome),
-        Ok(actual) if actual != *expected => Err(Error::WrongDigest {
-            url: url.clone(),
-            expected: expected.clone(),
-            actual,
-            published: artifact.digests.clone(),
-        }),
-        Ok(_) => unpack(&partial, artifact.member.as_deref(), &url, target).map(|()| Outcome::Installed),
-    });
+    let outcome =
+        fetch(client, &url, &partial, &artifact.tool, options.progress).and_then(|fetched| match fetched {
+            Err(unavailable) => Ok(Err(unavailable)),
+            Ok(actual) if actual != expected.sha256 => Err(expected.missed(artifact, &url, actual)),
+            Ok(_) => unpack(&partial, artifact.member.as_deref(), &url, target)
+                .and_then(|()| match &expected.origin {
+                    Origin::Published => trust::keep(artifact, &expected.sha256, options),
+                    Origin::Pinned | Origin::Kept(_) => Ok(()),
+                })
+                .map(|()| Ok(expected.origin.clone())),
+        });
     match fs::remove_file(&partial) {
         Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
             Err(Error::io("remove", &partial)(error))
@@ -90,25 +169,21 @@ pub(crate) fn install(
     }
 }
 
-/// Writes what `url` serves to `path`. The inner result is its sha256, or how the attempt ended without one.
+/// Writes what `url` serves to `path`. The inner result is its sha256.
 fn fetch(
-    agent: &ureq::Agent,
+    client: &Client,
     url: &str,
     path: &Path,
     label: &str,
     progress: ProgressMode,
-) -> Result<Result<String, Outcome>, Error> {
-    // Anything but the plain bytes would miss the digest.
-    let response = match agent.get(url).header("accept-encoding", "identity").call() {
+) -> Result<Result<String, Unavailable>, Error> {
+    let response = match client.get(&client.files, url) {
         Ok(response) => response,
-        Err(ureq::Error::StatusCode(status)) => {
-            return Ok(Err(Outcome::Unavailable(format!("{url} answers {status}"))));
-        }
-        Err(error) => return Ok(Err(Outcome::HostDown(format!("{url}: {error}")))),
+        Err(unavailable) => return Ok(Err(unavailable)),
     };
     let length = response.body().content_length();
     let cut_off = |received: u64, why: String| {
-        Ok(Err(Outcome::Unavailable(format!("{url} was cut off after {received} bytes: {why}"))))
+        Ok(Err(Unavailable(format!("{url} was cut off after {received} bytes: {why}"))))
     };
     let progress = Progress::start(progress, &format!("download {label}"), Unit::Bytes);
     if let Some(length) = length {
@@ -154,4 +229,23 @@ fn unpack(download: &Path, member: Option<&str>, url: &str, target: &Path) -> Re
         }
     }
     Err(Error::NoMember { url: url.to_owned(), member: member.to_owned() })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_this_machine_may_serve_digests_without_tls() {
+        for url in ["http://127.0.0.1:80/x", "http://localhost/x", "http://[::1]:8080/x", "http://127.1.2.3"]
+        {
+            assert!(is_loopback(url), "{url}");
+        }
+        for url in ["http://mirror.invalid/x", "http://localhost.invalid", "http://127.0.0.1.invalid:80/x"] {
+            assert!(!is_loopback(url), "{url}");
+        }
+        let refused = Client::new(Some("http://mirror.invalid")).digests("https://host.invalid/sums");
+        let Err(Unavailable(why)) = refused else { panic!("{refused:?}") };
+        assert!(why.starts_with("http://mirror.invalid/host.invalid/sums is not served over TLS"), "{why}");
+    }
 }

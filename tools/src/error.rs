@@ -23,7 +23,7 @@ pub enum Error {
     },
 
     /// An explicit tools directory is incomplete.
-    #[error("{} lacks {}; put all six programs there, or leave --tools-dir and E2E_TOOLS_DIR unset to use the cache", dir.display(), missing.join(", "))]
+    #[error("{} lacks {}; put them there, or leave --tools-dir and E2E_TOOLS_DIR unset to use the cache", dir.display(), missing.join(", "))]
     DirIncomplete {
         /// The given directory.
         dir: PathBuf,
@@ -64,19 +64,37 @@ pub enum Error {
         actual: String,
     },
 
-    /// A release artefact has another digest than pinned.
-    #[error(
-        "{url} has sha256 {actual}, but {expected} is pinned in fixtures/controlplane/releases.yaml; nothing was installed. Either the pin is wrong or the download was tampered with: compare with {published}"
-    )]
+    /// A release artefact has another digest than it must have.
+    #[error("{url} has sha256 {actual}, but {expected} {whose}; nothing was installed. {advice}")]
     WrongDigest {
         /// What was downloaded.
         url: String,
-        /// The pinned digest, hex.
+        /// The digest that it must have, hex.
         expected: String,
         /// The digest of what came, hex.
         actual: String,
-        /// Where the project publishes its digests.
-        published: String,
+        /// Who says so, e.g. `is pinned in …`.
+        whose: String,
+        /// What to do about it, as a sentence.
+        advice: String,
+    },
+
+    /// A file of the cache that should hold a digest does not.
+    #[error("{} holds no sha256; remove it, and the digest is taken from the publisher again", path.display())]
+    KeptDigest {
+        /// The file.
+        path: PathBuf,
+    },
+
+    /// Digests cannot be written into the file of pins.
+    #[error("{}: cannot write the digests of {tool}: {detail}", path.display())]
+    NotPinned {
+        /// The file.
+        path: PathBuf,
+        /// The program whose digests were to be written.
+        tool: String,
+        /// What is wrong with the file.
+        detail: String,
     },
 
     /// The archive does not hold the expected file.

@@ -9,12 +9,17 @@ use std::{
 use crate::{
     Options,
     cache::{self, cache_root},
-    download::{self, Outcome},
+    download::{self, Client, Unavailable},
     error::Error,
+    provision::tell_trust,
     quiet::run_quietly,
     releases::Releases,
     toolset::version_in,
+    trust::Origin,
 };
+
+/// A file that says that the program beside it was taken by a digest that nobody has reviewed.
+const ON_TRUST: &str = "digest-not-pinned";
 
 /// A usable cargo-nextest. Run it as `<path> nextest run …`; `cargo nextest` works only when it is on `PATH`.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -42,13 +47,14 @@ pub fn find(options: &Options) -> Result<Option<Nextest>, Error> {
     let on_path = std::env::var_os("PATH").unwrap_or_default();
     let candidates = std::env::split_paths(&on_path).map(|dir| dir.join("cargo-nextest"));
     let cached = cached_path(options, &wanted)?;
-    Ok(candidates.chain([cached]).filter(|path| cache::is_executable(path)).find_map(|path| {
+    let cached = Some(cached).filter(|path| !(options.pinned_only && path.with_file_name(ON_TRUST).exists()));
+    Ok(candidates.chain(cached).filter(|path| cache::is_executable(path)).find_map(|path| {
         let version = version_of(&path)?;
         (numbers(&version) >= numbers(&wanted)).then_some(Nextest { path, version })
     }))
 }
 
-/// Finds cargo-nextest, or downloads it (when a digest is pinned), or builds it (minutes on 2 cores, once).
+/// Finds cargo-nextest, or downloads it, or builds it (minutes on 2 cores, once).
 ///
 /// # Errors
 /// [`Error`]; each says what is missing and what to do.
@@ -69,14 +75,18 @@ pub fn ensure(options: &Options) -> Result<Nextest, Error> {
     let program = staging.path().join("cargo-nextest");
     let artifact = releases.nextest_artifact();
     let mut installed = false;
-    if !options.offline && artifact.sha256.is_some() {
-        let mirror = options.mirror.as_deref();
-        match download::install(&download::agent(), &artifact, mirror, &program, options.progress)? {
-            Outcome::Installed => installed = true,
-            Outcome::Unavailable(reason) | Outcome::HostDown(reason) => {
-                options
-                    .progress
-                    .note(&format!("cargo-nextest cannot be downloaded ({reason}): built instead"));
+    if !options.offline {
+        let client = Client::new(options.mirror.as_deref());
+        match download::install(&client, &artifact, options, &program)? {
+            Ok(Origin::Pinned) => installed = true,
+            Ok(Origin::Kept(_) | Origin::Published) => {
+                installed = true;
+                let mark = staging.path().join(ON_TRUST);
+                fs::write(&mark, "").map_err(Error::io("write", &mark))?;
+                tell_trust(&[&artifact], options)?;
+            }
+            Err(Unavailable(reason)) => {
+                options.progress.note(&format!("cargo-nextest: {reason}; built from source instead"));
             }
         }
     }
@@ -141,6 +151,7 @@ mod tests {
             tools_dir: None,
             cache_dir: Some(cache.to_owned()),
             offline: true,
+            pinned_only: false,
             mirror: None,
             progress: ProgressMode::Hidden,
         }
@@ -160,6 +171,9 @@ mod tests {
             assert_eq!(numbers(&version) >= numbers(&pinned_version().unwrap()), expected.is_some());
         }
         assert!(find(&options).unwrap().is_some());
+        fs::write(path.with_file_name(ON_TRUST), "").unwrap();
+        let ci = Options { pinned_only: true, ..options };
+        assert!(find(&ci).unwrap().is_none_or(|found| found.path != path), "nobody has reviewed its digest");
     }
 
     #[test]

@@ -11,6 +11,17 @@ use crate::{
 pub const TOOL_NAMES: [&str; 6] =
     ["etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler", "kubectl", "kwok"];
 
+/// Which of the six each way to make control planes starts on this machine.
+pub mod started {
+    /// Child processes: all but kubectl, which people call.
+    pub const LOCAL: &[&str] =
+        &["etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler", "kwok"];
+    /// kind clusters: what builds the pre-seeded etcd data. All six go into the node image, where that is made.
+    pub const KIND: &[&str] = &["etcd", "kube-apiserver"];
+    /// Clusters that are there: kwok alone.
+    pub const EXISTING: &[&str] = &["kwok"];
+}
+
 /// Changes when the layout of a tool directory does, so that old caches are left alone.
 const LAYOUT: &str = "fleet-e2e tools 1";
 
@@ -130,6 +141,16 @@ impl Pins {
         digest
     }
 
+    /// These pins for some programs only: another set, with a digest of its own.
+    pub(crate) fn only(&self, names: &[&str]) -> Pins {
+        let mut pins = self.clone();
+        let wanted = |name: &str| names.contains(&name);
+        pins.modules.iter_mut().for_each(|module| module.tools.retain(|tool| wanted(&tool.name)));
+        pins.modules.retain(|module| !module.tools.is_empty());
+        pins.artifacts.retain(|artifact| wanted(&artifact.tool));
+        pins
+    }
+
     /// Every program with its pinned version, sorted by name.
     pub fn tools(&self) -> Vec<(&ToolPin, &str)> {
         let mut tools: Vec<_> =
@@ -228,6 +249,21 @@ mod tests {
         let versions = [etcd, k8s, k8s, k8s, k8s, kwok];
         assert_eq!(tools, TOOL_NAMES.into_iter().zip(versions).collect::<Vec<_>>());
         assert_eq!(pins.artifacts.len(), 6);
+    }
+
+    #[test]
+    fn some_of_the_programs_are_a_set_of_their_own_and_all_of_them_the_set() {
+        let pins = Pins::embedded().unwrap();
+        assert_eq!(pins.only(&TOOL_NAMES).digest(), pins.digest());
+        let kwok = pins.only(started::EXISTING);
+        assert_eq!(
+            (kwok.modules.len(), kwok.artifacts.len(), kwok.tools()[0].0.name.as_str()),
+            (1, 1, "kwok")
+        );
+        assert_ne!(kwok.digest(), pins.digest());
+        for name in [started::LOCAL, started::KIND, started::EXISTING].concat() {
+            assert!(TOOL_NAMES.contains(&name), "{name}");
+        }
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! Makes sure of a tool set: directory, cache, releases, source, in this order.
 
 use std::{
+    collections::{BTreeMap, BTreeSet},
     fs,
     path::{Path, PathBuf},
 };
@@ -8,11 +9,13 @@ use std::{
 use crate::{
     Options,
     cache::{self, cache_root},
-    download::{self, Outcome},
+    download::{self, Client, Unavailable},
     error::Error,
     gobuild,
-    pins::Pins,
+    pins::{Pins, TOOL_NAMES},
+    releases::Artifact,
     toolset::{Check, Source, Toolset, reported_version},
+    trust::{self, Origin},
 };
 
 impl Toolset {
@@ -21,16 +24,46 @@ impl Toolset {
     /// # Errors
     /// [`Error`]; each says what is missing and what to do.
     pub fn ensure(options: &Options) -> Result<Toolset, Error> {
-        ensure_pins(&Pins::embedded()?, options)
+        ensure_programs(options, &TOOL_NAMES)
     }
 }
 
+/// As [`Toolset::ensure`], for some of the six programs: neither are others asked for, nor made. A set in the cache
+/// that has more is taken as it is.
+///
+/// # Errors
+/// As [`Toolset::ensure`].
+pub fn ensure_programs(options: &Options, names: &[&str]) -> Result<Toolset, Error> {
+    if let Some(dir) = &options.tools_dir {
+        return Toolset::open_with(dir, names);
+    }
+    let pins = Pins::embedded()?;
+    let some = pins.only(names);
+    let whole = cached_dir(&pins, options)?;
+    if some.digest() != pins.digest()
+        && let Some(set) = usable(&whole, &pins, options)
+    {
+        return Ok(set);
+    }
+    ensure_pins(&some, options)
+}
+
 /// Where the cache keeps the set of these pins; it need not exist yet.
+fn cached_dir(pins: &Pins, options: &Options) -> Result<PathBuf, Error> {
+    Ok(cache_root(options)?.join("tools").join(pins.digest()))
+}
+
+/// Where [`ensure_programs`] finds those programs, or would put them.
 ///
 /// # Errors
 /// [`Error::NoHome`] when there is no place for a cache.
-pub fn cached_dir(pins: &Pins, options: &Options) -> Result<PathBuf, Error> {
-    Ok(cache_root(options)?.join("tools").join(pins.digest()))
+pub fn programs_dir(options: &Options, names: &[&str]) -> Result<PathBuf, Error> {
+    if let Some(dir) = &options.tools_dir {
+        return Ok(dir.clone());
+    }
+    let pins = Pins::embedded()?;
+    let whole = cached_dir(&pins, options)?;
+    if whole.exists() { Ok(whole) } else { cached_dir(&pins.only(names), options) }
 }
 
 /// As [`Toolset::ensure`], for given pins.
@@ -39,18 +72,19 @@ pub fn cached_dir(pins: &Pins, options: &Options) -> Result<PathBuf, Error> {
 /// As [`Toolset::ensure`].
 pub fn ensure_pins(pins: &Pins, options: &Options) -> Result<Toolset, Error> {
     if let Some(dir) = &options.tools_dir {
-        return Toolset::open(dir);
+        let names: Vec<_> = pins.tools().iter().map(|(tool, _)| tool.name.as_str()).collect();
+        return Toolset::open_with(dir, &names);
     }
     let dir = cached_dir(pins, options)?;
     let digest = pins.digest();
     let parent = dir.parent().expect("must have one: it was joined to the root");
     cache::mark_used(parent, &digest);
-    if let Some(set) = usable(&dir, pins) {
+    if let Some(set) = usable(&dir, pins, options) {
         return Ok(set);
     }
     let _lock = cache::lock(parent, &digest, options.progress)?;
     // Whoever held the lock may have done it.
-    if let Some(set) = usable(&dir, pins) {
+    if let Some(set) = usable(&dir, pins, options) {
         return Ok(set);
     }
     let staging = cache::staging(parent, &digest)?;
@@ -62,11 +96,13 @@ pub fn ensure_pins(pins: &Pins, options: &Options) -> Result<Toolset, Error> {
     Ok(set.expect("must be readable: it was written just now"))
 }
 
-/// The set in the cache, if it is complete and unchanged. Anything else is made anew.
-fn usable(dir: &Path, pins: &Pins) -> Option<Toolset> {
+/// The set in the cache, if it is complete and unchanged, and may be used as these options are. Anything else is made
+/// anew.
+fn usable(dir: &Path, pins: &Pins, options: &Options) -> Option<Toolset> {
     let set = Toolset::read_manifest(dir, Check::Cheap).ok().flatten()?;
     let complete = pins.tools().iter().all(|(tool, _)| set.tools.iter().any(|t| t.name == tool.name));
-    complete.then_some(set)
+    let reviewed = !options.pinned_only || set.tools.iter().all(|tool| tool.source != Source::Published);
+    (complete && reviewed).then_some(set)
 }
 
 /// Puts every program into `staging`; tells each one's version and source.
@@ -76,12 +112,13 @@ fn fill(
     old: &Path,
     staging: &Path,
 ) -> Result<Vec<(String, String, Source)>, Error> {
-    let downloaded = if options.offline { Vec::new() } else { download_pinned(pins, options, staging)? };
+    let downloaded = if options.offline { BTreeMap::new() } else { download(pins, options, staging)? };
     let workdir = tempfile::Builder::new().prefix("module-").tempdir_in(staging);
     let workdir = workdir.map_err(Error::io("create a directory in", staging))?;
     let mut found = Vec::new();
     for module in &pins.modules {
-        let missing: Vec<_> = module.tools.iter().filter(|tool| !downloaded.contains(&tool.name)).collect();
+        let missing: Vec<_> =
+            module.tools.iter().filter(|tool| !downloaded.contains_key(&tool.name)).collect();
         gobuild::build(module, &missing, workdir.path(), staging, options.offline, options.progress)?;
         for tool in &module.tools {
             let path = staging.join(&tool.name);
@@ -91,7 +128,7 @@ fn fill(
                 let (name, expected) = (tool.name.clone(), module.version.clone());
                 return Err(Error::VersionMismatch { name, expected, reported });
             }
-            let source = if downloaded.contains(&tool.name) { Source::Release } else { Source::Built };
+            let source = downloaded.get(&tool.name).copied().unwrap_or(Source::Built);
             found.push((tool.name.clone(), reported, source));
         }
     }
@@ -102,38 +139,68 @@ fn fill(
     Ok(found)
 }
 
-/// Downloads what has a pinned digest; a host that was not reached is not asked again.
-fn download_pinned(pins: &Pins, options: &Options, staging: &Path) -> Result<Vec<String>, Error> {
-    let (pinned, unpinned): (Vec<_>, Vec<_>) = pins.artifacts.iter().partition(|a| a.sha256.is_some());
-    if !unpinned.is_empty() {
-        let names: Vec<_> = unpinned.iter().map(|artifact| artifact.tool.as_str()).collect();
-        options.progress.note(&format!(
-            "no release digest is pinned for {} ({}) in fixtures/controlplane/releases.yaml: built from source instead",
-            names.join(", "),
-            std::env::consts::ARCH
-        ));
+/// Downloads what can be had by a digest that counts, and says what came of it.
+fn download(pins: &Pins, options: &Options, staging: &Path) -> Result<BTreeMap<String, Source>, Error> {
+    let client = Client::new(options.mirror.as_deref());
+    let mut downloaded = BTreeMap::new();
+    let (mut on_trust, mut lacking) = (Vec::new(), BTreeMap::<String, Vec<&str>>::new());
+    for artifact in &pins.artifacts {
+        match download::install(&client, artifact, options, &staging.join(&artifact.tool))? {
+            Ok(Origin::Pinned) => {
+                downloaded.insert(artifact.tool.clone(), Source::Release);
+            }
+            Ok(Origin::Kept(_) | Origin::Published) => {
+                downloaded.insert(artifact.tool.clone(), Source::Published);
+                on_trust.push(artifact);
+            }
+            Err(Unavailable(reason)) => lacking.entry(reason).or_default().push(&artifact.tool),
+        }
     }
-    let agent = download::agent();
-    let (mut downloaded, mut down) = (Vec::new(), Vec::new());
-    for artifact in pinned {
-        let host = download::host(&download::mirrored(&artifact.url, options.mirror.as_deref()));
-        if down.contains(&host) {
-            continue;
-        }
-        let target = staging.join(&artifact.tool);
-        match download::install(&agent, artifact, options.mirror.as_deref(), &target, options.progress)? {
-            Outcome::Installed => downloaded.push(artifact.tool.clone()),
-            Outcome::Unavailable(reason) => {
-                let what = &artifact.tool;
-                options.progress.note(&format!("{what} cannot be downloaded ({reason}): built instead"));
-            }
-            Outcome::HostDown(reason) => {
-                options
-                    .progress
-                    .note(&format!("{host} cannot be reached ({reason}): building from source instead"));
-                down.push(host);
-            }
-        }
+    tell_trust(&on_trust, options)?;
+    for (reason, names) in lacking {
+        options.progress.note(&format!("{}: {reason}; built from source instead", names.join(", ")));
     }
     Ok(downloaded)
+}
+
+/// Says which artefacts were taken by a digest that nobody has reviewed.
+pub(crate) fn tell_trust(artifacts: &[&Artifact], options: &Options) -> Result<(), Error> {
+    if artifacts.is_empty() {
+        return Ok(());
+    }
+    let names: Vec<_> = artifacts.iter().map(|artifact| artifact.tool.as_str()).collect();
+    let hosts: BTreeSet<_> = artifacts.iter().map(|artifact| download::host(&artifact.digests)).collect();
+    let hosts: Vec<_> = hosts.into_iter().collect();
+    options.progress.note(&format!(
+        "{}: checked against the sha256 that {} published over TLS, since none is pinned in \
+         fixtures/controlplane/releases.yaml; kept in {}, and nothing else is accepted from now on",
+        names.join(", "),
+        hosts.join(" and "),
+        trust::kept_dir(options)?.display()
+    ));
+    Ok(())
+}
+
+/// Why one of those programs cannot be downloaded here and now; none if all of them can. Nothing but digests is
+/// transferred.
+///
+/// # Errors
+/// When the pins or the cache are not understood.
+pub fn refused_downloads(options: &Options, names: &[&str]) -> Result<Option<String>, Error> {
+    if options.offline {
+        return Ok(Some("offline".to_owned()));
+    }
+    let client = Client::new(options.mirror.as_deref());
+    for artifact in Pins::embedded()?.only(names).artifacts {
+        let expected = trust::expected(&client, &artifact, options)?;
+        // Whoever has just told the digest has been reached.
+        let reached = expected.and_then(|expected| match expected.origin {
+            Origin::Published => Ok(()),
+            Origin::Pinned | Origin::Kept(_) => client.probe(&artifact.url),
+        });
+        if let Err(Unavailable(reason)) = reached {
+            return Ok(Some(format!("{}: {reason}", artifact.tool)));
+        }
+    }
+    Ok(None)
 }

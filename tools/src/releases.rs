@@ -6,7 +6,11 @@ use serde::Deserialize;
 
 use crate::error::Error;
 
-/// One downloadable artefact, for this machine's architecture.
+/// The architectures that artefacts are published for: as Kubernetes names them, and as Rust does.
+pub(crate) const ARCHITECTURES: [(&str, &str); 2] =
+    [("amd64", "x86_64-unknown-linux-gnu"), ("arm64", "aarch64-unknown-linux-gnu")];
+
+/// One downloadable artefact, for one architecture.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Artifact {
     /// The program it holds.
@@ -15,10 +19,17 @@ pub struct Artifact {
     pub url: String,
     /// Path of the program inside a `.tar.gz`; `None` when the artefact is the program itself.
     pub member: Option<String>,
-    /// sha256 of the artefact, hex; `None` when it is not pinned, so that it must not be downloaded.
+    /// sha256 of the artefact, hex; `None` when it is not pinned, so that the publisher has to be asked for it.
     pub sha256: Option<String>,
-    /// Where the project publishes its digests.
+    /// Where the publisher says which digest it has: a bare digest, lines of `sha256sum`, or a release of GitHub's API.
     pub digests: String,
+}
+
+impl Artifact {
+    /// The artefact's file name, as published.
+    pub(crate) fn file_name(&self) -> &str {
+        self.url.rsplit('/').next().unwrap_or_default()
+    }
 }
 
 /// The parsed pins file.
@@ -54,48 +65,67 @@ impl Releases {
         Releases::parse(include_str!("../../fixtures/controlplane/releases.yaml"))
     }
 
-    fn parse(text: &str) -> Result<Releases, Error> {
+    pub(crate) fn parse(text: &str) -> Result<Releases, Error> {
         let pins = |detail: String| Error::Pins { file: "releases.yaml".to_owned(), detail };
         let releases: Releases = serde_saphyr::from_str(text).map_err(|error| pins(error.to_string()))?;
         let digests = releases.tools.values().map(|t| &t.sha256).chain([&releases.nextest.sha256]);
         for (arch, sha256) in digests.flatten() {
-            if !["amd64", "arm64"].contains(&arch.as_str()) {
+            if !ARCHITECTURES.iter().any(|(known, _)| known == arch) {
                 return Err(pins(format!("unknown architecture `{arch}`; known are amd64 and arm64")));
             }
-            if sha256.len() != 64 || !sha256.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b))
-            {
+            if !is_sha256(sha256) {
                 return Err(pins(format!("`{sha256}` is not a sha256 in lower-case hex")));
             }
         }
         Ok(releases)
     }
 
-    /// The artefact of a program at a version (`v1.36.3`), if one is listed.
+    /// The artefact of a program at a version (`v1.36.3`) for this machine, if one is listed.
     pub(crate) fn artifact(&self, tool: &str, version: &str) -> Option<Artifact> {
-        let Template { url, member, digests, sha256 } = self.tools.get(tool)?;
-        Some(fill(tool, version, url, member.as_deref(), digests, sha256))
+        self.artifact_for(tool, version, native())
     }
 
-    /// The artefact of cargo-nextest.
+    /// The same for any of [`ARCHITECTURES`].
+    pub(crate) fn artifact_for(&self, tool: &str, version: &str, arch: (&str, &str)) -> Option<Artifact> {
+        let Template { url, member, digests, sha256 } = self.tools.get(tool)?;
+        Some(fill(tool, version, arch, url, member.as_deref(), digests, sha256))
+    }
+
+    /// The artefact of cargo-nextest for this machine.
     pub(crate) fn nextest_artifact(&self) -> Artifact {
+        self.nextest_artifact_for(native())
+    }
+
+    /// The same for any of [`ARCHITECTURES`].
+    pub(crate) fn nextest_artifact_for(&self, arch: (&str, &str)) -> Artifact {
         let Nextest { version, url, member, digests, sha256 } = &self.nextest;
-        fill("cargo-nextest", version, url, member.as_deref(), digests, sha256)
+        fill("cargo-nextest", version, arch, url, member.as_deref(), digests, sha256)
+    }
+}
+
+/// Whether the text is a sha256 as it is written here: 64 digits of lower-case hex.
+pub(crate) fn is_sha256(text: &str) -> bool {
+    text.len() == 64 && text.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b))
+}
+
+/// This machine's architecture.
+fn native() -> (&'static str, &'static str) {
+    match std::env::consts::ARCH {
+        "x86_64" => ARCHITECTURES[0],
+        "aarch64" => ARCHITECTURES[1],
+        other => (other, other),
     }
 }
 
 fn fill(
     tool: &str,
     version: &str,
+    (arch, triple): (&str, &str),
     url: &str,
     member: Option<&str>,
     digests: &str,
     sha256: &BTreeMap<String, String>,
 ) -> Artifact {
-    let (arch, triple) = match std::env::consts::ARCH {
-        "x86_64" => ("amd64", "x86_64-unknown-linux-gnu"),
-        "aarch64" => ("arm64", "aarch64-unknown-linux-gnu"),
-        other => (other, other),
-    };
     let fill = |template: &str| {
         template
             .replace("{version}", version)

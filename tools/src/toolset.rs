@@ -49,6 +49,8 @@ pub enum Source {
     Directory,
     /// Downloaded, with the pinned digest.
     Release,
+    /// Downloaded, with a digest that nobody has reviewed: its publisher said so when it came here first.
+    Published,
     /// Built from the pinned module.
     Built,
 }
@@ -85,11 +87,21 @@ impl Toolset {
     /// # Errors
     /// [`Error::DirIncomplete`] naming what is missing, [`Error::Corrupt`] when a cached file was changed.
     pub fn open(dir: &Path) -> Result<Toolset, Error> {
+        Toolset::open_with(dir, &TOOL_NAMES)
+    }
+
+    /// As [`Toolset::open`], where only `names` have to be there. Others of the six are described, too, if they are.
+    ///
+    /// # Errors
+    /// As [`Toolset::open`].
+    pub fn open_with(dir: &Path, names: &[&str]) -> Result<Toolset, Error> {
         let dir = std::path::absolute(dir).map_err(Error::io("resolve", dir))?;
-        let missing: Vec<_> =
-            TOOL_NAMES.into_iter().filter(|name| !cache::is_executable(&dir.join(name))).collect();
+        let missing: Vec<_> = names
+            .iter()
+            .filter(|name| !cache::is_executable(&dir.join(name)))
+            .map(|n| (*n).to_owned())
+            .collect();
         if !missing.is_empty() {
-            let missing = missing.into_iter().map(str::to_owned).collect();
             return Err(Error::DirIncomplete { dir, missing });
         }
         match Toolset::read_manifest(&dir, Check::Cheap)? {
@@ -101,7 +113,7 @@ impl Toolset {
     /// The path of a program.
     ///
     /// # Panics
-    /// When `name` is none of [`TOOL_NAMES`].
+    /// When the set has no such program.
     pub fn path(&self, name: &str) -> &Path {
         &self.tool(name).path
     }
@@ -109,9 +121,9 @@ impl Toolset {
     /// A program by name.
     ///
     /// # Panics
-    /// When `name` is none of [`TOOL_NAMES`].
+    /// When the set has no such program.
     pub fn tool(&self, name: &str) -> &Tool {
-        self.tools.iter().find(|tool| tool.name == name).expect("must be one of pins::TOOL_NAMES")
+        self.tools.iter().find(|tool| tool.name == name).expect("must be one of those that were asked for")
     }
 
     /// Reads every file and compares it with the recorded digest.
@@ -165,6 +177,9 @@ impl Toolset {
         let mut tools = Vec::new();
         for name in TOOL_NAMES {
             let path = dir.join(name);
+            if !cache::is_executable(&path) {
+                continue;
+            }
             let sha256 = cache::sha256_file(&path)?;
             hasher.update(format!("{name} {sha256}\n"));
             let version = reported_version(&path)?;

@@ -8,6 +8,8 @@ mod cargo_env;
 mod engine;
 mod exit;
 mod host;
+#[cfg(test)]
+mod hygiene;
 mod kind_host;
 mod run_dir;
 mod signals;

@@ -2,13 +2,16 @@
 
 use std::process::{Command, Stdio};
 
-use tools::{Options, Source, Toolset, cached_dir, nextest, pins::Pins};
+use tools::{Options, Source, Toolset, nextest, programs_dir, refused_downloads};
 
 use crate::{
     cargo, exit,
     host::{self, Finding, State},
     kind_host,
-    tasks::provider::{Provider, ProviderArgs},
+    tasks::{
+        provider::{Provider, ProviderArgs},
+        tools::ToolArgs,
+    },
 };
 
 /// Arguments of `cargo xtask doctor`.
@@ -24,25 +27,20 @@ pub struct Args {
 
 /// Runs the task: 0 when runs are possible, else the environment's exit code.
 pub fn run(args: &Args) -> anyhow::Result<u8> {
-    let options = Options::from_env();
-    let tools = control_plane_tools(&options, args.verify);
+    let options = ToolArgs::default().options();
+    let provider = args.provider.chosen()?;
+    let tools = control_plane_tools(&options, provider, args.verify);
     let cached = tools.state == State::Good;
     let mut findings = vec![
         program("cargo", "cargo", &["--version"], true, "install Rust: https://rustup.rs"),
-        program(
-            "go",
-            "go",
-            &["version"],
-            !cached,
-            "install Go 1.26 or newer: https://go.dev/dl (it builds the tools, once)",
-        ),
+        go(&options, provider, cached),
         program("git", "git", &["--version"], false, "install git"),
     ];
     findings.extend(host::check(&cargo::runs_dir()?));
-    if args.provider.chosen()? == Provider::Kind {
+    if provider == Provider::Kind {
         findings.extend(kind_host::check());
     }
-    if args.provider.chosen()? == Provider::Existing {
+    if provider == Provider::Existing {
         findings.push(clusters(&args.provider));
     }
     findings.push(tools);
@@ -84,22 +82,48 @@ fn program(name: &'static str, program: &str, args: &[&str], needed: bool, advic
     }
 }
 
+/// Go builds the tools, once, where they cannot be downloaded: only without Go, and without tools, is the network asked.
+fn go(options: &Options, provider: Provider, cached: bool) -> Finding {
+    const NAME: &str = "go";
+    const ADVICE: &str = "install Go 1.26 or newer: https://go.dev/dl (it builds the tools, once)";
+    let found = program(NAME, "go", &["version"], false, ADVICE);
+    if cached || found.state == State::Good {
+        return found;
+    }
+    let refused = refused_downloads(options, provider.programs());
+    judge_go(found, &refused.unwrap_or_else(|error| Some(error.to_string())))
+}
+
+/// Without Go, and with tools to be made.
+fn judge_go(found: Finding, refused: &Option<String>) -> Finding {
+    match refused {
+        None => Finding {
+            detail: format!("{}; the release binaries can be downloaded", found.detail),
+            advice: "nothing to do, except for kind's node image, cargo xtask bench, and without network"
+                .into(),
+            ..found
+        },
+        Some(reason) => Finding {
+            state: State::Lacking,
+            detail: format!("{}; nor can the release binaries be downloaded ({reason})", found.detail),
+            ..found
+        },
+    }
+}
+
 /// Looks, and makes nothing: a check-up must not take minutes.
-fn control_plane_tools(options: &Options, verify: bool) -> Finding {
+fn control_plane_tools(options: &Options, provider: Provider, verify: bool) -> Finding {
     const NAME: &str = "control-plane tools";
-    let dir = match &options.tools_dir {
-        Some(dir) => Ok(dir.clone()),
-        None => Pins::embedded().and_then(|pins| cached_dir(&pins, options)),
-    };
-    let dir = match dir {
+    let dir = match programs_dir(options, provider.programs()) {
         Ok(dir) => dir,
         Err(error) => return Finding::lacking(NAME, error.to_string(), "set HOME or E2E_CACHE_DIR"),
     };
     if options.tools_dir.is_none() && !dir.exists() {
-        let advice = "nothing to do: the first run makes them (about 6 minutes on 2 cores), or `cargo xtask tools` now";
+        let advice = "nothing to do: the first run downloads them, or builds them (about 6 minutes on 2 cores); \
+                      `cargo xtask tools` does so now";
         return Finding::poor(NAME, format!("not cached yet ({})", dir.display()), advice);
     }
-    let set = match Toolset::open(&dir) {
+    let set = match Toolset::open_with(&dir, provider.programs()) {
         Ok(set) => set,
         Err(error) if options.tools_dir.is_some() => {
             return Finding::lacking(NAME, error.to_string(), "unset E2E_TOOLS_DIR");
@@ -109,6 +133,17 @@ fn control_plane_tools(options: &Options, verify: bool) -> Finding {
             return Finding::poor(NAME, error.to_string(), advice);
         }
     };
+    if options.pinned_only && set.tools.iter().any(|tool| tool.source == Source::Published) {
+        let detail = format!(
+            "{} holds programs whose digest is not pinned, which do not count where CI is set",
+            dir.display()
+        );
+        return Finding::poor(
+            NAME,
+            detail,
+            "nothing to do: the next run builds them (about 6 minutes on 2 cores)",
+        );
+    }
     // Without a record each program was asked what it is, and there is nothing to compare it with.
     let recorded = set.tools.iter().all(|tool| tool.source != Source::Directory);
     if verify
@@ -146,8 +181,9 @@ fn clusters(provider: &ProviderArgs) -> Finding {
 }
 
 fn versions(set: &Toolset) -> String {
-    let names = ["kube-apiserver", "etcd", "kwok"];
-    names.map(|name| format!("{name} {}", set.tool(name).version)).join(", ")
+    let told = ["kube-apiserver", "etcd", "kwok"];
+    let told = set.tools.iter().filter(|tool| told.contains(&tool.name.as_str()));
+    told.map(|tool| format!("{} {}", tool.name, tool.version)).collect::<Vec<_>>().join(", ")
 }
 
 fn test_runner(options: &Options) -> Finding {
@@ -157,7 +193,7 @@ fn test_runner(options: &Options) -> Finding {
         Ok(None) => Finding::poor(
             NAME,
             "not there yet",
-            "nothing to do: `cargo xtask ci` builds it (about 7 minutes on 2 cores, once); \
+            "nothing to do: `cargo xtask ci` downloads it, or builds it (about 7 minutes on 2 cores, once); \
              `cargo xtask tools --nextest` does so now",
         ),
         Err(error) => Finding::poor(NAME, error.to_string(), "set HOME or E2E_CACHE_DIR"),
@@ -175,5 +211,20 @@ mod tests {
         assert!(text.starts_with("LACK go: cannot be started"), "{text}");
         assert!(text.ends_with("-> install Go"), "{text}");
         assert_eq!(program("go", "no-such-program-here", &[], false, "x").state, State::Poor);
+    }
+
+    #[test]
+    fn go_is_lacking_only_where_the_binaries_cannot_be_downloaded() {
+        let absent = || program("go", "no-such-program-here", &[], false, "install Go");
+        let reachable = judge_go(absent(), &None);
+        assert!(
+            reachable.state == State::Poor && reachable.detail.contains("can be downloaded"),
+            "{}",
+            line(&reachable)
+        );
+        let closed = judge_go(absent(), &Some("etcd: github.com cannot be reached".to_owned()));
+        let text = line(&closed);
+        assert!(text.starts_with("LACK go: cannot be started") && text.contains("github.com"), "{text}");
+        assert!(text.ends_with("-> install Go"), "{text}");
     }
 }

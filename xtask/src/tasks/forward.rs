@@ -3,7 +3,7 @@
 use std::{ffi::OsString, os::unix::process::CommandExt, process::Command};
 
 use anyhow::{Context, anyhow};
-use tools::{ProgressMode, Toolset};
+use tools::{ProgressMode, ensure_programs};
 
 use crate::{
     cargo, exit,
@@ -64,15 +64,18 @@ pub fn to_supervisor(verb: &str, args: &Forwarded) -> anyhow::Result<u8> {
     }
     if ["up", "kubectl"].contains(&verb) && !help {
         let options = ToolArgs::default().options();
-        let set = Toolset::ensure(&options)?;
-        if verb == "up" {
+        let set = if verb == "up" {
             let provider = ProviderArgs::among(&args.args)?;
             if let Err(error) = provider.kubeconfigs() {
                 eprintln!("Error: {error:#}");
                 return Ok(exit::USAGE);
             }
+            let set = provider.ensure_tools(&options)?;
             provider.ensure(&options, &set)?.give(&mut command);
-        }
+            set
+        } else {
+            ensure_programs(&options, &["kubectl"])?
+        };
         command.env("E2E_TOOLS_DIR", set.dir);
     }
     exec(command.args(&args.args))

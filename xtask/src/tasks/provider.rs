@@ -8,7 +8,12 @@ use std::{
 };
 
 use anyhow::{Context, anyhow, bail};
-use tools::{Options, Toolset, docker::Docker, node_image};
+use tools::{
+    Options, Toolset,
+    docker::Docker,
+    ensure_programs, node_image,
+    pins::{TOOL_NAMES, started},
+};
 
 /// The variable that hands the choice on; every program of ours reads it.
 const VARIABLE: &str = "E2E_PROVIDER";
@@ -95,7 +100,21 @@ impl ProviderArgs {
         given.iter().map(absolute).collect::<anyhow::Result<_>>().map(Some)
     }
 
-    /// Makes sure of what the chosen provider needs: minutes the first time.
+    /// Makes sure of the control-plane programs that the chosen provider needs: minutes the first time, but for
+    /// existing clusters, which want kwok alone.
+    ///
+    /// # Errors
+    /// When the name in the environment is unknown, or a program is missing and cannot be made.
+    pub fn ensure_tools(&self, options: &Options) -> anyhow::Result<Toolset> {
+        let provider = self.chosen()?;
+        // What is made for local runs is made whole: kubectl is the sixth, and people want it.
+        if provider == Provider::Local && options.tools_dir.is_none() {
+            return Ok(Toolset::ensure(options)?);
+        }
+        Ok(ensure_programs(options, provider.programs())?)
+    }
+
+    /// Makes sure of what else the chosen provider needs: minutes the first time.
     ///
     /// # Errors
     /// When the name in the environment is unknown, no engine answers, or the node image cannot be made.
@@ -137,6 +156,16 @@ impl ProviderArgs {
 }
 
 impl Provider {
+    /// The control-plane programs that have to be there.
+    pub fn programs(self) -> &'static [&'static str] {
+        match self {
+            Provider::Local => started::LOCAL,
+            // Two are started here; of all six the node image is made, and named after.
+            Provider::Kind => &TOOL_NAMES,
+            Provider::Existing => started::EXISTING,
+        }
+    }
+
     fn named(name: &str, whose: &str) -> anyhow::Result<Provider> {
         clap::ValueEnum::from_str(name, false)
             .map_err(|_| anyhow!("{whose}{name}: no such provider; known are local, kind and existing"))

@@ -2,7 +2,10 @@
 
 use std::path::PathBuf;
 
-use tools::{Options, Toolset, nextest};
+use anyhow::ensure;
+use tools::{Options, Pinned, Toolset, nextest};
+
+use crate::{cargo, exit};
 
 /// Where tools are looked for; shared by every task that needs them.
 #[derive(Debug, Clone, Default, clap::Args)]
@@ -29,6 +32,11 @@ pub struct Args {
     /// Print the whole set as JSON instead of its directory.
     #[arg(long)]
     json: bool,
+
+    /// Write the digests that publishers serve of all release artefacts into fixtures/controlplane/releases.yaml, for
+    /// review, and end.
+    #[arg(long, conflicts_with_all = ["json", "nextest", "offline", "tools_dir"])]
+    pin: bool,
 }
 
 impl ToolArgs {
@@ -52,6 +60,9 @@ impl ToolArgs {
 /// Runs the task.
 pub fn run(args: &Args) -> anyhow::Result<u8> {
     let options = args.tools.options();
+    if args.pin {
+        return pin(&options);
+    }
     let set = Toolset::ensure(&options)?;
     if args.json {
         println!("{}", serde_json::to_string_pretty(&set)?);
@@ -62,4 +73,22 @@ pub fn run(args: &Args) -> anyhow::Result<u8> {
         println!("{}", nextest::ensure(&options)?.path.display());
     }
     Ok(0)
+}
+
+/// Says what is pinned now; the exit code says whether all artefacts are.
+fn pin(options: &Options) -> anyhow::Result<u8> {
+    ensure!(!options.offline, "--pin asks the publishers, and CARGO_NET_OFFLINE=true forbids that");
+    let file = cargo::workspace_root().join("fixtures/controlplane/releases.yaml");
+    let all = tools::pin(options, &file)?;
+    for Pinned { tool, arch, before, now } in &all {
+        let what = match (now, before) {
+            (Ok(now), Some(before)) if now == before => format!("{now}, as before"),
+            (Ok(now), Some(before)) => format!("{now}, before: {before}"),
+            (Ok(now), None) => format!("{now}, new"),
+            (Err(reason), _) => format!("left as it was: {reason}"),
+        };
+        println!("{tool} {arch}: {what}");
+    }
+    println!("compare them with what you know of the releases, then commit {}", file.display());
+    Ok(if all.iter().all(|one| one.now.is_ok()) { 0 } else { exit::ENVIRONMENT })
 }

@@ -52,7 +52,7 @@ pub fn compare(rounds: u16, bin_dir: &Path, tools: &Toolset, options: &Options) 
             all.push(measured);
         }
     }
-    Ok(figure(&ours, &theirs))
+    figure(&ours, &theirs)
 }
 
 fn measure(maker: Maker, tools: &Toolset, options: &Options) -> anyhow::Result<Measured> {
@@ -115,26 +115,27 @@ fn theirs(place: &Place, program: &Path, tools: &Toolset, options: &Options) -> 
     Ok(kubeconfig.display().to_string())
 }
 
-fn figure(ours: &[Measured], theirs: &[Measured]) -> Figure {
-    let rate = |all: &[Measured]| spread(all.iter().map(|measured| measured.pods_per_s).collect());
-    let cpu = |all: &[Measured]| spread(all.iter().map(|measured| measured.cpu_ms_per_pod).collect()).median;
-    let told = |all: &[Measured]| {
-        let rate = rate(all);
+fn figure(ours: &[Measured], theirs: &[Measured]) -> anyhow::Result<Figure> {
+    let of =
+        |all: &[Measured], value: fn(&Measured) -> f64| spread(&all.iter().map(value).collect::<Vec<_>>());
+    let rate = |all: &[Measured]| of(all, |measured| measured.pods_per_s);
+    let told = |all: &[Measured]| -> anyhow::Result<String> {
+        let (rate, cpu) = (rate(all)?, of(all, |measured| measured.cpu_ms_per_pod)?);
         let (median, min, max) = (rate.median, rate.min, rate.max);
-        format!("{median:.1} Pods/s ({min:.1} to {max:.1}) at {:.1} ms CPU per Pod", cpu(all))
+        Ok(format!("{median:.1} Pods/s ({min:.1} to {max:.1}) at {:.1} ms CPU per Pod", cpu.median))
     };
-    Figure {
+    Ok(Figure {
         name: "10,000 Pods to Running, beside kwokctl's cluster",
-        value: rate(ours).median / rate(theirs).median,
+        value: rate(ours)?.median / rate(theirs)?.median,
         goal: Goal::AtLeast(RATIO_MIN),
         unit: "x",
         note: format!(
             "{PODS} Pods on {NODES} Nodes, medians of {} in turn: ours {}, kwokctl's {}",
             ours.len(),
-            told(ours),
-            told(theirs)
+            told(ours)?,
+            told(theirs)?
         ),
-    }
+    })
 }
 
 #[cfg(test)]
@@ -152,9 +153,18 @@ mod tests {
     fn the_ratio_is_of_medians_and_has_to_be_large() {
         let measured =
             |rates: [f64; 3]| rates.map(|pods_per_s| Measured { pods_per_s, cpu_ms_per_pod: 10.0 });
-        let figure = figure(&measured([300.0, 100.0, 150.0]), &measured([50.0, 100.0, 200.0]));
+        let figure = figure(&measured([300.0, 100.0, 150.0]), &measured([50.0, 100.0, 200.0])).unwrap();
         assert!((figure.value - 1.5).abs() < 1e-9 && figure.is_reached(), "{}", figure.note);
         assert!(figure.note.contains("ours 150.0 Pods/s (100.0 to 300.0)"), "{}", figure.note);
+    }
+
+    #[test]
+    fn of_an_even_number_of_rounds_the_median_is_the_mean_of_the_two_in_the_middle() {
+        let measured = |pods_per_s| Measured { pods_per_s, cpu_ms_per_pod: 10.0 };
+        let figure = figure(&[300.0, 100.0].map(measured), &[100.0, 60.0].map(measured)).unwrap();
+        assert!((figure.value - 2.5).abs() < 1e-9, "200 over 80, not 300 over 100: {}", figure.note);
+        assert!(figure.note.contains("ours 200.0 Pods/s"), "{}", figure.note);
+        assert!(super::figure(&[], &[]).is_err(), "nothing measured is no figure");
     }
 
     #[test]

@@ -6,6 +6,9 @@ mod kwokctl;
 mod load;
 mod place;
 mod processes;
+/// The harness's own: xtask may not depend on it, and a figure has one median.
+#[path = "../../../../harness/src/summary/stats.rs"]
+mod stats;
 
 use std::{
     fmt, fs,
@@ -20,6 +23,7 @@ use tools::{ProgressMode, Toolset};
 
 use crate::{cargo, exit, tasks::tools::ToolArgs};
 pub use place::{KeeperArgs, keep};
+use stats::Spread;
 
 /// What the start of five control planes may take, verified ready, tools and seed cached.
 const START_S_MAX: f64 = 10.0;
@@ -80,13 +84,6 @@ struct Figure {
 enum Goal {
     AtMost(f64),
     AtLeast(f64),
-}
-
-/// The middle of some values, and their ends.
-struct Spread {
-    median: f64,
-    min: f64,
-    max: f64,
 }
 
 /// Runs the task.
@@ -174,7 +171,7 @@ fn starts(count: u16, bin_dir: &Path, tools_dir: &Path) -> anyhow::Result<Figure
         }
         supervisor(&["down"])?;
     }
-    let Spread { median, min, max } = spread(taken_s);
+    let Spread { median, min, max, .. } = spread(&taken_s)?;
     let note = format!("median of {count}; {min:.2} to {max:.2}");
     Ok(Figure { note, ..figure("five control planes verified ready", median, START_S_MAX, "s") })
 }
@@ -213,10 +210,8 @@ fn figure(name: &'static str, value: f64, max: f64, unit: &'static str) -> Figur
     Figure { name, value, goal: Goal::AtMost(max), unit, note: String::new() }
 }
 
-/// Of at least one value.
-fn spread(mut values: Vec<f64>) -> Spread {
-    values.sort_by(f64::total_cmp);
-    Spread { median: values[values.len() / 2], min: values[0], max: values[values.len() - 1] }
+fn spread(values: &[f64]) -> anyhow::Result<Spread> {
+    Spread::of(values).context("nothing was measured")
 }
 
 impl Figure {
