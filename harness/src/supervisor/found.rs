@@ -17,12 +17,12 @@ pub const ANNOUNCEMENT: &str = "supervisor.json";
 /// A supervisor that runs, as far as can be told.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Found {
-    /// What it says of itself.
-    pub announcement: Announcement,
+    /// The run.
+    pub run_id: String,
     /// Its run directory.
     pub run_dir: PathBuf,
-    /// Why it cannot be spoken to from here; none if it can.
-    pub out_of_reach: Option<String>,
+    /// How to speak to it, or why it cannot be spoken to from here.
+    pub reach: Result<Announcement, String>,
 }
 
 /// Whose supervisors are meant.
@@ -50,21 +50,35 @@ fn running_with(scope: &Scope<'_>, scratch_root: &Path) -> Result<Vec<Found>, Er
         Scope::Ours(dir, fixtures) => (dir, Box::new(|told| told.fixtures_dir == *fixtures)),
         Scope::All(dir) => (dir, Box::new(|_| true)),
     };
-    let mut found: Vec<Found> = directories(state_dir)?
-        .into_iter()
-        .filter_map(|dir| Some((starter::read(&dir.join(ANNOUNCEMENT)).ok()?, dir)))
-        .filter_map(|(announcement, run_dir)| look(announcement, run_dir))
-        .collect();
+    let (mut found, mut seen) = (Vec::new(), Vec::new());
+    for run_dir in directories(state_dir)? {
+        match starter::read(&run_dir.join(ANNOUNCEMENT)) {
+            Ok(announcement) => {
+                seen.push(announcement.scratch.clone());
+                found.extend(look(announcement, run_dir));
+            }
+            Err(_) => found.extend(hidden(run_dir)),
+        }
+    }
     for dir in directories(scratch_root)?.iter().filter(|dir| is_own_scratch(dir)) {
         let Ok(announcement) = starter::read(&dir.join(ANNOUNCEMENT)) else { continue };
-        let is_known = found.iter().any(|other| other.announcement.scratch == announcement.scratch);
-        if !is_known && is_meant(&announcement) {
+        if !seen.contains(&announcement.scratch) && is_meant(&announcement) {
             let run_dir = announcement.run_dir.clone();
             found.extend(look(announcement, run_dir));
         }
     }
-    found.sort_by(|a, b| a.announcement.run_id.cmp(&b.announcement.run_id));
+    found.sort_by(|a, b| a.run_id.cmp(&b.run_id));
     Ok(found)
+}
+
+/// One that another user started: its announcement is there, and not for us to read.
+fn hidden(run_dir: PathBuf) -> Option<Found> {
+    let file = run_dir.join(ANNOUNCEMENT);
+    let error = std::fs::File::open(&file).err().filter(|e| e.kind() == ErrorKind::PermissionDenied)?;
+    std::fs::metadata(&file).ok()?;
+    let why = format!("{} cannot be read ({error}): is it another user's?", file.display());
+    let run_id = run_dir.file_name().unwrap_or_default().to_string_lossy().into_owned();
+    Some(Found { run_id, run_dir, reach: Err(why) })
 }
 
 /// The directories in a directory, links left out: `latest` is one to another.
@@ -90,9 +104,9 @@ fn is_own_scratch(dir: &Path) -> bool {
 fn look(announcement: Announcement, run_dir: PathBuf) -> Option<Found> {
     let socket = &announcement.socket;
     let pid = announcement.pid;
-    let out_of_reach = match UnixStream::connect(socket) {
-        Ok(_) => None,
-        Err(error) => Some(match announcement.birth.life(pid) {
+    let reach = match UnixStream::connect(socket) {
+        Ok(_) => Ok(announcement.clone()),
+        Err(error) => Err(match announcement.birth.life(pid) {
             Life::Ended => return None,
             Life::Runs => format!(
                 "its process {pid} runs, but its socket {} cannot be reached from here ({error}): is another {} \
@@ -107,7 +121,7 @@ fn look(announcement: Announcement, run_dir: PathBuf) -> Option<Found> {
             ),
         }),
     };
-    Some(Found { announcement, run_dir, out_of_reach })
+    Some(Found { run_id: announcement.run_id, run_dir, reach })
 }
 
 #[cfg(test)]
@@ -163,7 +177,7 @@ mod tests {
     }
 
     fn ids(found: &[Found]) -> Vec<&str> {
-        found.iter().map(|found| found.announcement.run_id.as_str()).collect()
+        found.iter().map(|found| found.run_id.as_str()).collect()
     }
 
     #[test]
@@ -185,14 +199,14 @@ mod tests {
         let hidden = place.scratch.path().join("hidden");
         let _listener = UnixListener::bind(&announcement.socket).unwrap();
         let scope = Scope::In(place.state.path());
-        assert_eq!(place.running(&scope)[0].out_of_reach, None);
+        assert_eq!(place.running(&scope)[0].reach.as_ref(), Ok(&announcement));
         // As if something else were mounted over it.
         fs::rename(&announcement.scratch, &hidden).unwrap();
         let found = place.running(&scope);
-        let why = found[0].out_of_reach.as_deref().unwrap();
+        let why = found[0].reach.as_ref().unwrap_err();
         assert!(why.contains("cannot be reached from here"), "{why}");
         fs::rename(&hidden, &announcement.scratch).unwrap();
-        assert_eq!(place.running(&scope)[0].out_of_reach, None);
+        assert_eq!(place.running(&scope)[0].reach.as_ref(), Ok(&announcement));
     }
 
     #[test]
@@ -202,10 +216,10 @@ mod tests {
         announcement.birth.namespace = "pid:[1]".into();
         place.write(&announcement);
         let scope = Scope::In(place.state.path());
-        let why = place.running(&scope)[0].out_of_reach.clone().unwrap();
+        let why = place.running(&scope)[0].reach.clone().unwrap_err();
         assert!(why.contains("another pid namespace"), "{why}");
         let _listener = UnixListener::bind(&announcement.socket).unwrap();
-        assert_eq!(place.running(&scope)[0].out_of_reach, None);
+        assert_eq!(place.running(&scope)[0].reach.as_ref(), Ok(&announcement));
     }
 
     #[test]

@@ -38,10 +38,16 @@ pub struct Which {
 /// When none runs, several do and neither one nor all are meant, or one does not end.
 pub async fn down(which: &Which, all: bool) -> Result<String, Error> {
     let found = if all { which.running()? } else { vec![find(which)?] };
-    let (near, far): (Vec<Found>, Vec<Found>) =
-        found.into_iter().partition(|found| found.out_of_reach.is_none());
     let mut text = String::new();
-    for Found { announcement, .. } in near {
+    let mut far = None;
+    for found in found {
+        let announcement = match found.reach {
+            Ok(announcement) => announcement,
+            Err(why) => {
+                far = Some(Error::Environment(format!("run {}: {why}", found.run_id)));
+                continue;
+            }
+        };
         Client::connect(&announcement.socket).await?.shutdown().await?;
         let goal = format!("the supervisor {} to end", announcement.pid);
         let waited = poll::until(&goal, Duration::from_millis(20), DOWN_CEILING, || {
@@ -52,10 +58,7 @@ pub async fn down(which: &Which, all: bool) -> Result<String, Error> {
         waited.await.map_err(|e| Error::Environment(e.to_string()))?;
         line(&mut text, format_args!("ended {}", announcement.run_id));
     }
-    match far.first() {
-        Some(found) => Err(out_of_reach(found)),
-        None => Ok(text),
-    }
+    far.map_or(Ok(text), Err)
 }
 
 /// What runs, in all supervisors or the one that is meant.
@@ -65,11 +68,14 @@ pub async fn down(which: &Which, all: bool) -> Result<String, Error> {
 pub async fn status(which: &Which) -> Result<String, Error> {
     let mut text = String::new();
     for found in which.meant()? {
-        let Found { announcement, run_dir: dir, out_of_reach } = found;
-        if let Some(why) = out_of_reach {
-            line(&mut text, format_args!("run {}  {}  {why}", announcement.run_id, dir.display()));
-            continue;
-        }
+        let Found { run_id, run_dir: dir, reach } = found;
+        let announcement = match reach {
+            Ok(announcement) => announcement,
+            Err(why) => {
+                line(&mut text, format_args!("run {run_id}  {}  {why}", dir.display()));
+                continue;
+            }
+        };
         let client = Client::connect(&announcement.socket).await?;
         let status = client.status().await?;
         line(
@@ -149,10 +155,10 @@ impl Which {
     fn meant(&self) -> Result<Vec<Found>, Error> {
         let mut found = self.running()?;
         let Some(run) = &self.run else { return Ok(found) };
-        found.retain(|found| found.announcement.run_id == *run);
+        found.retain(|found| found.run_id == *run);
         if found.is_empty() && self.state_dir.is_none() {
             found = found::running(&Scope::All(&self.near))?;
-            found.retain(|found| found.announcement.run_id == *run);
+            found.retain(|found| found.run_id == *run);
         }
         Ok(found)
     }
@@ -165,9 +171,7 @@ impl Which {
         let ours = self.running()?;
         let others =
             found::running(&Scope::All(&self.near))?.into_iter().filter(|found| !ours.contains(found));
-        Ok(others
-            .map(|found| format!("{} ({})", found.announcement.run_id, found.run_dir.display()))
-            .collect())
+        Ok(others.map(|found| format!("{} ({})", found.run_id, found.run_dir.display())).collect())
     }
 
     fn looked(&self) -> String {
@@ -185,14 +189,14 @@ fn fixtures() -> PathBuf {
 
 fn find(which: &Which) -> Result<Found, Error> {
     let mut found = which.meant()?;
-    let ids: Vec<String> = found.iter().map(|found| found.announcement.run_id.clone()).collect();
+    let ids: Vec<String> = found.iter().map(|found| found.run_id.clone()).collect();
     if let (Some(one), true) = (found.pop(), found.is_empty()) {
         return Ok(one);
     }
     if !ids.is_empty() {
         return Err(Error::Usage(format!("several runs; name one with --run: {}", ids.join(", "))));
     }
-    let known: Vec<String> = which.running()?.into_iter().map(|found| found.announcement.run_id).collect();
+    let known: Vec<String> = which.running()?.into_iter().map(|found| found.run_id).collect();
     let others = which.elsewhere()?;
     Err(Error::Usage(match (known.is_empty(), others.is_empty()) {
         (false, _) => format!("no such run; there are: {}", known.join(", ")),
@@ -209,15 +213,7 @@ fn find(which: &Which) -> Result<Found, Error> {
 /// As [`find`], and it can be spoken to.
 fn reach(which: &Which) -> Result<Announcement, Error> {
     let found = find(which)?;
-    if found.out_of_reach.is_some() {
-        return Err(out_of_reach(&found));
-    }
-    Ok(found.announcement)
-}
-
-fn out_of_reach(found: &Found) -> Error {
-    let why = found.out_of_reach.as_deref().unwrap_or("it cannot be reached");
-    Error::Environment(format!("run {}: {why}", found.announcement.run_id))
+    found.reach.map_err(|why| Error::Environment(format!("run {}: {why}", found.run_id)))
 }
 
 fn line(text: &mut String, content: std::fmt::Arguments<'_>) {
