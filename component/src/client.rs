@@ -43,16 +43,41 @@ pub async fn connect_unlimited(kubeconfig: &Path) -> anyhow::Result<Client> {
 async fn config(kubeconfig: &Path) -> anyhow::Result<Config> {
     // Several TLS back ends may be compiled in; which one is used must not depend on link order.
     let _ = rustls::crypto::ring::default_provider().install_default();
-    let file = Kubeconfig::read_from(kubeconfig)
+    let mut file = Kubeconfig::read_from(kubeconfig)
         .with_context(|| format!("reading kubeconfig {}", kubeconfig.display()))?;
+    let names_a_proxy = leave_the_environment_out(&mut file);
     let mut config = Config::from_custom_kubeconfig(file, &KubeConfigOptions::default())
         .await
         .with_context(|| format!("loading kubeconfig {}", kubeconfig.display()))?;
+    if !names_a_proxy {
+        config.proxy_url = None;
+    }
     config.default_retry = false;
     config.connect_timeout = Some(Duration::from_secs(10));
     // Loopback: compressing costs CPU on both sides and saves nothing.
     config.disable_compression = true;
     Ok(config)
+}
+
+/// Lets no `HTTPS_PROXY` decide how a cluster is reached, and answers whether its kubeconfig names a proxy.
+///
+/// Control planes of ours listen on loopback, and of those of others `harness::cluster::existing` asks before anything
+/// is made. kube would take the variable for any address, whatever `NO_PROXY` says, and fail where it does not parse;
+/// it does not look where the kubeconfig says something.
+fn leave_the_environment_out(file: &mut Kubeconfig) -> bool {
+    let current = file.current_context.as_deref();
+    let context = file.contexts.iter().find(|context| Some(context.name.as_str()) == current);
+    let name = context.and_then(|named| Some(named.context.as_ref()?.cluster.clone()));
+    let mut names_a_proxy = false;
+    for named in &mut file.clusters {
+        let Some(cluster) = &mut named.cluster else { continue };
+        let is_given = cluster.proxy_url.as_ref().is_some_and(|url| !url.is_empty());
+        names_a_proxy |= is_given && Some(&named.name) == name.as_ref();
+        if !is_given {
+            cluster.proxy_url = Some("http://none.invalid".to_owned());
+        }
+    }
+    names_a_proxy
 }
 
 /// Tower layer that makes each request wait for the limiter.
@@ -113,4 +138,47 @@ async fn wait_for_token(limiter: Arc<DefaultDirectRateLimiter>) {
     let start = Instant::now();
     limiter.until_ready().await;
     metrics::histogram!("rest_client_rate_limiter_duration_seconds").record(start.elapsed().as_secs_f64());
+}
+
+#[cfg(test)]
+mod tests {
+    use std::process::Command;
+
+    use super::*;
+
+    /// Says that this test is to load a kubeconfig; its value is what the environment says of proxies.
+    const ASKED: &str = "COMPONENT_TEST_ASKED";
+
+    /// A kubeconfig, with further settings of its cluster.
+    fn kubeconfig(further: &str) -> tempfile::NamedTempFile {
+        let text = format!(
+            "apiVersion: v1\nkind: Config\ncurrent-context: x\n\
+             clusters: [{{name: c, cluster: {{server: \"https://127.0.0.1:6443\"{further}}}}}]\n\
+             contexts: [{{name: x, context: {{cluster: c, user: u}}}}]\nusers: [{{name: u, user: {{}}}}]\n"
+        );
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), text).unwrap();
+        file
+    }
+
+    /// Runs itself with each of the variables: a test cannot change its own environment.
+    #[tokio::test]
+    async fn no_proxy_of_the_environment_is_between_us_and_a_control_plane() {
+        if std::env::var_os(ASKED).is_some() {
+            connect_unlimited(kubeconfig("").path()).await.unwrap();
+            let own = config(kubeconfig(", proxy-url: \"http://q:1\"").path()).await.unwrap();
+            assert_eq!(own.proxy_url.unwrap().to_string(), "http://q:1/", "a kubeconfig's own counts");
+            return;
+        }
+        for name in ["HTTPS_PROXY", "https_proxy", "HTTP_PROXY", "ALL_PROXY"] {
+            for address in ["http://127.0.0.1:3128", "127.0.0.1:3128", "socks5://x:1", "http://[broken"] {
+                let mut again = Command::new(std::env::current_exe().unwrap());
+                let test = "client::tests::no_proxy_of_the_environment_is_between_us_and_a_control_plane";
+                let output =
+                    again.args(["--exact", test]).env(ASKED, "1").env(name, address).output().unwrap();
+                let told = String::from_utf8_lossy(&output.stdout);
+                assert!(output.status.success() && told.contains("1 passed"), "{name}={address}: {told}");
+            }
+        }
+    }
 }

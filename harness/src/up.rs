@@ -2,6 +2,7 @@
 //! them.
 
 use std::fmt::Write;
+use std::hash::{BuildHasher, RandomState};
 use std::path::{Path, PathBuf};
 
 use clap::Args;
@@ -83,7 +84,9 @@ pub async fn up(up: &Up) -> Result<String, Error> {
     }
     let chosen = choose(up)?;
     let spec = lease_spec(up, chosen.as_ref(), given)?;
-    let run_id = format!("up-{}", jiff::Zoned::now().strftime("%Y%m%d-%H%M%S"));
+    // Two that are started within a second are told apart by chance.
+    let chance = RandomState::new().hash_one(std::process::id()) & 0xffff;
+    let run_id = format!("up-{}-{chance:04x}", jiff::Zoned::now().strftime("%Y%m%d-%H%M%S"));
     let tools_dir = up.tools_dir.clone().map_or_else(starter::tools_dir, Ok)?;
     let start = Start {
         run_dir: up.state_dir.join(&run_id),
@@ -97,7 +100,10 @@ pub async fn up(up: &Up) -> Result<String, Error> {
     let (mut child, announcement) = starter::start(&start).await?;
     let client = Client::connect(&announcement.socket).await?;
     match fill_in(up, &spec, chosen.as_ref(), &start, &client).await {
-        Ok(lease) => Ok(describe(&start, &lease, up.with_fleet)),
+        Ok(lease) => {
+            let not_batch = client.status().await.ok().and_then(|status| status.not_batch);
+            Ok(describe(&start, &lease, up.with_fleet, not_batch.as_deref()))
+        }
         Err(error) => {
             let _ = client.shutdown().await;
             let _ = child.wait();
@@ -154,7 +160,8 @@ async fn start_fleet(chosen: &Chosen, start: &Start, client: &Client, lease: &Le
     let dir = RunDir::new(root);
     let status = client.status().await?;
     let autoscaler = chosen.autoscaler.as_ref();
-    let made = prepare::Made { provider: &status.provider, autoscaler };
+    let made =
+        prepare::Made { provider: &status.provider, autoscaler, sched_batch: status.not_batch.is_none() };
     prepare::write(&dir, &chosen.loaded, &chosen.plan, &start.tools_dir, &made)
         .map_err(|e| Error::Environment(format!("{e:#}")))?;
     let scratch = status.scratch.join("scenario");
@@ -166,7 +173,7 @@ async fn start_fleet(chosen: &Chosen, start: &Start, client: &Client, lease: &Le
     })
 }
 
-fn describe(start: &Start, lease: &Lease, with_fleet: bool) -> String {
+fn describe(start: &Start, lease: &Lease, with_fleet: bool, not_batch: Option<&str>) -> String {
     let mut text = format!("run {} ({})\n", start.run_id, start.run_dir.display());
     for cluster in &lease.clusters {
         let total_ms = cluster.steps.last().map_or(0, |step| step.duration_ms);
@@ -174,6 +181,10 @@ fn describe(start: &Start, lease: &Lease, with_fleet: bool) -> String {
         writeln!(text, "  {}  ready after {total_ms} ms  {}", cluster.name, kubeconfig.display())
             .expect("writing to a string must succeed");
         cluster.notes.iter().for_each(|note| text.push_str(&format!("    note: {note}\n")));
+    }
+    if let Some(why) = not_batch {
+        writeln!(text, "  note: programs run without the scheduling class SCHED_BATCH: {why}")
+            .expect("writing to a string must succeed");
     }
     if with_fleet {
         text.push_str("  the autoscaler runs: what asks for one of its shapes gets machines\n");

@@ -29,7 +29,7 @@ impl ProgressMode {
     /// Prints a line that stays.
     pub(crate) fn note(self, text: &str) {
         if self == ProgressMode::Auto {
-            eprintln!("{text}");
+            platform::tell!("{text}");
         }
     }
 }
@@ -129,7 +129,7 @@ impl Shared {
             if !timeout.timed_out() {
                 return;
             }
-            eprintln!("{}", self.line());
+            platform::tell!("{}", self.line());
             pause = HEARTBEAT;
         }
     }

@@ -40,6 +40,13 @@ pub fn cargo(args: &[&str]) -> Command {
 pub fn clean(command: &mut Command) {
     forget(command);
     command.current_dir(workspace_root());
+    // Said in the user's directory: what is relative there would be another place in the workspace.
+    for name in ["CARGO_TARGET_DIR", "CARGO_BUILD_TARGET_DIR"] {
+        let given = std::env::var_os(name).filter(|dir| !dir.is_empty());
+        if let Some(dir) = given.and_then(|dir| std::path::absolute(dir).ok()) {
+            command.env(name, dir);
+        }
+    }
 }
 
 /// Takes out of a command's environment what `cargo run` put into ours: it may call cargo.

@@ -11,6 +11,7 @@ use anyhow::bail;
 use rustix::process::{PidfdFlags, Resource};
 
 const GIB: u64 = 1 << 30;
+const MIB: u64 = 1 << 20;
 /// What the smallest profile takes (README); `plan` has the figures of each.
 const MEMORY_LEAST: u64 = 4 * GIB;
 /// What dev-500 takes (README).
@@ -104,33 +105,20 @@ fn cores() -> Finding {
 }
 
 fn memory() -> Finding {
-    let available = memory_available();
-    let detail = format!("{:.1} GiB available", available as f64 / GIB as f64);
-    if available < MEMORY_LEAST {
+    // A machine that does not say has none.
+    let available = platform::memory::available().ok();
+    let mib = available.map_or(0, |available| available.mib);
+    let mut detail = format!("{:.1} GiB available", mib as f64 / 1024.0);
+    if let Some(limit_mib) = available.and_then(|available| available.group_limit_mib) {
+        detail += &format!(" within the {:.1} GiB of the control group", limit_mib as f64 / 1024.0);
+    }
+    if mib * MIB < MEMORY_LEAST {
         return Finding::lacking("memory", detail, "end other programs: dev-50 takes 4 GiB");
     }
-    if available < MEMORY_ENOUGH {
+    if mib * MIB < MEMORY_ENOUGH {
         return Finding::poor("memory", detail, "enough for dev-50; dev-500 takes 16 GiB");
     }
     Finding::good("memory", detail)
-}
-
-/// Bytes that can be used, as the kernel and the control group (version 2 or 1) see it.
-fn memory_available() -> u64 {
-    let meminfo = fs::read_to_string("/proc/meminfo").unwrap_or_default();
-    let number = |path: &str| fs::read_to_string(path).ok()?.trim().parse::<u64>().ok();
-    let group = |limit: &str, usage: &str| Some(number(limit)?.saturating_sub(number(usage)?));
-    let v2 = group("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory.current");
-    let v1 =
-        group("/sys/fs/cgroup/memory/memory.limit_in_bytes", "/sys/fs/cgroup/memory/memory.usage_in_bytes");
-    let limits = [mem_available(&meminfo), v2, v1];
-    limits.into_iter().flatten().min().unwrap_or(0)
-}
-
-/// `MemAvailable` in bytes; the file gives kibibytes.
-fn mem_available(meminfo: &str) -> Option<u64> {
-    let line = meminfo.lines().find_map(|line| line.strip_prefix("MemAvailable:"))?;
-    Some(line.trim().strip_suffix("kB")?.trim().parse::<u64>().ok()? * 1024)
 }
 
 /// Whether there is room for `least` bytes where `path` is or will be.
@@ -211,13 +199,6 @@ fn pidfd() -> Finding {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn available_memory_is_read_in_bytes() {
-        let text = "MemTotal:       24681728 kB\nMemFree: 1 kB\nMemAvailable:    2048 kB\n";
-        assert_eq!(mem_available(text), Some(2 << 20));
-        assert_eq!(mem_available("MemTotal: 1 kB"), None);
-    }
 
     #[test]
     fn too_small_a_disk_is_named_with_what_is_needed() {

@@ -1,7 +1,14 @@
 //! `cargo xtask`: the command line of the project. Thin: it prepares, starts programs of other crates, shows progress.
 //!
 //! One file per task. This crate depends on neither kube nor tokio, so that the first command after a clone starts soon.
-#![allow(clippy::print_stdout)] // The answer of a command belongs on stdout.
+
+/// Those of the standard library panic when nobody reads; `end` below tells what was lost.
+macro_rules! println {
+    ($($text:tt)*) => { platform::say!($($text)*) };
+}
+macro_rules! eprintln {
+    ($($text:tt)*) => { platform::tell!($($text)*) };
+}
 
 mod cargo;
 mod cargo_env;
@@ -116,10 +123,10 @@ fn main() -> ExitCode {
         Task::BenchKeeper(args) => tasks::bench::keep(&args),
     };
     match result {
-        Ok(code) => ExitCode::from(code),
+        Ok(code) => platform::output::end(code),
         Err(error) => {
             eprintln!("Error: {error:#}");
-            ExitCode::from(exit::ENVIRONMENT)
+            platform::output::end(exit::ENVIRONMENT)
         }
     }
 }

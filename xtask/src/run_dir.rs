@@ -51,9 +51,11 @@ pub fn create(root: &Path, id: &str) -> anyhow::Result<PathBuf> {
     let latest = root.join("latest");
     // Replaced by a rename, so that there is one at any moment.
     let new = root.join(format!(".latest-{id}"));
-    std::os::unix::fs::symlink(id, &new)
-        .and_then(|()| fs::rename(&new, &latest))
-        .with_context(|| format!("cannot let {} point to the run", latest.display()))?;
+    let linked = std::os::unix::fs::symlink(id, &new).and_then(|()| fs::rename(&new, &latest));
+    if let Err(error) = linked {
+        // Some file systems have no links; a run needs none.
+        eprintln!("Warning: {} does not point to the run: {error}", latest.display());
+    }
     Ok(dir)
 }
 

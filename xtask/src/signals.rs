@@ -1,4 +1,5 @@
-//! Signals while a scenario runs: passed on once, a second one kills.
+//! Signals while a scenario runs: passed on once, a second one kills. One that was ignored at the start stays so: who
+//! types `nohup cargo xtask e2e &` and closes the terminal wants the run to go on.
 
 use std::{
     sync::{
@@ -17,7 +18,7 @@ use signal_hook::{
 
 use crate::exit;
 
-/// Takes SIGINT, SIGTERM and SIGHUP for the rest of the process's life.
+/// Takes SIGINT, SIGTERM and SIGHUP, unless they are ignored, for the rest of the process's life.
 #[derive(Debug, Clone)]
 pub struct Signals {
     /// The process that winds down when told; 0 while there is none and ending at once harms nothing.
@@ -38,7 +39,9 @@ impl Signals {
             shared_terminal: Arc::default(),
             child_tells: Arc::default(),
         };
-        let mut incoming = Incoming::new([SIGINT, SIGTERM, SIGHUP]).context("cannot take signals")?;
+        let heeded =
+            [SIGINT, SIGTERM, SIGHUP].into_iter().filter(|signal| !platform::signals::is_ignored(*signal));
+        let mut incoming = Incoming::new(heeded).context("cannot take signals")?;
         let shared = signals.clone();
         thread::spawn(move || {
             for signal in incoming.forever() {
@@ -89,5 +92,44 @@ impl Signals {
         }
         // The child may have ended meanwhile; then there is nothing to tell.
         let _ = kill_process(target, signal);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        process::{Command, Output},
+        time::Duration,
+    };
+
+    use super::*;
+
+    /// Says that this test is to take signals instead of sending them.
+    const TAKER: &str = "XTASK_TEST_TAKER";
+
+    /// This test again, as a child of a shell that has done `before`: it sends itself a SIGHUP.
+    fn hung_up_after(before: &str) -> Output {
+        let test = "signals::tests::a_hang_up_that_is_ignored_at_the_start_stays_so";
+        let script = format!(r#"{before}; exec "$0" --exact {test}"#);
+        let mut shell = Command::new("sh");
+        shell.arg("-c").arg(script).arg(std::env::current_exe().unwrap());
+        shell.env(TAKER, "1").output().unwrap()
+    }
+
+    #[test]
+    fn a_hang_up_that_is_ignored_at_the_start_stays_so() {
+        if std::env::var_os(TAKER).is_some() {
+            let signals = Signals::take().unwrap();
+            kill_process(rustix::process::getpid(), Signal::HUP).unwrap();
+            thread::sleep(Duration::from_millis(500));
+            assert!(!signals.interrupted());
+            return;
+        }
+        let ignored = hung_up_after(r#"trap "" HUP"#);
+        assert!(ignored.status.success(), "{ignored:?}");
+        assert!(String::from_utf8_lossy(&ignored.stdout).contains("1 passed"), "{ignored:?}");
+        // It must be able to fail.
+        let taken = hung_up_after("true");
+        assert_eq!(taken.status.code(), Some(i32::from(exit::INTERRUPTED)), "{taken:?}");
     }
 }

@@ -19,6 +19,10 @@ const START_TIMEOUT: Duration = Duration::from_secs(30);
 const STOP_TIMEOUT: Duration = Duration::from_secs(30);
 /// The same where a cluster has to be cleaned that stays.
 const STOP_TIMEOUT_SHARED: Duration = Duration::from_secs(600);
+/// The variable that says where the cache is; `tools::Options` reads it.
+const CACHE_VARIABLE: &str = "E2E_CACHE_DIR";
+/// The variable that asks for a level; `component::log` reads it.
+pub const LOG_VARIABLE: &str = "E2E_LOG";
 /// How many lines of its log are shown when it fails.
 const LOG_LINES: usize = 15;
 
@@ -36,6 +40,8 @@ pub struct Spec<'a> {
     pub owner: Owner,
     /// How it makes control planes.
     pub provider: &'a Environment,
+    /// Level that the programs of the run log at, if one was asked for.
+    pub log: Option<&'a str>,
 }
 
 /// With whom a supervisor ends.
@@ -76,13 +82,19 @@ pub fn start(spec: &Spec, started: impl FnOnce(u32)) -> anyhow::Result<Superviso
         Owner::Other(_) | Owner::Nobody => Command::new(&program),
     };
     command.args(["serve", "--run-id", spec.run_id]);
-    command.arg("--run-dir").arg(spec.run_dir).arg("--tools-dir").arg(spec.tools_dir);
+    // It works in the run directory: what is relative here would be another place there.
+    let tools_dir = std::path::absolute(spec.tools_dir)?;
+    command.arg("--run-dir").arg(spec.run_dir).arg("--tools-dir").arg(tools_dir);
+    if let Some(cache) = std::env::var_os(CACHE_VARIABLE).filter(|dir| !dir.is_empty()) {
+        command.env(CACHE_VARIABLE, std::path::absolute(cache)?);
+    }
     match spec.owner {
         Owner::Us => command.args(["--owner-pid", &us.to_string()]),
         Owner::Other(pid) => command.args(["--owner-pid", &pid.to_string()]),
         Owner::Nobody => command.arg("--keep"),
     };
     spec.provider.give(&mut command);
+    command.envs(spec.log.map(|level| (LOG_VARIABLE, level)));
     command.env("E2E_RUN_ID", spec.run_id).env_remove("KUBECONFIG").current_dir(spec.run_dir);
     command.stdin(Stdio::null()).stdout(file.try_clone()?).stderr(file);
     let child = command.spawn().with_context(|| format!("cannot start {}", program.display()))?;

@@ -1,7 +1,7 @@
 //! Writes, or with `--check` compares, the files generated from Rust types.
-#![allow(clippy::print_stdout)] // The list of files is the answer.
 
 use std::path::PathBuf;
+use std::process::ExitCode;
 
 use clap::Parser;
 
@@ -16,17 +16,26 @@ struct Args {
     root: PathBuf,
 }
 
-fn main() -> anyhow::Result<()> {
-    let args = Args::parse();
+fn main() -> ExitCode {
+    match run(&Args::parse()) {
+        Ok(()) => platform::output::end(0),
+        Err(error) => {
+            platform::tell!("Error: {error:#}");
+            platform::output::end(1)
+        }
+    }
+}
+
+fn run(args: &Args) -> anyhow::Result<()> {
     if args.check {
         let stale = harness::codegen::stale(&args.root)?;
         for file in &stale {
-            println!("out of date: {}", file.path.display());
+            platform::say!("out of date: {}", file.path.display());
         }
         anyhow::ensure!(stale.is_empty(), "generated files are out of date; run `cargo xtask codegen`");
     } else {
         for path in harness::codegen::write(&args.root)? {
-            println!("wrote {}", path.display());
+            platform::say!("wrote {}", path.display());
         }
     }
     Ok(())

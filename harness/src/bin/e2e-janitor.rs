@@ -1,4 +1,5 @@
-//! `e2e-janitor SUPERVISOR-PID SCRATCH`: removes SCRATCH once the supervisor is gone, however it went; with
+//! `e2e-janitor SUPERVISOR-PID SCRATCH [ANNOUNCEMENT]`: removes SCRATCH, and the file ANNOUNCEMENT if it still points
+//! there, once the supervisor is gone, however it went; with
 //! `E2E_PROVIDER=kind` the containers and the network that are named after it, and with `E2E_PROVIDER=existing` what
 //! the run has made in clusters that are not ours.
 //!
@@ -35,12 +36,13 @@ fn main() -> ExitCode {
     let mut args = std::env::args_os().skip(1);
     let pid = args.next().and_then(|text| text.to_str()?.parse::<i32>().ok()).and_then(Pid::from_raw);
     let (Some(pid), Some(scratch)) = (pid, args.next()) else {
-        eprintln!("Error: usage: e2e-janitor SUPERVISOR-PID SCRATCH");
+        platform::tell!("Error: usage: e2e-janitor SUPERVISOR-PID SCRATCH [ANNOUNCEMENT]");
         return ExitCode::from(2);
     };
+    let announcement = args.next();
     let scratch = Path::new(&scratch);
     if !is_ours(scratch) {
-        eprintln!(
+        platform::tell!(
             "Error: {} is no scratch directory (expected /tmp/e2e-...); not touching it",
             scratch.display()
         );
@@ -53,6 +55,9 @@ fn main() -> ExitCode {
         let mut fds = [PollFd::new(&pidfd, PollFlags::IN)];
         while let Err(rustix::io::Errno::INTR) = poll(&mut fds, None) {}
     }
+    if let Some(announcement) = announcement {
+        withdraw(Path::new(&announcement), scratch);
+    }
     match std::env::var("E2E_PROVIDER").as_deref() {
         // A supervisor that ended in order did it, and removed the directory last.
         Ok("kind") if scratch.join(IN_ENGINE).exists() => remove_containers(scratch),
@@ -60,6 +65,15 @@ fn main() -> ExitCode {
         _ => {}
     }
     remove(scratch)
+}
+
+/// A supervisor that was killed cannot do it. Who only looks never does: from where it looks, a supervisor that runs may
+/// be out of sight.
+fn withdraw(announcement: &Path, scratch: &Path) {
+    let points_there = |text: String| text.contains(&scratch.display().to_string());
+    if std::fs::read_to_string(announcement).is_ok_and(points_there) {
+        let _ = std::fs::remove_file(announcement);
+    }
 }
 
 /// A `docker run` that was under way may bring one more container a moment later: it is over when none was there for
@@ -124,7 +138,7 @@ fn remove(scratch: &Path) -> ExitCode {
             Ok(()) => return ExitCode::SUCCESS,
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => return ExitCode::SUCCESS,
             Err(error) if start.elapsed() > PATIENCE => {
-                eprintln!("Error: cannot remove {}: {error}; remove it by hand", scratch.display());
+                platform::tell!("Error: cannot remove {}: {error}; remove it by hand", scratch.display());
                 return ExitCode::from(3);
             }
             Err(_) => {

@@ -1,5 +1,12 @@
 //! `e2e-scenario`: runs a profile, judges a run directory, compares runs, keeps the book of results, shows plans.
-#![allow(clippy::print_stdout)] // Verdicts and plans are the answer.
+
+/// Those of the standard library panic when nobody reads; `output::end` tells what was lost.
+macro_rules! println {
+    ($($text:tt)*) => { platform::say!($($text)*) };
+}
+macro_rules! eprintln {
+    ($($text:tt)*) => { platform::tell!($($text)*) };
+}
 
 #[path = "e2e-scenario/calibrate.rs"]
 mod calibrate;
@@ -23,6 +30,7 @@ use harness::scenario::{self, Autoscaler, Failure, Options};
 use harness::summary::{Summary, markdown, screen};
 use harness::view::{Front, stream::Line};
 use harness::{judge, supervisor};
+use platform::output;
 
 /// Runs scenarios on real control planes and judges them.
 #[derive(Parser)]
@@ -136,8 +144,8 @@ fn main() -> ExitCode {
     };
     front.init_log();
     let code = match cli.command {
-        Command::Run(args) => run(&args, &front),
-        Command::Judge { run } => judge(&run, &front),
+        Command::Run(args) => return output::end_with_verdict(run(&args, &front)),
+        Command::Judge { run } => return output::end_with_verdict(judge(&run, &front)),
         Command::Report { run } => draw(&run),
         Command::Compare(args) => compare::run(&args),
         Command::Calibrate(args) => calibrate::run(&args),
@@ -145,7 +153,7 @@ fn main() -> ExitCode {
         Command::Plan { profile, json } => show_plan(&profile, json),
         Command::List => list(),
     };
-    ExitCode::from(code)
+    output::end(code)
 }
 
 fn run(args: &RunArgs, front: &Front) -> u8 {
@@ -207,22 +215,24 @@ fn announced_tools(run_dir: &Path) -> Option<PathBuf> {
     serde_json::from_str::<supervisor::protocol::Announcement>(&text).ok().map(|a| a.tools_dir)
 }
 
-/// Judges, writes summaries and report, prints the verdict; returns the exit code.
+/// Judges, writes summaries and report, prints the verdict; returns the exit code. What cannot be written of what was
+/// measured already is no part of the verdict, and told after it.
 fn judge(run: &Path, front: &Front) -> u8 {
     let dir = RunDir::new(run);
     let (summary, evidence) = match weigh(&dir) {
         Ok(weighed) => weighed,
         Err(code) => return code,
     };
-    if let Err(error) = write_summaries(&dir, &summary, &page(&dir, &summary, &evidence)) {
-        return complain(3, error);
-    }
+    let text = markdown::render(&summary);
+    let mut unwritten = write_summaries(&dir, &summary, &page(&dir, &summary, &evidence), &text);
     let verdict = match front {
         Front::Json => Line::verdict(evidence.end_us, &summary, run).json() + "\n",
         _ => screen::render(&summary, run),
     };
-    // A reader that is gone does not change the verdict.
-    let _ = std::io::stdout().write_all(verdict.as_bytes());
+    output::write(verdict.as_bytes());
+    let step_summary = std::env::var_os("GITHUB_STEP_SUMMARY").filter(|path| !path.is_empty());
+    unwritten.extend(step_summary.and_then(|path| append(Path::new(&path), &text).err()));
+    unwritten.iter().for_each(|error| eprintln!("Warning: {error}; the verdict stands"));
     summary.verdict.exit_code()
 }
 
@@ -256,18 +266,21 @@ fn weigh(dir: &RunDir) -> Result<(Summary, Evidence), u8> {
     }
 }
 
-fn write_summaries(dir: &RunDir, summary: &Summary, report: &str) -> Result<(), harness::record::Error> {
-    dir.write_json(&dir.summary(), summary)?;
-    dir.write_text(&dir.report(), report.as_bytes())?;
-    let text = markdown::render(summary);
-    dir.write_text(&dir.summary_md(), text.as_bytes())?;
-    if let Some(path) = std::env::var_os("GITHUB_STEP_SUMMARY").map(PathBuf::from) {
-        let appended = std::fs::File::options().append(true).create(true).open(&path);
-        appended
-            .and_then(|mut file| file.write_all(text.as_bytes()))
-            .map_err(|e| harness::record::Error::io(&path, e))?;
-    }
-    Ok(())
+/// Writes what a run leaves to be read, the summary first, and answers what could not be written.
+fn write_summaries(dir: &RunDir, summary: &Summary, report: &str, text: &str) -> Vec<harness::record::Error> {
+    let written = [
+        dir.write_json(&dir.summary(), summary),
+        dir.write_text(&dir.report(), report.as_bytes()),
+        dir.write_text(&dir.summary_md(), text.as_bytes()),
+    ];
+    written.into_iter().filter_map(Result::err).collect()
+}
+
+/// Adds to the page that GitHub shows for a job.
+fn append(path: &Path, text: &str) -> Result<(), harness::record::Error> {
+    let file = std::fs::File::options().append(true).create(true).open(path);
+    let appended = file.and_then(|mut file| file.write_all(text.as_bytes()));
+    appended.map_err(|e| harness::record::Error::io(path, e))
 }
 
 fn show_plan(args: &ProfileArgs, json: bool) -> u8 {

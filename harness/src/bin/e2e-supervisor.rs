@@ -1,6 +1,5 @@
 //! `e2e-supervisor`: owns the control planes and every other process of a run.
 
-use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -97,12 +96,12 @@ struct Serve {
 }
 
 fn main() -> ExitCode {
-    component::log::init();
+    component::log::init_asked();
     match run(Cli::parse().command) {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(()) => platform::output::end(0),
         Err(error) => {
-            eprintln!("Error: {error}");
-            ExitCode::from(error.exit_code())
+            platform::tell!("Error: {error}");
+            platform::output::end(error.exit_code())
         }
     }
 }
@@ -127,9 +126,8 @@ fn run(command: Command) -> Result<(), Error> {
             Command::Serve(_) => Ok(String::new()),
         }
     })?;
-    std::io::stdout()
-        .write_all(text.as_bytes())
-        .map_err(|e| Error::Environment(format!("writing the answer: {e}")))
+    platform::output::write(text.as_bytes());
+    Ok(())
 }
 
 /// On this thread alone: children die with the thread that forked them (see e2e-shim).

@@ -288,6 +288,19 @@ fn a_starved_host_makes_it_invalid() {
         evidence.samples.iter_mut().for_each(|s| s.host.steal_cpu_ms = s.at_us / 2_000);
     });
     assert_invalid(&stolen, "host_not_starved");
+    // A limit that held one CPU still for a twentieth of the time.
+    let throttled = broken(|_, evidence| {
+        evidence.samples.iter_mut().for_each(|s| s.host.throttled_cpu_ms = Some(s.at_us / 20_000));
+    });
+    assert_invalid(&throttled, "host_not_starved");
+}
+
+#[test]
+fn a_limit_on_cpu_that_was_never_reached_in_the_run_is_no_fault() {
+    let before = broken(|_, evidence| {
+        evidence.samples.iter_mut().for_each(|s| s.host.throttled_cpu_ms = Some(90_000));
+    });
+    assert_eq!(before.verdict, Verdict::Pass, "{:?}", before.reason);
 }
 
 #[test]

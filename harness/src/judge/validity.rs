@@ -11,6 +11,9 @@ use crate::summary::Finding;
 const STEAL_SHARE_MAX: f64 = 0.10;
 /// Latest that the two-second sampler may fire.
 pub const SAMPLER_LATE_MS_MAX: u64 = 5_000;
+/// Longest that CPUs may stand still for the limit of our control group, as a share of the time: what is measured then is
+/// the limit.
+const THROTTLED_SHARE_MAX: f64 = 0.01;
 /// Least memory that must be left.
 const AVAILABLE_MIB_MIN: u64 = 256;
 /// Largest jump of the wall clock against the monotonic clock between two samples.
@@ -169,12 +172,28 @@ fn host_not_starved(_: &Expect, evidence: &Evidence) -> Result<String, String> {
     let stolen = delta(|s| s.host.steal_cpu_ms);
     let all = stolen + delta(|s| s.host.busy_cpu_ms) + delta(|s| s.host.idle_cpu_ms);
     let steal = if all > 0.0 { stolen / all } else { 0.0 };
-    let detail = format!(
+    let mut detail = format!(
         "steal {:.1} %, least memory left {available_mib} MiB, sampler at most {late_ms} ms late",
         steal * 100.0
     );
-    let ok = steal <= STEAL_SHARE_MAX && late_ms <= SAMPLER_LATE_MS_MAX && AVAILABLE_MIB_MIN <= available_mib;
+    let throttled = throttled_share(first, last);
+    if let Some(share) = throttled.filter(|share| *share > 0.0) {
+        let percent = share * 100.0;
+        detail += &format!(", CPUs held still for {percent:.1} % of the time by the control group's limit");
+    }
+    let ok = steal <= STEAL_SHARE_MAX
+        && late_ms <= SAMPLER_LATE_MS_MAX
+        && AVAILABLE_MIB_MIN <= available_mib
+        && throttled.is_none_or(|share| share <= THROTTLED_SHARE_MAX);
     if ok { Ok(detail) } else { Err(detail) }
+}
+
+/// The share of the time between two samples for which CPUs stood still for our control group, added up over CPUs;
+/// none where that is not counted.
+fn throttled_share(first: &Sample, last: &Sample) -> Option<f64> {
+    let throttled_ms = last.host.throttled_cpu_ms?.saturating_sub(first.host.throttled_cpu_ms?);
+    let span_us = last.at_us.saturating_sub(first.at_us);
+    Some(if span_us == 0 { 0.0 } else { throttled_ms as f64 * 1_000.0 / span_us as f64 })
 }
 
 fn clock_steady(_: &Expect, evidence: &Evidence) -> Result<String, String> {

@@ -2,6 +2,8 @@
 
 use std::path::Path;
 
+use platform::cgroup::Groups;
+
 use crate::record::{HostSample, ProcessSample};
 
 /// A process to sample.
@@ -41,7 +43,8 @@ pub fn host() -> HostSample {
         busy_cpu_ms: ticks_to_ms(busy),
         idle_cpu_ms: ticks_to_ms(idle),
         steal_cpu_ms: ticks_to_ms(steal),
-        available_mib: available_mib(&read("/proc/meminfo")),
+        available_mib: platform::memory::available().map_or(0, |available| available.mib),
+        throttled_cpu_ms: Groups::own().throttled_ms(),
         yardstick_us: yardstick_us(),
     }
 }
@@ -91,12 +94,6 @@ fn host_ticks(stat: &str) -> (u64, u64, u64) {
     (at(0) + at(1) + at(2) + at(5) + at(6), at(3) + at(4), at(7))
 }
 
-fn available_mib(meminfo: &str) -> u64 {
-    let line = meminfo.lines().find_map(|l| l.strip_prefix("MemAvailable:"));
-    let kib = line.and_then(|l| l.trim().trim_end_matches("kB").trim().parse::<u64>().ok());
-    kib.unwrap_or_default() / 1024
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -111,7 +108,6 @@ mod tests {
     #[test]
     fn the_host_line_is_split_into_busy_idle_and_steal() {
         assert_eq!(host_ticks("cpu  10 1 4 100 5 2 3 7 0 0\ncpu0 1"), (20, 105, 7));
-        assert_eq!(available_mib("MemTotal: 9 kB\nMemAvailable:   2048 kB\n"), 2);
     }
 
     #[test]

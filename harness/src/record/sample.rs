@@ -30,8 +30,12 @@ pub struct HostSample {
     pub idle_cpu_ms: u64,
     /// CPU time taken by other guests, milliseconds.
     pub steal_cpu_ms: u64,
-    /// Memory that can still be had, MiB.
+    /// Memory that can still be had within the limits of our control group, MiB.
     pub available_mib: u64,
+    /// How long CPUs stood still for us because the limit of our control group was used up, milliseconds added up over
+    /// CPUs; none where the kernel does not count it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub throttled_cpu_ms: Option<u64>,
     /// CPU time that a fixed piece of work took, microseconds; 0: not taken.
     #[serde(default)]
     pub yardstick_us: u64,

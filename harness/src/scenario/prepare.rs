@@ -4,6 +4,7 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
+use platform::cgroup::Groups;
 use serde_json::json;
 
 use crate::cluster::spec::{ClusterSpec, DISRUPTION_CONTROLLER, LeaseSpec};
@@ -20,6 +21,8 @@ pub struct Made<'a> {
     pub provider: &'a str,
     /// The autoscaler, if it is not the reference's.
     pub autoscaler: Option<&'a Autoscaler>,
+    /// Whether programs run in the scheduling class SCHED_BATCH.
+    pub sched_batch: bool,
 }
 
 /// Writes what a run is made from.
@@ -87,19 +90,23 @@ fn host(made: &Made<'_>) -> serde_json::Value {
     // arm64 has no model's name; maker and part tell one kind of core from another as well.
     let of_arm = || Some(format!("ARM {} {}", named("CPU implementer")?, named("CPU part")?));
     let model = named("model name").map(str::to_owned).or_else(of_arm).unwrap_or_default();
-    let total = read("/proc/meminfo").lines().find_map(|l| l.strip_prefix("MemTotal:").map(str::to_owned));
-    let total_kib: Option<u64> = total.and_then(|t| t.trim().trim_end_matches("kB").trim().parse().ok());
+    let total_mib = platform::memory::meminfo_mib(&read("/proc/meminfo"), "MemTotal").unwrap_or_default();
+    // In a control group with a limit, the machine is as large as that.
+    let memory_mib = Groups::own().memory().map_or(total_mib, |room| room.limit_mib.min(total_mib));
     let before = sampler::host();
     let mut facts = json!({
         "cores": std::thread::available_parallelism().map_or(0, std::num::NonZero::get),
         "cpu_model": model,
-        "memory_mib": total_kib.unwrap_or_default() / 1024,
+        "memory_mib": memory_mib,
         "memory_available_mib_at_start": before.available_mib,
         "load1_at_start": before.load1,
         "kernel": read("/proc/sys/kernel/osrelease").trim(),
         "provider": made.provider,
         "harness_version": env!("CARGO_PKG_VERSION"),
     });
+    if !made.sched_batch {
+        facts["sched_batch"] = false.into();
+    }
     if let Some(autoscaler) = made.autoscaler {
         facts["autoscaler"] = autoscaler.name().into();
     }

@@ -71,7 +71,17 @@ pub async fn run(options: &Options<'_>) -> Result<(), Failure> {
     if let Some(why) = prepare::refused(&options.plan.profile, &status.provider) {
         return Err(Failure::Usage(why));
     }
-    let made = prepare::Made { provider: &status.provider, autoscaler: options.autoscaler };
+    if let Some(why) = &status.not_batch {
+        tracing::warn!(
+            why,
+            "programs run without the scheduling class SCHED_BATCH; runs with it are no comparison"
+        );
+    }
+    let made = prepare::Made {
+        provider: &status.provider,
+        autoscaler: options.autoscaler,
+        sched_batch: status.not_batch.is_none(),
+    };
     prepare::write(options.dir, options.loaded, options.plan, options.tools_dir, &made)
         .map_err(|e| Failure::Environment(format!("{e:#}")))?;
     let (view, inbox) = View::new(Facts::of(options.plan, &options.dir.run_id()), options.front);

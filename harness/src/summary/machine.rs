@@ -4,7 +4,7 @@ use serde_json::Value;
 
 /// The class of a host as recorded in a run: cores, memory to the GiB and processor, for example
 /// `2 cores / 24 GiB / AMD EPYC`, and `/ kind` where control planes ran in kind clusters: kubelet and containerd take
-/// their share of the machine.
+/// their share of the machine; and `/ no SCHED_BATCH` where the machine refuses that scheduling class.
 ///
 /// Kernel and load are left out: they change on one machine. `None` when one of the three was not recorded; such a
 /// host is of no class, not even that of another such host. Nor does a host have one whose control planes ran elsewhere.
@@ -18,7 +18,8 @@ pub fn class(host: &Value) -> Option<String> {
     let noun = if cores == 1 { "core" } else { "cores" };
     // Two kernels on one machine keep some MiB more or less for themselves.
     let clusters = if host["provider"] == "kind" { " / kind" } else { "" };
-    Some(format!("{cores} {noun} / {} GiB / {processor}{clusters}", (memory_mib + 512) / 1024))
+    let scheduling = if host["sched_batch"] == false { " / no SCHED_BATCH" } else { "" };
+    Some(format!("{cores} {noun} / {} GiB / {processor}{clusters}{scheduling}", (memory_mib + 512) / 1024))
 }
 
 /// Whether the control planes were somebody else's, wherever they ran.

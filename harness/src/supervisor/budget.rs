@@ -5,20 +5,15 @@ use super::Error;
 /// MiB that stay free for everything else on the machine.
 const RESERVE_MIB: u64 = 512;
 
-/// MiB that programs can still take without swapping (`MemAvailable` of /proc/meminfo).
+/// MiB that programs can still take without swapping, within the limits of our control group.
 ///
 /// # Errors
 /// When /proc/meminfo is not readable or lacks the line.
 pub fn available_mib() -> Result<u64, Error> {
-    let text = std::fs::read_to_string("/proc/meminfo")
-        .map_err(|e| Error::Environment(format!("reading /proc/meminfo: {e}")))?;
-    parse_available_mib(&text)
-        .ok_or_else(|| Error::Environment("/proc/meminfo has no MemAvailable line".to_owned()))
-}
-
-fn parse_available_mib(meminfo: &str) -> Option<u64> {
-    let line = meminfo.lines().find_map(|line| line.strip_prefix("MemAvailable:"))?;
-    line.trim().strip_suffix("kB")?.trim().parse::<u64>().ok().map(|kib| kib / 1024)
+    let available = platform::memory::available();
+    available
+        .map(|available| available.mib)
+        .map_err(|e| Error::Environment(format!("reading /proc/meminfo: {e}")))
 }
 
 /// Checks that `need_mib` fits into what the budget and the machine have left.
@@ -48,12 +43,6 @@ pub fn check(
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn meminfo_is_parsed() {
-        assert_eq!(parse_available_mib("MemTotal: 9 kB\nMemAvailable:   20480 kB\n"), Some(20));
-        assert_eq!(parse_available_mib("MemTotal: 9 kB\n"), None);
-    }
 
     #[test]
     fn a_lease_that_does_not_fit_is_refused_with_numbers() {

@@ -9,9 +9,10 @@ use clap::Args;
 use component::poll::{self, Look};
 
 use super::client::Client;
+use super::found::{self, Found, Scope};
 use super::protocol::{Announcement, ProcessState};
-use super::starter;
 use super::{Error, internal};
+use crate::profile;
 
 /// What an end may take: clusters that are not ours are to be cleaned first.
 const DOWN_CEILING: Duration = Duration::from_secs(600);
@@ -19,10 +20,14 @@ const DOWN_CEILING: Duration = Duration::from_secs(600);
 /// Which supervisor is meant.
 #[derive(Args, Clone, Debug)]
 pub struct Which {
-    /// Directory whose sub-directories are run directories.
-    #[arg(long, default_value = "target/e2e")]
-    pub state_dir: PathBuf,
-    /// Run id; needed when several supervisors run.
+    /// Directory whose sub-directories are run directories; no others are looked at [default: all runs of this checkout,
+    /// wherever they keep their directories].
+    #[arg(long)]
+    pub state_dir: Option<PathBuf>,
+    /// The directory of run directories that is looked at in any case.
+    #[arg(long, hide = true, default_value = "target/e2e")]
+    pub near: PathBuf,
+    /// Run id; needed when several supervisors run. Runs of this user from other checkouts may be named, too.
     #[arg(long)]
     pub run: Option<String>,
 }
@@ -32,9 +37,17 @@ pub struct Which {
 /// # Errors
 /// When none runs, several do and neither one nor all are meant, or one does not end.
 pub async fn down(which: &Which, all: bool) -> Result<String, Error> {
-    let found = if all { starter::running(&which.state_dir)? } else { vec![find(which)?] };
+    let found = if all { which.running()? } else { vec![find(which)?] };
     let mut text = String::new();
-    for (_, announcement) in found {
+    let mut far = None;
+    for found in found {
+        let announcement = match found.reach {
+            Ok(announcement) => announcement,
+            Err(why) => {
+                far = Some(Error::Environment(format!("run {}: {why}", found.run_id)));
+                continue;
+            }
+        };
         Client::connect(&announcement.socket).await?.shutdown().await?;
         let goal = format!("the supervisor {} to end", announcement.pid);
         let waited = poll::until(&goal, Duration::from_millis(20), DOWN_CEILING, || {
@@ -45,7 +58,7 @@ pub async fn down(which: &Which, all: bool) -> Result<String, Error> {
         waited.await.map_err(|e| Error::Environment(e.to_string()))?;
         line(&mut text, format_args!("ended {}", announcement.run_id));
     }
-    Ok(text)
+    far.map_or(Ok(text), Err)
 }
 
 /// What runs, in all supervisors or the one that is meant.
@@ -54,10 +67,15 @@ pub async fn down(which: &Which, all: bool) -> Result<String, Error> {
 /// When a supervisor does not answer.
 pub async fn status(which: &Which) -> Result<String, Error> {
     let mut text = String::new();
-    for (dir, announcement) in starter::running(&which.state_dir)? {
-        if which.run.as_ref().is_some_and(|run| *run != announcement.run_id) {
-            continue;
-        }
+    for found in which.meant()? {
+        let Found { run_id, run_dir: dir, reach } = found;
+        let announcement = match reach {
+            Ok(announcement) => announcement,
+            Err(why) => {
+                line(&mut text, format_args!("run {run_id}  {}  {why}", dir.display()));
+                continue;
+            }
+        };
         let client = Client::connect(&announcement.socket).await?;
         let status = client.status().await?;
         line(
@@ -86,8 +104,9 @@ pub async fn status(which: &Which) -> Result<String, Error> {
         }
     }
     if text.is_empty() {
-        line(&mut text, format_args!("nothing runs (looked in {})", which.state_dir.display()));
+        line(&mut text, format_args!("nothing runs ({})", which.looked()));
     }
+    which.elsewhere()?.iter().for_each(|run| line(&mut text, format_args!("elsewhere: run {run}")));
     Ok(text)
 }
 
@@ -96,7 +115,7 @@ pub async fn status(which: &Which) -> Result<String, Error> {
 /// # Errors
 /// When there is no such process, or several and no cluster was named.
 pub async fn logs(which: &Which, name: &str, cluster: Option<&str>, count: usize) -> Result<String, Error> {
-    let (_, announcement) = find(which)?;
+    let announcement = reach(which)?;
     let tail = Client::connect(&announcement.socket).await?.logs(name, cluster, count).await?;
     Ok(format!("{}\n==> {}\n", tail.lines.join("\n"), tail.log_file.display()))
 }
@@ -106,7 +125,7 @@ pub async fn logs(which: &Which, name: &str, cluster: Option<&str>, count: usize
 /// # Errors
 /// When no supervisor or no such cluster runs, or several do and none was named.
 pub async fn kubectl(which: &Which, cluster: Option<&str>, args: &[String]) -> Result<String, Error> {
-    let (_, announcement) = find(which)?;
+    let announcement = reach(which)?;
     let status = Client::connect(&announcement.socket).await?.status().await?;
     let all: Vec<_> = status.leases.iter().flat_map(|lease| &lease.clusters).collect();
     let names: Vec<&str> = all.iter().map(|c| c.name.as_str()).collect();
@@ -123,23 +142,78 @@ pub async fn kubectl(which: &Which, cluster: Option<&str>, args: &[String]) -> R
     Err(Error::Environment(format!("starting {}: {error}", program.display())))
 }
 
-fn find(which: &Which) -> Result<(PathBuf, Announcement), Error> {
-    let mut found = starter::running(&which.state_dir)?;
-    let ids: Vec<String> = found.iter().map(|(_, a)| a.run_id.clone()).collect();
-    if let Some(run) = &which.run {
-        found.retain(|(_, announcement)| announcement.run_id == *run);
-    }
-    match (found.pop(), found.is_empty()) {
-        (Some(one), true) => Ok(one),
-        (Some(_), false) => {
-            Err(Error::Usage(format!("several runs; name one with --run: {}", ids.join(", "))))
+impl Which {
+    /// Those of this checkout, or with `--state-dir` those in there.
+    fn running(&self) -> Result<Vec<Found>, Error> {
+        match &self.state_dir {
+            Some(dir) => found::running(&Scope::In(dir)),
+            None => found::running(&Scope::Ours(&self.near, &fixtures())),
         }
-        (None, _) if ids.is_empty() => Err(Error::Usage(format!(
-            "no supervisor runs (looked in {}); start one with `cargo xtask up`",
-            which.state_dir.display()
-        ))),
-        (None, _) => Err(Error::Usage(format!("no such run; there are: {}", ids.join(", ")))),
     }
+
+    /// The one that `--run` names, also of another checkout; all of this one without.
+    fn meant(&self) -> Result<Vec<Found>, Error> {
+        let mut found = self.running()?;
+        let Some(run) = &self.run else { return Ok(found) };
+        found.retain(|found| found.run_id == *run);
+        if found.is_empty() && self.state_dir.is_none() {
+            found = found::running(&Scope::All(&self.near))?;
+            found.retain(|found| found.run_id == *run);
+        }
+        Ok(found)
+    }
+
+    /// Runs of this user that other checkouts started, each with its directory; none with `--state-dir` or `--run`.
+    fn elsewhere(&self) -> Result<Vec<String>, Error> {
+        if self.state_dir.is_some() || self.run.is_some() {
+            return Ok(Vec::new());
+        }
+        let ours = self.running()?;
+        let others =
+            found::running(&Scope::All(&self.near))?.into_iter().filter(|found| !ours.contains(found));
+        Ok(others.map(|found| format!("{} ({})", found.run_id, found.run_dir.display())).collect())
+    }
+
+    fn looked(&self) -> String {
+        match &self.state_dir {
+            Some(dir) => format!("looked in {}", dir.display()),
+            None => format!("looked in {} and for other runs of this checkout", self.near.display()),
+        }
+    }
+}
+
+fn fixtures() -> PathBuf {
+    let dir = profile::fixtures_dir();
+    dir.canonicalize().unwrap_or(dir)
+}
+
+fn find(which: &Which) -> Result<Found, Error> {
+    let mut found = which.meant()?;
+    let ids: Vec<String> = found.iter().map(|found| found.run_id.clone()).collect();
+    if let (Some(one), true) = (found.pop(), found.is_empty()) {
+        return Ok(one);
+    }
+    if !ids.is_empty() {
+        return Err(Error::Usage(format!("several runs; name one with --run: {}", ids.join(", "))));
+    }
+    let known: Vec<String> = which.running()?.into_iter().map(|found| found.run_id).collect();
+    let others = which.elsewhere()?;
+    Err(Error::Usage(match (known.is_empty(), others.is_empty()) {
+        (false, _) => format!("no such run; there are: {}", known.join(", ")),
+        (true, false) => format!(
+            "no supervisor of this checkout runs; name one of the others with --run: {}",
+            others.join(", ")
+        ),
+        (true, true) => {
+            format!("no supervisor runs ({}); start one with `cargo xtask up`", which.looked())
+        }
+    }))
+}
+
+/// As [`find`], and it can be spoken to.
+fn reach(which: &Which) -> Result<Announcement, Error> {
+    let found = find(which)?;
+    found.reach.map_err(|why| Error::Environment(format!("run {}: {why}", found.run_id)))
 }
 
 fn line(text: &mut String, content: std::fmt::Arguments<'_>) {

@@ -4,13 +4,16 @@
 //! - The supervisor holds a pidfd on its owner and ends with it.
 //! - The janitor (`e2e-janitor`) holds a pidfd on the supervisor and removes the scratch directory.
 
+pub mod birth;
 pub mod client;
+pub mod found;
 pub mod human;
 pub mod process;
 pub mod protocol;
 pub mod server;
 pub mod starter;
 
+mod batch;
 mod budget;
 mod in_engine;
 mod leases;

@@ -3,6 +3,7 @@
 //! All of it happens on one thread that lives as long as the supervisor (see `e2e-shim`).
 
 use std::collections::BTreeMap;
+use std::ffi::OsString;
 use std::fs::{File, OpenOptions};
 use std::io::{Read, Seek, SeekFrom};
 use std::os::fd::OwnedFd;
@@ -98,6 +99,32 @@ pub struct Settings {
     pub shim: PathBuf,
     /// Working directory and `HOME`: nothing of the user's configuration is read.
     pub home: PathBuf,
+    /// Whether they are put into the scheduling class SCHED_BATCH.
+    pub batch: bool,
+    /// Level that they log at, if one was asked for.
+    pub log: Option<String>,
+}
+
+/// Where programs of a run look for other programs.
+pub const PATH: &str = "/usr/local/bin:/usr/bin:/bin";
+
+impl Settings {
+    /// What every program gets, beside what its plan says.
+    fn environment(&self) -> Vec<(&'static str, OsString)> {
+        let mut variables = vec![
+            ("PATH", PATH.into()),
+            ("HOME", self.home.clone().into()),
+            ("E2E_RUN_ID", self.run_id.clone().into()),
+            ("NO_PROXY", "*".into()),
+        ];
+        variables.extend(self.log.as_ref().map(|level| ("RUST_LOG", level.into())));
+        if let Some(value) = std::env::var_os("RUST_BACKTRACE") {
+            variables.push(("RUST_BACKTRACE", value));
+            // Of panics only: one for each error that is handled would cost a busy program dearly.
+            variables.push(("RUST_LIB_BACKTRACE", "0".into()));
+        }
+        variables
+    }
 }
 
 impl Table {
@@ -167,15 +194,13 @@ impl Table {
         let err = log.try_clone().map_err(|e| internal(format!("cloning a log file handle: {e}")))?;
         let mut command = tokio::process::Command::new(&self.settings.shim);
         command
-            .args(["--batch", &plan.nice.to_string()])
+            .args(["--nice", &plan.nice.to_string()])
+            .args(self.settings.batch.then_some("--batch"))
             .arg(std::process::id().to_string())
             .args(&plan.argv)
+            // Nothing of the user's shell burdens or changes what is measured.
             .env_clear()
-            .env("PATH", "/usr/local/bin:/usr/bin:/bin")
-            .env("HOME", &self.settings.home)
-            .env("E2E_RUN_ID", &self.settings.run_id)
-            .env("NO_PROXY", "*")
-            .envs(["RUST_LOG", "RUST_BACKTRACE"].iter().filter_map(|k| Some((k, std::env::var_os(k)?))))
+            .envs(self.settings.environment())
             .envs(&plan.env)
             .current_dir(&self.settings.home)
             .stdin(Stdio::null())
@@ -367,6 +392,44 @@ pub fn tail(path: &Path, count: usize) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn nothing_of_the_shell_s_environment_reaches_a_program() {
+        let dir = tempfile::tempdir().unwrap();
+        let settings = |log: Option<&str>| Settings {
+            run_id: "r".to_owned(),
+            shim: "/shim".into(),
+            home: "/h".into(),
+            batch: false,
+            log: log.map(str::to_owned),
+        };
+        let plan = Plan {
+            argv: vec!["/bin/true".to_owned()],
+            env: [("GOGC".to_owned(), "400".to_owned())].into(),
+            nice: 5,
+            log_file: dir.path().join("log"),
+            may_finish: true,
+            ready_file: None,
+        };
+        let names = |log| {
+            let command = Table::new(settings(log)).command(&plan).unwrap();
+            let command = command.as_std();
+            let program: Vec<_> = command.get_args().map(|arg| arg.to_string_lossy().into_owned()).collect();
+            assert!(program.starts_with(&["--nice".to_owned(), "5".to_owned()]), "{program:?}");
+            assert!(!program.contains(&"--batch".to_owned()), "{program:?}");
+            // What remains of the shell's would be listed only if it were set anew; it was cleared.
+            assert!(format!("{command:?}").contains("env -i "), "{command:?}");
+            let mut names: Vec<_> = command
+                .get_envs()
+                .map(|(name, _)| name.to_string_lossy().into_owned())
+                .filter(|name| !name.ends_with("BACKTRACE"))
+                .collect();
+            names.sort();
+            names.join(" ")
+        };
+        assert_eq!(names(None), "E2E_RUN_ID GOGC HOME NO_PROXY PATH");
+        assert_eq!(names(Some("debug")), "E2E_RUN_ID GOGC HOME NO_PROXY PATH RUST_LOG");
+    }
 
     #[test]
     fn the_tail_is_the_last_lines() {

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::Error;
+use super::birth::Birth;
 use crate::cluster::spec::{Lease, LeaseSpec};
 
 /// A request.
@@ -187,6 +188,9 @@ pub struct Status {
     pub processes_running: usize,
     /// Processes that ended although nobody asked for it.
     pub unasked_exits: Vec<ProcessInfo>,
+    /// Why programs do not run in the scheduling class SCHED_BATCH, where they do not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub not_batch: Option<String>,
 }
 
 /// The end of a log.
@@ -260,6 +264,15 @@ pub struct Announcement {
     pub run_id: String,
     /// Directory of the control-plane binaries (and kubectl).
     pub tools_dir: PathBuf,
+    /// The run directory.
+    #[serde(default)]
+    pub run_dir: PathBuf,
+    /// The fixtures of the checkout that it was started from.
+    #[serde(default)]
+    pub fixtures_dir: PathBuf,
+    /// What tells this process from others that have had or will have its id.
+    #[serde(default)]
+    pub birth: Birth,
 }
 
 #[cfg(test)]

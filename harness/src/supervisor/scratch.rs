@@ -14,11 +14,12 @@ pub struct Scratch {
 }
 
 impl Scratch {
-    /// Makes `/tmp/e2e-<8 hex digits>` (short: socket paths end at 107 bytes) and starts its janitor.
+    /// Makes `/tmp/e2e-<8 hex digits>` (short: socket paths end at 107 bytes) and starts its janitor, which removes
+    /// `announcement`, too, if we cannot.
     ///
     /// # Errors
     /// When the directory exists already, cannot be made, or the janitor cannot be started.
-    pub fn new(run_id: &str, janitor: &Path) -> Result<Self, Error> {
+    pub fn new(run_id: &str, janitor: &Path, announcement: &Path) -> Result<Self, Error> {
         let digest = Sha256::digest(format!("{run_id}/{}", std::process::id()));
         let short: String = digest.iter().take(4).map(|byte| format!("{byte:02x}")).collect();
         let path = PathBuf::from(format!("/tmp/e2e-{short}"));
@@ -29,6 +30,7 @@ impl Scratch {
         let started = Command::new(janitor)
             .arg(std::process::id().to_string())
             .arg(&scratch.path)
+            .arg(announcement)
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(Stdio::null())

@@ -12,11 +12,13 @@ use tokio::net::unix::OwnedReadHalf;
 use tokio::net::{UnixListener, UnixStream};
 use tokio_util::sync::CancellationToken;
 
+use super::birth::Birth;
+use super::found::ANNOUNCEMENT;
 use super::leases::Leases;
-use super::process::{Settings, Table, tail};
+use super::process::{PATH, Settings, Table, tail};
 use super::protocol::{Announcement, ErrorBody, LogTail, ProcessState, Request, Response, Status};
 use super::scratch::Scratch;
-use super::{Error, budget, internal};
+use super::{Error, batch, budget, internal};
 use crate::cluster::spec::LeaseSpec;
 use crate::cluster::{Choice, Places, Provider};
 
@@ -59,7 +61,8 @@ pub async fn serve(options: Options) -> Result<(), Error> {
         Some(mib) => mib,
         None => budget::available_mib()?,
     };
-    let scratch = Scratch::new(&options.run_id, &options.bin_dir.join("e2e-janitor"))?;
+    let announcement = options.run_dir.join(ANNOUNCEMENT);
+    let scratch = Scratch::new(&options.run_id, &options.bin_dir.join("e2e-janitor"), &announcement)?;
     let result = match Server::new(options, scratch.path(), budget_mib, stop.clone()) {
         Ok(server) => server.run(owner, &stop).await,
         Err(error) => Err(error),
@@ -94,6 +97,8 @@ struct Server {
     budget_mib: u64,
     leases: Leases,
     stop: CancellationToken,
+    /// Why programs do not run in the scheduling class SCHED_BATCH.
+    not_batch: Option<String>,
 }
 
 impl Server {
@@ -106,10 +111,16 @@ impl Server {
         let home = scratch.join("home");
         std::fs::create_dir_all(&home)
             .map_err(|e| Error::Environment(format!("making {}: {e}", home.display())))?;
+        let not_batch = batch::refused(PATH);
+        if let Some(why) = &not_batch {
+            tracing::warn!(why, "programs run without the scheduling class SCHED_BATCH");
+        }
         let table = Table::new(Settings {
             run_id: options.run_id.clone(),
             shim: options.bin_dir.join("e2e-shim"),
             home,
+            batch: not_batch.is_none(),
+            log: std::env::var(component::log::VARIABLE).ok().filter(|level| !level.is_empty()),
         });
         let places = Places {
             tools: options.tools_dir.clone(),
@@ -119,7 +130,7 @@ impl Server {
         };
         let provider = Arc::new(Provider::new(places, table.clone(), options.provider.clone())?);
         let leases = Leases::new(table, provider, options.run_dir.join("logs"), scratch.to_owned());
-        Ok(Arc::new(Self { options, scratch: scratch.to_owned(), budget_mib, leases, stop }))
+        Ok(Arc::new(Self { options, scratch: scratch.to_owned(), budget_mib, leases, stop, not_batch }))
     }
 
     async fn run(
@@ -140,7 +151,7 @@ impl Server {
         tracing::info!(why, "ending");
         self.leases.end_all(GRACE).await;
         // How it is found; without it, nobody takes an ended supervisor for a running one.
-        let _ = std::fs::remove_file(self.options.run_dir.join("supervisor.json"));
+        let _ = std::fs::remove_file(self.options.run_dir.join(ANNOUNCEMENT));
         Ok(())
     }
 
@@ -151,13 +162,21 @@ impl Server {
             scratch: self.scratch.clone(),
             run_id: self.options.run_id.clone(),
             tools_dir: self.options.tools_dir.clone(),
+            run_dir: self.options.run_dir.clone(),
+            fixtures_dir: self.options.fixtures_dir.clone(),
+            birth: Birth::of(std::process::id()),
         };
-        let path = self.options.run_dir.join("supervisor.json");
-        let half = path.with_extension("tmp");
-        let text = serde_json::to_string_pretty(&announcement).map_err(|e| internal(e.to_string()))?;
-        std::fs::write(&half, text + "\n")
-            .and_then(|()| std::fs::rename(&half, &path))
-            .map_err(|e| Error::Environment(format!("writing {}: {e}", path.display())))
+        let text = serde_json::to_string_pretty(&announcement).map_err(|e| internal(e.to_string()))? + "\n";
+        // In the scratch directory for those who look from another state directory; in the run directory last, as it
+        // is waited for.
+        for dir in [&self.scratch, &self.options.run_dir] {
+            let path = dir.join(ANNOUNCEMENT);
+            let half = path.with_extension("tmp");
+            std::fs::write(&half, &text)
+                .and_then(|()| std::fs::rename(&half, &path))
+                .map_err(|e| Error::Environment(format!("writing {}: {e}", path.display())))?;
+        }
+        Ok(())
     }
 
     async fn accept(self: &Arc<Self>, listener: UnixListener) -> Error {
@@ -265,6 +284,7 @@ impl Server {
             leases: self.leases.ready(),
             provider: self.leases.provider().to_owned(),
             processes_running: processes.iter().filter(|p| p.state != ProcessState::Exited).count(),
+            not_batch: self.not_batch.clone(),
             unasked_exits: processes.into_iter().filter(|process| process.unasked).collect(),
         }
     }

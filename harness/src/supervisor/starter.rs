@@ -1,4 +1,4 @@
-//! Starting a supervisor and finding one again, for programs that are not one themselves.
+//! Starting a supervisor, for programs that are not one themselves.
 
 use std::fs::OpenOptions;
 use std::path::{Path, PathBuf};
@@ -6,7 +6,6 @@ use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use component::poll::{self, Look};
-use rustix::process::{Pid, PidfdFlags, pidfd_open};
 
 use super::protocol::Announcement;
 use super::{Error, process::tail};
@@ -99,45 +98,10 @@ fn spawn(start: &Start, log: &Path) -> Result<Child, Error> {
         .map_err(|e| failed("starting", &program, e))
 }
 
-fn read(path: &Path) -> Result<Announcement, String> {
+/// Reads a `supervisor.json`.
+pub(super) fn read(path: &Path) -> Result<Announcement, String> {
     let text = std::fs::read_to_string(path).map_err(|e| format!("{}: {e}", path.display()))?;
     serde_json::from_str(&text).map_err(|e| format!("{}: {e}", path.display()))
-}
-
-/// The supervisors that run, by the `supervisor.json` files one level below `state_dir`, sorted by run id.
-/// Files that a killed supervisor left are removed.
-///
-/// # Errors
-/// When the directory exists but cannot be listed.
-pub fn running(state_dir: &Path) -> Result<Vec<(PathBuf, Announcement)>, Error> {
-    let entries = match std::fs::read_dir(state_dir) {
-        Ok(entries) => entries,
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
-        Err(error) => return Err(Error::Environment(format!("listing {}: {error}", state_dir.display()))),
-    };
-    let mut found = Vec::new();
-    for entry in entries.flatten() {
-        // `latest` is a link to one of the others.
-        if entry.file_type().is_ok_and(|t| t.is_symlink()) {
-            continue;
-        }
-        let file = entry.path().join("supervisor.json");
-        let Ok(announcement) = read(&file) else { continue };
-        // The scratch directory counts, too: process ids are used again.
-        if is_alive(announcement.pid) && announcement.socket.exists() {
-            found.push((entry.path(), announcement));
-        } else {
-            let _ = std::fs::remove_file(&file);
-        }
-    }
-    found.sort_by(|a, b| a.1.run_id.cmp(&b.1.run_id));
-    Ok(found)
-}
-
-/// Whether a process of that id exists (and is not a zombie of ours alone to reap).
-pub fn is_alive(pid: u32) -> bool {
-    let raw = i32::try_from(pid).ok().and_then(Pid::from_raw);
-    raw.is_some_and(|pid| pidfd_open(pid, PidfdFlags::empty()).is_ok())
 }
 
 /// Directory of the harness's programs: `$E2E_BIN_DIR`, or where this program is (test programs are in
@@ -172,29 +136,4 @@ pub fn bin_dir() -> Result<PathBuf, Error> {
 pub fn tools_dir() -> Result<PathBuf, Error> {
     let tools = tools::Toolset::ensure(&tools::Options::from_env());
     tools.map(|set| set.dir).map_err(|e| Error::Environment(e.to_string()))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn what_a_killed_supervisor_left_is_not_taken_for_a_running_one() {
-        let dir = tempfile::tempdir().unwrap();
-        let run = dir.path().join("run-1");
-        std::fs::create_dir(&run).unwrap();
-        let announcement = Announcement {
-            // Alive, but somebody else's: its socket is gone.
-            pid: std::process::id(),
-            socket: run.join("no.sock"),
-            scratch: run.clone(),
-            run_id: "run-1".to_owned(),
-            tools_dir: run.clone(),
-        };
-        let file = run.join("supervisor.json");
-        std::fs::write(&file, serde_json::to_vec(&announcement).unwrap()).unwrap();
-        assert_eq!(running(dir.path()).unwrap(), []);
-        assert!(!file.exists());
-        assert_eq!(running(&dir.path().join("nowhere")).unwrap(), []);
-    }
 }

@@ -36,10 +36,11 @@ impl Front {
         match self {
             Self::Dashboard(dashboard) => {
                 let dashboard = dashboard.clone();
-                component::log::init_with("warn", move || dashboard.above());
+                component::log::init_at("warn", move || dashboard.above());
             }
-            Self::Lines => component::log::init(),
-            Self::Quiet | Self::Json => component::log::init_with("warn", std::io::stderr),
+            Self::Lines => component::log::init_asked(),
+            // Quiet is quiet, whatever level the programs of the run log at.
+            Self::Quiet | Self::Json => component::log::init_at("warn", std::io::stderr),
         }
     }
 }

@@ -1,5 +1,15 @@
 //! `e2e-sim`: runs a scenario file or a profile in virtual time.
-#![allow(clippy::print_stdout)] // The report is the answer.
+
+/// Those of the standard library panic when nobody reads; `output::end` tells what was lost.
+macro_rules! println {
+    ($($text:tt)*) => { platform::say!($($text)*) };
+}
+macro_rules! print {
+    ($($text:tt)*) => { platform::output::write(format!($($text)*).as_bytes()) };
+}
+macro_rules! eprintln {
+    ($($text:tt)*) => { platform::tell!($($text)*) };
+}
 
 #[path = "e2e-sim/bench.rs"]
 mod bench;
@@ -93,14 +103,14 @@ fn main() -> ExitCode {
         },
     };
     match result {
-        Ok(code) => ExitCode::from(code),
+        Ok(code) => platform::output::end(code),
         Err(error) => complain(3, &error),
     }
 }
 
 fn complain(code: u8, error: &anyhow::Error) -> ExitCode {
     eprintln!("Error: {error:#}");
-    ExitCode::from(code)
+    platform::output::end(code)
 }
 
 fn load(name: &str, args: &Args) -> anyhow::Result<(Setup, Vec<Expectation>)> {

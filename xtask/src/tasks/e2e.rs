@@ -48,6 +48,9 @@ pub struct Args {
     #[command(flatten)]
     output: OutputArgs,
 
+    #[command(flatten)]
+    log: LogArgs,
+
     /// Where run directories are made [default: target/e2e].
     #[arg(long, value_name = "DIR")]
     run_dir_root: Option<PathBuf>,
@@ -69,6 +72,15 @@ pub struct OutputArgs {
     /// Print events, how the run stands and the verdict as JSON, one object per line, and nothing else on stdout.
     #[arg(long, conflicts_with = "list")]
     json: bool,
+}
+
+/// How much the programs of a run log.
+#[derive(Debug, Default, Clone, clap::Args)]
+pub struct LogArgs {
+    /// Level that all programs of the run log at, e.g. debug; the shell's RUST_LOG does not reach them, as it would
+    /// burden what is measured [default: info] [env: E2E_LOG].
+    #[arg(long, value_name = "LEVEL")]
+    log: Option<String>,
 }
 
 /// What makes a run other than its profile says; all of it is recorded in the run directory.
@@ -112,6 +124,8 @@ pub struct Scenario<'a> {
     pub force: bool,
     /// What is shown of it.
     pub output: OutputArgs,
+    /// Level that it logs at, if one was asked for.
+    pub log: Option<&'a str>,
 }
 
 /// Runs the task; the answer is the exit code.
@@ -152,6 +166,7 @@ pub fn run(args: &Args) -> anyhow::Result<u8> {
         tools_dir: &set.dir,
         owner,
         provider: &provider,
+        log: args.log.log.as_deref(),
     };
     let supervisor = match supervisor::start(&spec, |pid| signals.pass_to(pid)) {
         Err(_) if signals.interrupted() => return Ok(exit::INTERRUPTED),
@@ -167,6 +182,7 @@ pub fn run(args: &Args) -> anyhow::Result<u8> {
         tools_dir: &set.dir,
         force: args.force,
         output: args.output,
+        log: args.log.log.as_deref(),
     };
     let outcome = scenario.run(&signals);
     signals.pass_to(supervisor.pid());
@@ -279,7 +295,9 @@ impl Scenario<'_> {
     /// Runs it with our stdin and output, from the main thread, and tells its exit code.
     pub fn run(&self, signals: &Signals) -> anyhow::Result<u8> {
         let program = self.bin_dir.join("e2e-scenario");
-        let mut command = supervisor::shim(self.bin_dir, std::process::id(), &program);
+        let mut command = supervisor::shim(self.bin_dir, std::process::id(), Path::new("/bin/sh"));
+        // Outside the terminal's foreground group, it would be stopped for what it writes there after `stty tostop`.
+        command.args(["-c", r#"trap "" TTOU; exec "$@""#, "sh"]).arg(&program);
         command.args(["run", "--profile", self.profile]);
         self.overrides.add_to(&mut command);
         command.arg("--run-dir").arg(self.run_dir).arg("--supervisor").arg(self.socket);
@@ -289,6 +307,7 @@ impl Scenario<'_> {
         }
         self.output.add_to(&mut command);
         command.env("E2E_RUN_ID", self.run_id).env_remove("KUBECONFIG").stdin(Stdio::null());
+        command.envs(self.log.map(|level| (supervisor::LOG_VARIABLE, level)));
         // A group of its own: a Ctrl-C at the terminal then reaches us alone, and it is told exactly once.
         command.process_group(0);
         let mut child = command.spawn().with_context(|| format!("cannot start {}", program.display()))?;
@@ -307,6 +326,6 @@ impl Scenario<'_> {
 fn key_value(text: &str) -> Result<String, String> {
     match text.split_once('=') {
         Some((key, _)) if !key.is_empty() => Ok(text.to_owned()),
-        _ => Err("expected KEY=VALUE, e.g. soak.churn_per_second=0.01".to_owned()),
+        _ => Err("expected KEY=VALUE, e.g. churnPerMinute=0.02".to_owned()),
     }
 }

@@ -55,8 +55,12 @@ pub fn to_supervisor(verb: &str, args: &Forwarded) -> anyhow::Result<u8> {
     let mut command = Command::new(dir.join("e2e-supervisor"));
     command.arg(verb);
     let given = |name: &str| args.args.iter().any(|arg| arg.to_string_lossy().starts_with(name));
-    if !given("--state-dir") && !help && verb != "adopt" {
-        command.arg("--state-dir").arg(cargo::runs_dir()?);
+    match verb {
+        "adopt" => {}
+        "up" if given("--state-dir") => {}
+        "up" => _ = command.arg("--state-dir").arg(cargo::runs_dir()?),
+        // The others find the runs of this checkout wherever they are; `up` and `e2e` put them there unless told.
+        _ => _ = command.arg("--near").arg(cargo::runs_dir()?),
     }
     // `kubectl get nodes`: the program wants a separator before what is kubectl's.
     if verb == "kubectl" && args.args.first().is_some_and(|arg| !is_flag(arg)) {

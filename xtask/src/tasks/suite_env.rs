@@ -88,6 +88,7 @@ pub fn run(args: &Args) -> anyhow::Result<u8> {
         tools_dir: &set.dir,
         force: false,
         output: OutputArgs::default(),
+        log: None,
     };
     let code = scenario.run(&signals);
     if let Err(error) = supervisor.stop() {
@@ -116,7 +117,9 @@ fn start(
 ) -> anyhow::Result<Supervisor> {
     write_tools(set, run_dir)?;
     let owner = Owner::Other(nextest.pid);
-    supervisor::start(&Spec { run_id, run_dir, bin_dir, tools_dir: &set.dir, owner, provider }, |_| ())
+    // E2E_LOG of nextest's environment is inherited.
+    let log = None;
+    supervisor::start(&Spec { run_id, run_dir, bin_dir, tools_dir: &set.dir, owner, provider, log }, |_| ())
 }
 
 /// The variable that holds a profile's run directory: `E2E_RUN_DEV_50` for `dev-50`.

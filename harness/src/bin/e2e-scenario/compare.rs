@@ -1,6 +1,5 @@
 //! `e2e-scenario compare`: two runs, or two sets of runs, side by side.
 
-use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
@@ -69,7 +68,7 @@ pub fn run(args: &CompareArgs) -> u8 {
     match text {
         Ok(text) => {
             // A reader that has seen enough (`| head`) is no failure.
-            let _ = writeln!(std::io::stdout(), "{}", text.trim_end());
+            println!("{}", text.trim_end());
             0
         }
         Err(message) => complain(2, message),

@@ -31,12 +31,17 @@ const KEPT_FOR: Duration = Duration::from_secs(30 * 24 * 3600);
 const NAMESPACES: [&str; 4] = ["default", "kube-system", "kube-public", "kube-node-lease"];
 
 impl Local {
-    /// The seed's directory; builds it first if this set of tools and fixtures has none yet.
+    /// The seed's directory; builds it first if this set of tools and fixtures has none yet. Where the cache is not
+    /// ours to use, the seed is kept in the scratch directory: a second or two for each run.
     pub(super) async fn ensure_seed(&self) -> Result<PathBuf, Error> {
-        let seeds = &self.places.seeds;
-        std::fs::create_dir_all(seeds).map_err(io("making", seeds))?;
         let manifests = manifests::files(&self.places.fixtures)?;
         let digest = digest(&self.places.tools, &manifests)?;
+        let mut seeds = self.places.seeds.clone();
+        if let Err(error) = usable(&seeds, &digest) {
+            tracing::warn!(seeds = %seeds.display(), %error, "the cache cannot be used; the seed is built for this run");
+            seeds = self.places.scratch.join("seeds");
+            std::fs::create_dir_all(&seeds).map_err(io("making", &seeds))?;
+        }
         let seed = seeds.join(&digest);
         if seed.is_dir() {
             return Ok(seed);
@@ -50,7 +55,7 @@ impl Local {
         for key in self.table.running(Some(NAME)) {
             self.table.kill(&key).await?;
         }
-        forget_old(seeds);
+        forget_old(&seeds);
         built.map(|()| seed)
     }
 
@@ -82,6 +87,19 @@ impl Local {
         std::fs::rename(&half, seed).map_err(io("renaming to", seed))?;
         std::fs::remove_dir_all(&layout.dir).map_err(io("removing", &layout.dir))
     }
+}
+
+/// Whether a seed can be read there, or one can be put there: the cache may be another user's, or read-only.
+fn usable(seeds: &Path, digest: &str) -> std::io::Result<()> {
+    let seed = seeds.join(digest);
+    if seed.exists() {
+        return std::fs::read_dir(seed).map(drop);
+    }
+    std::fs::create_dir_all(seeds)?;
+    tempfile::tempfile_in(seeds)?;
+    // Another user's, left by a build that failed.
+    let lock = seeds.join(format!("{digest}.lock"));
+    if lock.exists() { File::options().write(true).open(lock).map(drop) } else { Ok(()) }
 }
 
 /// Copies an etcd data directory, without the spare WAL segments that etcd makes anew.
@@ -177,6 +195,21 @@ mod tests {
         let to = dir.path().join("to");
         copy(&from, &to).unwrap();
         assert!(to.join("member/wal/0.wal").is_file() && !to.join("member/wal/0.tmp").exists());
+    }
+
+    #[test]
+    fn a_cache_that_cannot_be_written_is_usable_if_the_seed_is_there() {
+        let dir = tempfile::tempdir().unwrap();
+        let seeds = dir.path().join("seeds");
+        assert!(usable(&seeds, "d").is_ok());
+        std::fs::create_dir(seeds.join("d")).unwrap();
+        assert!(usable(&seeds, "d").is_ok());
+        // What no user can use, root included.
+        let file = dir.path().join("file");
+        std::fs::write(&file, "").unwrap();
+        assert!(usable(&file, "d").is_err());
+        std::fs::write(seeds.join("e"), "").unwrap();
+        assert!(usable(&seeds, "e").is_err());
     }
 
     #[test]
