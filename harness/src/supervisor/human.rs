@@ -12,6 +12,8 @@ use super::client::Client;
 use super::protocol::{Announcement, ProcessState};
 use super::starter;
 use super::{Error, internal};
+use crate::cluster::existing;
+use crate::scenario::held::Tail;
 
 /// What an end may take: clusters that are not ours are to be cleaned first.
 const DOWN_CEILING: Duration = Duration::from_secs(600);
@@ -34,16 +36,24 @@ pub struct Which {
 pub async fn down(which: &Which, all: bool) -> Result<String, Error> {
     let found = if all { starter::running(&which.state_dir)? } else { vec![find(which)?] };
     let mut text = String::new();
-    for (_, announcement) in found {
+    let mut left = Vec::new();
+    for (dir, announcement) in found {
+        let logs = dir.join("logs");
+        let mut cleaning = Tail::of(logs.join(existing::CLEANUP_LOG));
         Client::connect(&announcement.socket).await?.shutdown().await?;
         let goal = format!("the supervisor {} to end", announcement.pid);
         let waited = poll::until(&goal, Duration::from_millis(20), DOWN_CEILING, || {
             // Its last act is to remove this directory.
             let gone = !announcement.scratch.exists();
+            cleaning.new_lines().iter().for_each(|line| eprintln!("{line}"));
             std::future::ready(if gone { Look::Ready(()) } else { Look::NotYet("running") })
         });
         waited.await.map_err(|e| Error::Environment(e.to_string()))?;
+        left.extend(existing::left_in(&logs).iter().map(ToString::to_string));
         line(&mut text, format_args!("ended {}", announcement.run_id));
+    }
+    if !left.is_empty() {
+        return Err(Error::LeftBehind(format!("{text}{}", left.join("\n"))));
     }
     Ok(text)
 }
