@@ -13,6 +13,7 @@ use crate::plan::{self, Plan};
 use crate::profile::{self, Loaded};
 use crate::record::RunDir;
 use crate::scenario::fleet::{self, Places};
+use crate::scenario::held;
 use crate::scenario::sampling::Scraper;
 use crate::scenario::{Autoscaler, Failure, prepare};
 use crate::supervisor::starter::{self, Owner, Start};
@@ -148,7 +149,8 @@ async fn fill_in(
     start: &Start,
     client: &Client,
 ) -> Result<Lease, Error> {
-    let lease = client.lease_detached(spec).await?;
+    // A cluster of somebody else's may have to be watched or cleaned first.
+    let lease = held::shown(&RunDir::new(&start.run_dir), client.lease_detached(spec)).await?;
     if let Some(chosen) = chosen.filter(|_| up.with_fleet) {
         start_fleet(chosen, start, client, &lease).await?;
     }

@@ -60,7 +60,19 @@ impl World {
     /// # Errors
     /// When it does not start.
     pub async fn of_existing(label: &str, kubeconfigs: &[PathBuf]) -> anyhow::Result<Self> {
-        let settings = existing::Settings { kubeconfigs: kubeconfigs.to_vec() };
+        Self::of_existing_within(label, kubeconfigs, None).await
+    }
+
+    /// The same, whose clean-ups give up so many seconds after something went away last.
+    ///
+    /// # Errors
+    /// When it does not start.
+    pub async fn of_existing_within(
+        label: &str,
+        kubeconfigs: &[PathBuf],
+        cleanup_patience_s: Option<u64>,
+    ) -> anyhow::Result<Self> {
+        let settings = existing::Settings { kubeconfigs: kubeconfigs.to_vec(), cleanup_patience_s };
         Self::start(label, None, None, Choice::Existing(settings)).await
     }
 

@@ -10,12 +10,15 @@ pub const USAGE: u8 = 2;
 pub const ENVIRONMENT: u8 = 3;
 /// The run says nothing about the system under test.
 pub const INVALID: u8 = 4;
+/// All went well, but objects of a run stay in an existing cluster.
+pub const LEFT_BEHIND: u8 = 5;
 /// Ended by Ctrl-C or a signal.
 pub const INTERRUPTED: u8 = 130;
 
 /// For `--help`.
 pub const HELP: &str = "Exit codes: 0 pass, 1 a gate or check failed, 2 usage, 3 environment (missing tool, memory, \
-port), 4 the run is invalid (it says nothing about the system under test), 130 interrupted.";
+port), 4 the run is invalid (it says nothing about the system under test), 5 all went well, but objects of \
+a run stay in an existing cluster (they are listed, with the next command), 130 interrupted.";
 
 /// The code of an ended child; one that was killed counts as a fault of the environment.
 pub fn of(status: ExitStatus) -> u8 {

@@ -11,7 +11,7 @@ use std::{
 use anyhow::{Context, bail};
 use serde::Deserialize;
 
-use crate::tasks::provider::Environment;
+use crate::{exit, tasks::provider::Environment};
 
 /// A start takes milliseconds; a busy machine gets this long.
 const START_TIMEOUT: Duration = Duration::from_secs(30);
@@ -59,6 +59,7 @@ pub enum Owner {
 pub struct Supervisor {
     child: Child,
     stop_timeout: Duration,
+    cleanup: Cleanup,
     /// The socket of its control protocol.
     pub socket: PathBuf,
 }
@@ -120,7 +121,8 @@ fn wait_until_it_listens(mut child: Child, file: &Path, log: &Path) -> anyhow::R
         let announced =
             fs::read(file).ok().and_then(|text| serde_json::from_slice::<Announcement>(&text).ok());
         if let Some(Announcement { socket, .. }) = announced.filter(|a| a.pid == child.id()) {
-            return Ok(Supervisor { child, stop_timeout: STOP_TIMEOUT, socket });
+            let cleanup = Cleanup { log: log.with_file_name("cleanup.log"), shown: 0 };
+            return Ok(Supervisor { child, stop_timeout: STOP_TIMEOUT, cleanup, socket });
         }
         if let Some(status) = child.try_wait().context("cannot wait for the supervisor")? {
             bail!(
@@ -151,15 +153,18 @@ impl Supervisor {
     /// Tells it to end everything, and waits until it did.
     pub fn stop(mut self) -> anyhow::Result<()> {
         if let Some(status) = self.child.try_wait()? {
-            return ended(status);
+            return self.ended(status);
         }
         let pid = i32::try_from(self.child.id()).ok().and_then(rustix::process::Pid::from_raw);
         let pid = pid.context("the supervisor has no process id")?;
         let _ = rustix::process::kill_process(pid, rustix::process::Signal::TERM);
         let deadline = Instant::now() + self.stop_timeout;
+        self.cleanup.skip();
         loop {
-            if let Some(status) = self.child.try_wait()? {
-                return ended(status);
+            let ended_as = self.child.try_wait()?;
+            self.cleanup.show();
+            if let Some(status) = ended_as {
+                return self.ended(status);
             }
             if deadline < Instant::now() {
                 self.child.kill()?;
@@ -171,11 +176,43 @@ impl Supervisor {
     }
 }
 
-fn ended(status: ExitStatus) -> anyhow::Result<()> {
-    if status.success() {
-        Ok(())
-    } else {
-        bail!("the supervisor ended with {status}; see logs/supervisor.log")
+impl Supervisor {
+    fn ended(&self, status: ExitStatus) -> anyhow::Result<()> {
+        if status.success() {
+            return Ok(());
+        }
+        if status.code() == Some(i32::from(exit::LEFT_BEHIND)) {
+            bail!("objects of the run stay in an existing cluster; see above, and logs/cleanup.log");
+        }
+        let janitor = match self.stop_timeout {
+            STOP_TIMEOUT_SHARED => {
+                "; the janitor cleans the existing clusters now, and logs/cleanup.log says what it waits for or leaves"
+            }
+            _ => "",
+        };
+        bail!("the supervisor ended with {status}; see logs/supervisor.log{janitor}")
+    }
+}
+
+/// What the supervisor has to say while it cleans existing clusters, line by line.
+struct Cleanup {
+    log: PathBuf,
+    /// Bytes.
+    shown: usize,
+}
+
+impl Cleanup {
+    /// Whatever is there already was shown by the scenario.
+    fn skip(&mut self) {
+        self.shown = fs::read(&self.log).map_or(0, |text| text.len());
+    }
+
+    fn show(&mut self) {
+        let text = fs::read(&self.log).unwrap_or_default();
+        let new = text.get(self.shown..).unwrap_or_default();
+        let whole = new.iter().rposition(|byte| *byte == b'\n').map_or(0, |end| end + 1);
+        self.shown += whole;
+        eprint!("{}", String::from_utf8_lossy(&new[..whole]));
     }
 }
 

@@ -27,7 +27,7 @@ use harness::profile::{self, Loaded};
 use harness::record::RunDir;
 use harness::report::{self, history::History};
 use harness::scenario::{self, Autoscaler, Failure, Options};
-use harness::summary::{Summary, markdown, screen};
+use harness::summary::{LEFT_BEHIND, Summary, markdown, screen};
 use harness::view::{Front, stream::Line};
 use harness::{judge, supervisor};
 use platform::output;
@@ -47,6 +47,8 @@ Exit codes:
   2    usage: unknown profile or key, absurd numbers, a seed that is short
   3    environment: a missing tool, too little memory, a port taken, a component that does not start
   4    the run is invalid: its measurement cannot be trusted
+  5    every gate passed, but objects of the run stay in an existing cluster (they and the next command are listed);
+       or a run could not begin, because what an earlier one left there does not go away
   130  interrupted; what was measured so far is kept";
 
 #[derive(Subcommand)]
@@ -195,6 +197,7 @@ fn run(args: &RunArgs, front: &Front) -> u8 {
         Err(Failure::Usage(message)) => complain(2, message),
         // Before the load there is nothing to judge.
         Err(Failure::Environment(message)) => complain(3, message),
+        Err(Failure::LeftBehind(message)) => complain(LEFT_BEHIND, message),
         Err(failure @ (Failure::Broken(_) | Failure::GoalMissed(_))) => {
             complain(0, &failure);
             judge(dir.root(), front)
@@ -225,15 +228,19 @@ fn judge(run: &Path, front: &Front) -> u8 {
     };
     let text = markdown::render(&summary);
     let mut unwritten = write_summaries(&dir, &summary, &page(&dir, &summary, &evidence), &text);
+    let code = evidence.exit_code(summary.verdict);
     let verdict = match front {
-        Front::Json => Line::verdict(evidence.end_us, &summary, run).json() + "\n",
+        Front::Json => Line::verdict(evidence.end_us, &summary, code, run).json() + "\n",
         _ => screen::render(&summary, run),
     };
     output::write(verdict.as_bytes());
     let step_summary = std::env::var_os("GITHUB_STEP_SUMMARY").filter(|path| !path.is_empty());
     unwritten.extend(step_summary.and_then(|path| append(Path::new(&path), &text).err()));
     unwritten.iter().for_each(|error| eprintln!("Warning: {error}; the verdict stands"));
-    summary.verdict.exit_code()
+    for left in evidence.left_behind() {
+        eprintln!("Warning: the verdict stands, but {left}");
+    }
+    code
 }
 
 /// Writes the report alone, and leaves the recorded verdict as it is; returns the exit code.

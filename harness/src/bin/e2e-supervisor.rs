@@ -12,7 +12,8 @@ use harness::up::{self, Up};
 
 /// Owns the processes of a run; leaves nothing behind but the run directory.
 ///
-/// Exit codes: 0 ended in order, 2 usage, 3 environment (missing tool, memory, port), 1 a bug.
+/// Exit codes: 0 ended in order, 2 usage, 3 environment (missing tool, memory, port), 5 objects of a run stay in an
+/// existing cluster (they and the next command are listed), 1 a bug.
 #[derive(Parser)]
 #[command(name = "e2e-supervisor", version)]
 struct Cli {

@@ -5,7 +5,10 @@ use std::ffi::OsString;
 use super::{Error, existing, kind};
 
 /// The names that may follow `--provider`.
-pub const NAMES: [&str; 3] = ["local", "kind", "existing"];
+pub const NAMES: [&str; 3] = ["local", "kind", EXISTING];
+
+/// Of clusters that are there.
+pub const EXISTING: &str = "existing";
 
 /// A provider, with what it needs to know.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -37,7 +40,7 @@ impl Choice {
             "local" => Ok(Self::Local),
             "kind" => kind::Settings::from(|name| need(name, "--provider kind")).map(Self::Kind),
             "existing" => {
-                existing::Settings::from(|name| need(name, "--kubeconfig FILE")).map(Self::Existing)
+                existing::Settings::from(|name| need(name, "--kubeconfig FILE"), &var).map(Self::Existing)
             }
             other => Err(Error::Usage(format!("E2E_PROVIDER={other}: known are {}", NAMES.join(", ")))),
         }
@@ -80,7 +83,10 @@ mod tests {
             etcd_tag: "t".to_owned(),
             kwok_image: "w".to_owned(),
         };
-        let existing = existing::Settings { kubeconfigs: vec!["/a".into(), "/b".into()] };
+        let existing = existing::Settings {
+            kubeconfigs: vec!["/a".into(), "/b".into()],
+            cleanup_patience_s: Some(7),
+        };
         for choice in [Choice::Local, Choice::Kind(kind), Choice::Existing(existing)] {
             let variables = choice.variables();
             let pairs: Vec<_> =

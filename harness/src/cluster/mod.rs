@@ -28,11 +28,12 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-pub use choice::{Choice, NAMES};
+pub use choice::{Choice, EXISTING, NAMES};
 
 pub use crate::supervisor::Error;
+use crate::record::event::LeftBehind;
 use crate::supervisor::process::{Key, Table};
-use crate::supervisor::protocol::{ProcessInfo, Verb};
+use crate::supervisor::protocol::{HoldStatus, ProcessInfo, Verb};
 use existing::Existing;
 use kind::Kind;
 use local::Local;
@@ -111,12 +112,23 @@ impl Provider {
         }
     }
 
-    /// Ends what is no child process: of one lease, or of all.
-    pub async fn release(&self, lease: Option<&str>) {
+    /// Ends what is no child process: of one lease, or of all. Answers what stays in clusters of somebody else's.
+    pub async fn release(&self, lease: Option<&str>) -> Vec<LeftBehind> {
         match self {
-            Self::Local(_) => {}
-            Self::Kind(kind) => kind.release(lease).await,
+            Self::Local(_) => Vec::new(),
+            Self::Kind(kind) => {
+                kind.release(lease).await;
+                Vec::new()
+            }
             Self::Existing(existing) => existing.release(lease).await,
+        }
+    }
+
+    /// How the records in clusters of somebody else's stand.
+    pub fn holds(&self) -> Vec<HoldStatus> {
+        match self {
+            Self::Local(_) | Self::Kind(_) => Vec::new(),
+            Self::Existing(existing) => existing.holds(),
         }
     }
 

@@ -6,8 +6,9 @@ use serde::Deserialize;
 
 use crate::judge::Error;
 use crate::observe::prometheus::Series;
-use crate::record::event::End;
+use crate::record::event::{End, LeftBehind};
 use crate::record::{Event, NodeRecord, Phase, PodRecord, RunDir, Sample, Scrape, Stamped, lines};
+use crate::summary::{LEFT_BEHIND, Verdict};
 
 /// Everything a verdict rests on.
 #[derive(Clone, Debug, Default)]
@@ -131,6 +132,23 @@ pub struct Action {
 }
 
 impl Evidence {
+    /// What could not be removed from clusters of somebody else's.
+    pub fn left_behind(&self) -> impl Iterator<Item = &LeftBehind> {
+        self.events.iter().filter_map(|stamped| match &stamped.event {
+            Event::LeftBehind(left) => Some(left),
+            _ => None,
+        })
+    }
+
+    /// The exit code that goes with a verdict. What stays in somebody's cluster takes nothing from the verdict, but no
+    /// such run ends as if all were well.
+    pub fn exit_code(&self, verdict: Verdict) -> u8 {
+        match verdict.exit_code() {
+            0 if self.left_behind().next().is_some() => LEFT_BEHIND,
+            code => code,
+        }
+    }
+
     /// Reads a run directory. Files that an interrupted run may lack count as empty; the judge finds their
     /// measurements missing.
     ///

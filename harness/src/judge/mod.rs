@@ -9,6 +9,7 @@ pub mod evidence;
 pub mod expect;
 pub mod gates;
 pub mod held;
+pub mod holds;
 pub mod latency;
 pub mod limiter;
 pub mod measure;

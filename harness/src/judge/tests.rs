@@ -5,7 +5,7 @@ use serde_json::json;
 use crate::judge::made_up::{CLUSTER, events, evidence, expect, scrapes};
 use crate::judge::{Evidence, Expect, weigh};
 use crate::profile::Scheduler;
-use crate::record::event::End;
+use crate::record::event::{End, Hold};
 use crate::record::{Event, Phase, Stamped};
 use crate::summary::{Outcome, Summary, Verdict};
 
@@ -411,7 +411,12 @@ fn the_reports_name_the_verdict_and_every_gate() {
 
 #[test]
 fn what_control_planes_of_others_used_is_not_measured() {
-    let summary = broken(|expect, _| expect.theirs = true);
+    let summary = broken(|expect, evidence| {
+        expect.theirs = true;
+        let hold =
+            Hold { cluster: CLUSTER.into(), renewals: 9, unrenewed_ms_max: 10_000, lease_ms: 120_000 };
+        evidence.events.push(Stamped { at_us: 200_000_000, event: Event::ClusterHeld(hold) });
+    });
     assert_eq!(summary.verdict, Verdict::Pass, "{}", summary.reason);
     for metric in ["cpu_ms_per_pod", "harness_and_fleet_cpu_share"] {
         let gate = summary.gates.iter().find(|gate| gate.metric == metric).unwrap();

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::judge::{Evidence, Expect, MEASURED, held, refused};
+use crate::judge::{Evidence, Expect, MEASURED, held, holds, refused};
 use crate::record::event::End;
 use crate::record::{Event, Phase, Sample};
 use crate::summary::Finding;
@@ -30,7 +30,9 @@ type Rule = fn(&Expect, &Evidence) -> Result<String, String>;
 
 /// Checks all rules, each with what was found.
 pub fn check(expect: &Expect, evidence: &Evidence) -> Vec<Finding> {
-    let rules: [(&str, Rule); 11] = [
+    let rules: [(&str, Rule); 12] = [
+        // First: where a cluster was lost, all that follows does from it.
+        ("clusters_held", holds::clusters_held),
         ("completed", completed),
         ("components_alive", components_alive),
         ("watches_without_gap", watches_without_gap),

@@ -83,6 +83,47 @@ pub enum End {
     Aborted,
 }
 
+/// How well the record in a cluster of somebody else's, which says whose it is, was kept.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Hold {
+    /// Cluster.
+    pub cluster: String,
+    /// How often the record was renewed.
+    pub renewals: u64,
+    /// Longest time without a renewal, milliseconds.
+    pub unrenewed_ms_max: u64,
+    /// Time without a renewal after which another run may take the cluster, milliseconds.
+    pub lease_ms: u64,
+}
+
+/// What a run could not remove from a cluster of somebody else's.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct LeftBehind {
+    /// Cluster.
+    pub cluster: String,
+    /// Its apiserver.
+    pub server: String,
+    /// The first objects: kind, name, and what holds them; empty if they could not be listed.
+    pub objects: Vec<String>,
+    /// How many more there are, of those that were looked at.
+    pub more: u64,
+    /// Why they stay, in words.
+    pub reason: String,
+    /// The command that goes on.
+    pub next: String,
+}
+
+impl std::fmt::Display for LeftBehind {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        writeln!(f, "objects of the run stay in {} ({}): {}", self.cluster, self.server, self.reason)?;
+        self.objects.iter().try_for_each(|object| writeln!(f, "    {object}"))?;
+        if self.more > 0 {
+            writeln!(f, "    and {} more", self.more)?;
+        }
+        write!(f, "  next: `{}`, or another run there, goes on with it", self.next)
+    }
+}
+
 /// One event.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(tag = "event", rename_all = "snake_case")]
@@ -208,6 +249,17 @@ pub enum Event {
         /// Its status, as it came.
         status: serde_json::Value,
     },
+    /// The record that says whose a cluster is was ours until the load was taken away.
+    ClusterHeld(Hold),
+    /// The record that says whose a cluster is was lost: another may act there.
+    ClusterLost {
+        /// Cluster.
+        cluster: String,
+        /// How.
+        reason: String,
+    },
+    /// The clean-up of a cluster could not come to its end.
+    LeftBehind(LeftBehind),
     /// Anything else worth keeping.
     Note {
         /// In words.

@@ -11,6 +11,9 @@ pub enum Failure {
     /// The machine or a component failed before anything was measured.
     #[error("{0}")]
     Environment(String),
+    /// What another run has left in a cluster of somebody else's does not go away.
+    #[error("{0}")]
+    LeftBehind(String),
     /// The measurement broke off.
     #[error("{0}")]
     Broken(String),
@@ -28,7 +31,7 @@ impl Failure {
         match self {
             Self::Interrupted => End::Interrupted,
             Self::GoalMissed(_) => End::GoalMissed,
-            Self::Usage(_) | Self::Environment(_) | Self::Broken(_) => End::Aborted,
+            Self::Usage(_) | Self::Environment(_) | Self::LeftBehind(_) | Self::Broken(_) => End::Aborted,
         }
     }
 
@@ -44,6 +47,7 @@ impl From<crate::supervisor::Error> for Failure {
         match error {
             Error::Usage(message) => Self::Usage(message),
             Error::Environment(message) => Self::Environment(message),
+            Error::LeftBehind(message) => Self::LeftBehind(message),
             Error::Internal(message) => Self::Broken(message),
         }
     }

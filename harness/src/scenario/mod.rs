@@ -8,6 +8,7 @@ pub mod collect;
 pub mod driver;
 pub mod failure;
 pub mod fleet;
+pub mod held;
 pub mod phases;
 pub mod prepare;
 pub mod progress;

@@ -17,6 +17,7 @@ use crate::record::{Event, Phase};
 use crate::scenario::collect;
 use crate::scenario::failure::Failure;
 use crate::scenario::fleet::{self, Fleet, Places};
+use crate::scenario::held;
 use crate::scenario::quiet::{self, Still};
 use crate::scenario::run::Run;
 use crate::scenario::{account, driver::Driver, prepare};
@@ -52,7 +53,8 @@ impl Run<'_> {
         let plan = self.options.plan;
         let planes = plan.profile.clusters;
         self.progress.say(&format!("starting {planes} control plane{}", if planes == 1 { "" } else { "s" }));
-        let lease = self.client.lease(&prepare::lease_spec(&plan.profile)).await?;
+        let spec = prepare::lease_spec(&plan.profile);
+        let lease = held::shown(self.options.dir, self.client.lease(&spec)).await?;
         let _ = self.lease.set(lease.clone());
         for (cluster, note) in lease.clusters.iter().flat_map(|c| c.notes.iter().map(|note| (&c.name, note)))
         {

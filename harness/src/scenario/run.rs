@@ -7,6 +7,7 @@ use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
+use crate::cluster::EXISTING;
 use crate::cluster::spec::Lease;
 use crate::observe::Observer;
 use crate::plan::Plan;
@@ -16,6 +17,7 @@ use crate::record::{Event, Phase, RunDir};
 use crate::scenario::autoscaler::Autoscaler;
 use crate::scenario::failure::Failure;
 use crate::scenario::fleet::Fleet;
+use crate::scenario::held::{self, Holds};
 use crate::scenario::progress::Progress;
 use crate::scenario::recorder::Recorder;
 use crate::scenario::sampling::{self, Sampler, Scraper};
@@ -55,6 +57,8 @@ pub struct Run<'a> {
     pub(super) scraper: Scraper,
     /// The control planes, once they are there; the sampler knows this run's processes by it.
     pub(super) lease: Arc<OnceLock<Lease>>,
+    /// Whether the clusters are still ours.
+    pub(super) holds: Holds,
     pub(super) observer: Option<Observer>,
     pub(super) fleet: Option<Fleet>,
 }
@@ -98,10 +102,14 @@ pub async fn run(options: &Options<'_>) -> Result<(), Failure> {
     let lease = Arc::new(OnceLock::new());
     let sampled =
         sampling::Sampled { client: client.clone(), supervisor_pid: status.pid, lease: lease.clone() };
+    let holds = Holds::new(client.clone(), lease.clone(), recorder.clone());
+    if status.provider == EXISTING {
+        holds.watch(&mut tasks, dead_sender.clone());
+    }
     let sampler = sampling::sample(&mut tasks, options.dir, &recorder, sampled, dead_sender)?;
     let scraper = sampling::scrape(&mut tasks, options.dir, &recorder, options.cancel.clone())?;
     let mut run =
-        Run { options, client, recorder, progress, sampler, scraper, lease, observer: None, fleet: None };
+        Run { options, client, recorder, progress, sampler, scraper, lease, holds, observer: None, fleet: None };
     let outcome = tokio::select! {
         outcome = run.all_phases() => outcome,
         () = options.cancel.cancelled() => Err(Failure::Interrupted),
@@ -128,12 +136,19 @@ impl Run<'_> {
         }
         // From here on processes end because we end them.
         tasks.abort_all();
+        self.holds.account().await;
         self.end(Phase::Collect);
         self.begin(Phase::Release, 0);
-        if let Some(lease) = self.lease.get()
-            && let Err(error) = self.client.release(&lease.id).await
-        {
-            self.recorder.note(format!("the control planes could not be released: {error}"));
+        if let Some(lease) = self.lease.get() {
+            match held::shown(self.options.dir, self.client.release(&lease.id)).await {
+                Ok(released) => {
+                    let left = released.left.into_iter();
+                    left.for_each(|left| self.recorder.record(Event::LeftBehind(left)));
+                }
+                Err(error) => {
+                    self.recorder.note(format!("the control planes could not be released: {error}"));
+                }
+            }
         }
         self.end(Phase::Release);
         let (end, reason) = match outcome {

@@ -19,6 +19,9 @@ use crate::record::Phase;
 /// Version of the summary's shape; raised by every change that breaks a reader.
 pub const SCHEMA_VERSION: u32 = 2;
 
+/// Exit code of what ended well, but for objects of a run that stay in a cluster of somebody else's.
+pub const LEFT_BEHIND: u8 = 5;
+
 /// What came of a run.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]

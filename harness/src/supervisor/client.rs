@@ -10,7 +10,7 @@ use tokio::net::UnixStream;
 use tokio::sync::Mutex;
 
 use super::protocol::{
-    ComponentRequest, LogTail, ProcessInfo, Request, Response, SpawnRequest, Spawned, Status, Verb,
+    ComponentRequest, LogTail, ProcessInfo, Released, Request, Response, SpawnRequest, Spawned, Status, Verb,
 };
 use super::{Error, internal};
 use crate::cluster::spec::{Lease, LeaseSpec};
@@ -57,12 +57,12 @@ impl Client {
         exchange(&mut *self.held.lock().await, &request).await
     }
 
-    /// Ends everything of a lease.
+    /// Ends everything of a lease; answers what could not be removed.
     ///
     /// # Errors
     /// When there is no such lease.
-    pub async fn release(&self, lease: &str) -> Result<(), Error> {
-        self.ask::<Value>(&Request::Release { lease: lease.to_owned() }).await.map(|_| ())
+    pub async fn release(&self, lease: &str) -> Result<Released, Error> {
+        self.ask(&Request::Release { lease: lease.to_owned() }).await
     }
 
     /// Starts a program for a lease; waits for its ready file if `readyFile` is set.

@@ -12,6 +12,8 @@ use super::client::Client;
 use super::found::{self, Found, Scope};
 use super::protocol::{Announcement, ProcessState};
 use super::{Error, internal};
+use crate::cluster::existing;
+use crate::scenario::held::Tail;
 use crate::profile;
 
 /// What an end may take: clusters that are not ours are to be cleaned first.
@@ -39,7 +41,7 @@ pub struct Which {
 pub async fn down(which: &Which, all: bool) -> Result<String, Error> {
     let found = if all { which.running()? } else { vec![find(which)?] };
     let mut text = String::new();
-    let mut far = None;
+    let (mut far, mut left) = (None, Vec::new());
     for found in found {
         let announcement = match found.reach {
             Ok(announcement) => announcement,
@@ -48,15 +50,22 @@ pub async fn down(which: &Which, all: bool) -> Result<String, Error> {
                 continue;
             }
         };
+        let logs = found.run_dir.join("logs");
+        let mut cleaning = Tail::of(logs.join(existing::CLEANUP_LOG));
         Client::connect(&announcement.socket).await?.shutdown().await?;
         let goal = format!("the supervisor {} to end", announcement.pid);
         let waited = poll::until(&goal, Duration::from_millis(20), DOWN_CEILING, || {
             // Its last act is to remove this directory.
             let gone = !announcement.scratch.exists();
+            cleaning.new_lines().iter().for_each(|line| eprintln!("{line}"));
             std::future::ready(if gone { Look::Ready(()) } else { Look::NotYet("running") })
         });
         waited.await.map_err(|e| Error::Environment(e.to_string()))?;
+        left.extend(existing::left_in(&logs).iter().map(ToString::to_string));
         line(&mut text, format_args!("ended {}", announcement.run_id));
+    }
+    if !left.is_empty() {
+        return Err(Error::LeftBehind(format!("{text}{}", left.join("\n"))));
     }
     far.map_or(Ok(text), Err)
 }

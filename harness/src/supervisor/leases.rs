@@ -12,10 +12,11 @@ use rustix::process::Signal;
 
 use super::Error;
 use super::process::{CLIENT_NICE, Key, Plan, Table};
-use super::protocol::{ComponentRequest, ProcessInfo, SpawnRequest, Spawned, Verb};
+use super::protocol::{ComponentRequest, HoldStatus, ProcessInfo, SpawnRequest, Spawned, Verb};
 use crate::cluster::Provider;
 use crate::cluster::components;
 use crate::cluster::spec::{Lease, LeaseSpec};
+use crate::record::event::LeftBehind;
 
 /// What a program gets to end itself on `stop` and `restart`.
 const STOP_GRACE: Duration = Duration::from_secs(10);
@@ -110,8 +111,9 @@ impl Leases {
     }
 
     /// Ends everything of a lease: programs by SIGTERM, control planes (throwaway) by SIGKILL.
-    pub async fn release(&self, id: &str) {
-        self.end(Some(id), RELEASE_GRACE).await;
+    /// Answers what stays in clusters of somebody else's.
+    pub async fn release(&self, id: &str) -> Vec<LeftBehind> {
+        let left = self.end(Some(id), RELEASE_GRACE).await;
         self.lock().remove(id);
         let dir = self.scratch.join(id);
         if let Err(error) = std::fs::remove_dir_all(&dir)
@@ -120,15 +122,17 @@ impl Leases {
             tracing::warn!(dir = %dir.display(), %error, "cannot remove a lease's scratch directory");
         }
         tracing::info!(lease = id, "released");
+        left
     }
 
-    /// Ends every process of the run.
-    pub async fn end_all(&self, grace: Duration) {
-        self.end(None, grace).await;
+    /// Ends every process of the run; answers what stays in clusters of somebody else's.
+    pub async fn end_all(&self, grace: Duration) -> Vec<LeftBehind> {
+        let left = self.end(None, grace).await;
         self.lock().clear();
+        left
     }
 
-    async fn end(&self, lease: Option<&str>, grace: Duration) {
+    async fn end(&self, lease: Option<&str>, grace: Duration) -> Vec<LeftBehind> {
         let (planes, programs): (Vec<Key>, Vec<Key>) =
             self.table.running(lease).into_iter().partition(|key| self.is_control_plane(key));
         // Programs first: they may have results to write, and with the apiserver gone they would log errors.
@@ -138,7 +142,12 @@ impl Leases {
             let _ = self.table.signal(key, Signal::KILL);
         }
         join_all(planes.iter().map(|key| self.table.wait(key, Duration::from_secs(3)))).await;
-        self.provider.release(lease).await;
+        self.provider.release(lease).await
+    }
+
+    /// How the records in clusters of somebody else's stand.
+    pub fn holds(&self) -> Vec<HoldStatus> {
+        self.provider.holds()
     }
 
     /// What is known about all processes of the run, wherever they run.

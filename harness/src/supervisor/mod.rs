@@ -22,6 +22,7 @@ mod scratch;
 pub use client::Client;
 pub use in_engine::IN_ENGINE;
 
+use crate::summary::LEFT_BEHIND;
 use protocol::ErrorKind;
 
 /// Why a request failed.
@@ -33,6 +34,9 @@ pub enum Error {
     /// The machine lacks something, or a component failed.
     #[error("{0}")]
     Environment(String),
+    /// Objects of a run stay in a cluster of somebody else's; the message lists them, with the next command.
+    #[error("{0}")]
+    LeftBehind(String),
     /// A bug.
     #[error("{0}")]
     Internal(String),
@@ -44,15 +48,18 @@ impl Error {
         match self {
             Self::Usage(_) => ErrorKind::Usage,
             Self::Environment(_) => ErrorKind::Environment,
+            Self::LeftBehind(_) => ErrorKind::LeftBehind,
             Self::Internal(_) => ErrorKind::Internal,
         }
     }
 
-    /// The project's exit code for a program that ends because of this: 2 usage, 3 environment, 1 a bug.
+    /// The project's exit code for a program that ends because of this: 2 usage, 3 environment, 5 objects of a
+    /// run stay in a cluster of somebody else's, 1 a bug.
     pub fn exit_code(&self) -> u8 {
         match self {
             Self::Usage(_) => 2,
             Self::Environment(_) => 3,
+            Self::LeftBehind(_) => LEFT_BEHIND,
             Self::Internal(_) => 1,
         }
     }

@@ -10,6 +10,7 @@ use serde_json::Value;
 use super::Error;
 use super::birth::Birth;
 use crate::cluster::spec::{Lease, LeaseSpec};
+use crate::record::event::{Hold, LeftBehind};
 
 /// A request.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -23,7 +24,7 @@ pub enum Request {
         #[serde(default)]
         detached: bool,
     },
-    /// Ends everything of a lease; answers `{}`.
+    /// Ends everything of a lease; answers [`Released`].
     Release {
         /// Its id.
         lease: String,
@@ -101,6 +102,28 @@ pub struct ComponentRequest {
     pub name: String,
     /// What to do.
     pub verb: Verb,
+}
+
+/// What came of a release.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Released {
+    /// What could not be removed from clusters of somebody else's.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub left: Vec<LeftBehind>,
+}
+
+/// How the record of a leased cluster of somebody else's stands.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct HoldStatus {
+    /// The lease.
+    pub lease: String,
+    /// How it was kept.
+    pub hold: Hold,
+    /// Why it is lost, if it is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lost: Option<String>,
 }
 
 /// What can be done with a process.
@@ -191,6 +214,9 @@ pub struct Status {
     /// Why programs do not run in the scheduling class SCHED_BATCH, where they do not.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub not_batch: Option<String>,
+    /// Records in clusters of somebody else's.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub holds: Vec<HoldStatus>,
 }
 
 /// The end of a log.
@@ -230,6 +256,9 @@ pub enum ErrorKind {
     Usage,
     /// The machine lacks something, or a component failed.
     Environment,
+    /// Objects of a run stay in a cluster of somebody else's.
+    #[serde(rename = "left-behind")]
+    LeftBehind,
     /// A bug.
     Internal,
 }
@@ -245,6 +274,7 @@ impl From<ErrorBody> for Error {
         match body.kind {
             ErrorKind::Usage => Self::Usage(body.message),
             ErrorKind::Environment => Self::Environment(body.message),
+            ErrorKind::LeftBehind => Self::LeftBehind(body.message),
             ErrorKind::Internal => Self::Internal(body.message),
         }
     }

@@ -1,7 +1,7 @@
 //! `e2e-supervisor serve`: owns the processes, answers on the socket, ends with its owner.
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags, poll};
@@ -16,11 +16,12 @@ use super::birth::Birth;
 use super::found::ANNOUNCEMENT;
 use super::leases::Leases;
 use super::process::{PATH, Settings, Table, tail};
-use super::protocol::{Announcement, ErrorBody, LogTail, ProcessState, Request, Response, Status};
+use super::protocol::{Announcement, ErrorBody, LogTail, ProcessState, Released, Request, Response, Status};
 use super::scratch::Scratch;
 use super::{Error, batch, budget, internal};
 use crate::cluster::spec::LeaseSpec;
 use crate::cluster::{Choice, Places, Provider};
+use crate::record::event::LeftBehind;
 
 /// How long programs get to end themselves before SIGKILL, when the whole run ends.
 const GRACE: Duration = Duration::from_secs(1);
@@ -96,6 +97,8 @@ struct Server {
     scratch: PathBuf,
     budget_mib: u64,
     leases: Leases,
+    /// What stays in clusters of somebody else's, and no client was told.
+    untold: Mutex<Vec<LeftBehind>>,
     stop: CancellationToken,
     /// Why programs do not run in the scheduling class SCHED_BATCH.
     not_batch: Option<String>,
@@ -130,7 +133,8 @@ impl Server {
         };
         let provider = Arc::new(Provider::new(places, table.clone(), options.provider.clone())?);
         let leases = Leases::new(table, provider, options.run_dir.join("logs"), scratch.to_owned());
-        Ok(Arc::new(Self { options, scratch: scratch.to_owned(), budget_mib, leases, stop, not_batch }))
+        let (scratch, untold) = (scratch.to_owned(), Mutex::default());
+        Ok(Arc::new(Self { options, scratch, budget_mib, leases, untold, stop, not_batch }))
     }
 
     async fn run(
@@ -149,10 +153,15 @@ impl Server {
             error = self.accept(listener) => return Err(error),
         };
         tracing::info!(why, "ending");
-        self.leases.end_all(GRACE).await;
+        let mut left = self.leases.end_all(GRACE).await;
+        left.append(&mut self.untold.lock().unwrap_or_else(PoisonError::into_inner));
         // How it is found; without it, nobody takes an ended supervisor for a running one.
         let _ = std::fs::remove_file(self.options.run_dir.join(ANNOUNCEMENT));
-        Ok(())
+        if left.is_empty() {
+            return Ok(());
+        }
+        let texts: Vec<String> = left.iter().map(ToString::to_string).collect();
+        Err(Error::LeftBehind(texts.join("\n")))
     }
 
     fn announce(&self, socket: &Path) -> Result<(), Error> {
@@ -211,8 +220,14 @@ impl Server {
             }
         }
         for lease in held {
-            self.leases.release(&lease).await;
+            self.release_untold(&lease).await;
         }
+    }
+
+    /// Releases a lease of nobody who could be told what stays: that is told in the end.
+    async fn release_untold(&self, lease: &str) {
+        let left = self.leases.release(lease).await;
+        self.untold.lock().unwrap_or_else(PoisonError::into_inner).extend(left);
     }
 
     async fn respond(&self, line: &str, held: &mut Vec<String>) -> Response {
@@ -231,9 +246,9 @@ impl Server {
             Request::Lease { spec, detached } => self.lease(&spec, detached, held).await,
             Request::Release { lease } => {
                 self.leases.known(&lease)?;
-                self.leases.release(&lease).await;
+                let left = self.leases.release(&lease).await;
                 held.retain(|id| *id != lease);
-                ok(json!({}))
+                ok(Released { left })
             }
             Request::Spawn(request) => ok(self.leases.spawn(request).await?),
             Request::Component(request) => ok(self.leases.component(request).await?),
@@ -264,7 +279,7 @@ impl Server {
         held.push(id.clone());
         let result = self.leases.start(&id, spec).await;
         if result.is_err() {
-            self.leases.release(&id).await;
+            self.release_untold(&id).await;
         }
         if result.is_err() || detached {
             held.retain(|other| *other != id);
@@ -285,6 +300,7 @@ impl Server {
             provider: self.leases.provider().to_owned(),
             processes_running: processes.iter().filter(|p| p.state != ProcessState::Exited).count(),
             not_batch: self.not_batch.clone(),
+            holds: self.leases.holds(),
             unasked_exits: processes.into_iter().filter(|process| process.unasked).collect(),
         }
     }

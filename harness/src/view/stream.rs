@@ -67,15 +67,15 @@ impl Line {
         Self::Told(Told { at_us, what: What::View(Box::new(snapshot)) })
     }
 
-    /// A verdict; `at_us` is when the run ended.
-    pub fn verdict(at_us: u64, summary: &Summary, run_dir: &Path) -> Self {
+    /// A verdict, and the exit code that it comes with; `at_us` is when the run ended.
+    pub fn verdict(at_us: u64, summary: &Summary, exit_code: u8, run_dir: &Path) -> Self {
         let passed = |outcome| matches!(outcome, Outcome::Pass | Outcome::NotApplicable);
         let failed = summary.gates.iter().filter(|gate| !passed(gate.outcome));
         let broken = summary.validity.iter().filter(|finding| !finding.ok);
         let judged = Judged {
             verdict: summary.verdict,
             reason: summary.reason.clone(),
-            exit_code: summary.verdict.exit_code(),
+            exit_code,
             failed_gates: failed.map(|gate| gate.metric.clone()).collect(),
             broken_rules: broken.map(|finding| finding.rule.clone()).collect(),
             run_dir: run_dir.to_owned(),
@@ -115,7 +115,7 @@ mod tests {
     fn a_verdict_is_one_flat_object_that_names_what_failed() {
         let (expect, evidence) = (crate::judge::Expect::default(), crate::judge::Evidence::default());
         let summary = crate::judge::weigh(&expect, &evidence);
-        let line = Line::verdict(9, &summary, Path::new("/runs/x"));
+        let line = Line::verdict(9, &summary, 4, Path::new("/runs/x"));
         let value: serde_json::Value = serde_json::from_str(&line.json()).unwrap();
         assert_eq!((&value["event"], &value["at_us"]), (&"verdict".into(), &9.into()), "{value}");
         assert_eq!((&value["verdict"], &value["exit_code"]), (&"invalid".into(), &4.into()), "{value}");

@@ -84,9 +84,15 @@ impl ByHand {
 
     /// `e2e-supervisor adopt --kubeconfig FILE ARGS`, without a terminal.
     pub fn adopt(&self, args: &[&str]) -> anyhow::Result<Output> {
+        self.adopt_with(args, &[])
+    }
+
+    /// The same, with these variables.
+    pub fn adopt_with(&self, args: &[&str], vars: &[(&str, &str)]) -> anyhow::Result<Output> {
         let program = starter::bin_dir()?.join("e2e-supervisor");
         let mut command = Command::new(program);
         command.arg("adopt").arg("--kubeconfig").arg(&self.kubeconfig).args(args);
+        command.envs(vars.iter().copied());
         command.stdin(std::process::Stdio::null()).output().context("starting e2e-supervisor")
     }
 

@@ -7,6 +7,7 @@ mod adopted;
 mod by_hand;
 mod deaths;
 mod everything;
+mod held;
 mod refused;
 mod runs;
 
@@ -29,6 +30,11 @@ fn main() -> ExitCode {
             deaths::supervisor,
         ),
         suites::labelled("death::the_next_run_removes_what_no_janitor_did", deaths::janitor_too),
+        suites::labelled(
+            "held::what_a_finalizer_holds_is_told_by_all_and_goes_once_it_is_let_go",
+            held::by_a_finalizer,
+        ),
+        suites::labelled("held::a_cluster_that_another_takes_is_left_alone_and_told", held::by_another),
     ];
     suites::run(&Arguments::from_args(), trials)
 }

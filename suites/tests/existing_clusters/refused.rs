@@ -48,6 +48,12 @@ pub fn obstacles(label: &'static str) -> anyhow::Result<()> {
         type Class = k8s_openapi::api::scheduling::v1::PriorityClass;
         Api::<Class>::all(client.clone()).delete("e2e-100", &DeleteParams::default()).await?;
 
+        let quota = json!({"metadata": {"name": "theirs"}, "spec": {"hard": {"pods": "10"}}});
+        create(client, "v1", "ResourceQuota", Some("default"), quota).await?;
+        refusal(lease(1).await, 2, &["ResourceQuotas in the namespace default", "theirs"])?;
+        type Quota = k8s_openapi::api::core::v1::ResourceQuota;
+        Api::<Quota>::namespaced(client.clone(), "default").delete("theirs", &DeleteParams::default()).await?;
+
         let spec = json!({"containers": [{"name": "c", "image": "none"}], "nodeName": cluster.node});
         let pod = json!({"metadata": {"name": "theirs"}, "spec": spec});
         create(client, "v1", "Pod", Some(THEIRS), pod).await?;

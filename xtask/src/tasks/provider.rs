@@ -93,8 +93,9 @@ impl ProviderArgs {
                 "--provider existing needs --kubeconfig FILE, one for each cluster (or {KUBECONFIGS}=FILE:FILE)"
             );
         }
+        // A link stays one: files beside it are looked for where it is, as kubectl does.
         let absolute = |path: &PathBuf| -> anyhow::Result<PathBuf> {
-            let found = path.canonicalize();
+            let found = std::fs::metadata(path).and_then(|_| std::path::absolute(path));
             found.with_context(|| format!("kubeconfig {} cannot be read", path.display()))
         };
         given.iter().map(absolute).collect::<anyhow::Result<_>>().map(Some)
@@ -219,6 +220,11 @@ mod tests {
         let both = args(&["--provider", "existing", "--kubeconfig", "/dev/null", "--kubeconfig=/dev/zero"]);
         let found = both.kubeconfigs().unwrap().unwrap();
         assert_eq!(found, [Path::new("/dev/null"), Path::new("/dev/zero")]);
+        let dir = tempfile::tempdir().unwrap();
+        let link = dir.path().join("link");
+        std::os::unix::fs::symlink("/dev/null", &link).unwrap();
+        let linked = args(&["--provider=existing", "--kubeconfig", link.to_str().unwrap()]);
+        assert_eq!(linked.kubeconfigs().unwrap().unwrap(), [link], "what it names is relative to the link");
         let stray = args(&["--provider=kind", "--kubeconfig", "/dev/null"]).kubeconfigs().unwrap_err();
         assert!(stray.to_string().contains("needs --provider existing"), "{stray}");
         let none = args(&["--provider=existing", "--kubeconfig", "/no/such"]).kubeconfigs().unwrap_err();

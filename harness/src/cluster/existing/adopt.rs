@@ -11,10 +11,12 @@ use kube::api::{ListParams, Patch, PatchParams};
 use kube::{Api, Client, ResourceExt};
 use serde_json::json;
 
+use super::cleanup::Limits;
 use super::given::Given;
-use super::record::{self, NAMESPACE, State};
-use super::{ADOPTED, RUN, SWEEP_CEILING, guard, servers, sweep};
-use crate::cluster::proof::connect;
+use super::hold::Hold;
+use super::record::{self, Held, NAMESPACE, State, whose};
+use super::sweep::Extent;
+use super::{ADOPTED, RUN, guard, servers, tidy};
 use crate::cluster::{Error, manifests};
 use crate::plan::template;
 use crate::profile::fixtures_dir;
@@ -39,12 +41,12 @@ pub struct Adopt {
 /// Shows the cluster and what a run makes there, asks, and puts the label on; or takes it off.
 ///
 /// # Errors
-/// When the cluster cannot be read or is in use, or nobody can be asked.
+/// When the cluster cannot be read or is in use, nobody can be asked, or what a run has left does not go away.
 pub async fn adopt(options: &Adopt) -> Result<String, Error> {
     let given = Given::read(&options.kubeconfig, options.context.as_deref())?;
     // Holds a copy of the kubeconfig for as long as this takes.
     let dir = tempfile::tempdir().map_err(|e| Error::Environment(format!("making a directory: {e}")))?;
-    let client = connect(&given.write_admin(dir.path())?).await?;
+    let client = given.connect(dir.path()).await?;
     if options.release {
         return release(&given, &client).await;
     }
@@ -95,20 +97,29 @@ fn ask() -> Result<(), Error> {
 }
 
 async fn release(given: &Given, client: &Client) -> Result<String, Error> {
-    let mut text = String::new();
-    match record::look(client).await? {
+    let say = |text: &str| eprintln!("{}: {text}", given.server());
+    let (over, extent) = match record::look(client, &say).await? {
         State::InUse(by) => {
             let advice = "end it first (`cargo xtask down`)";
             return Err(Error::Environment(format!("{} is in use by {by}; {advice}", given.server())));
         }
-        State::Over(old) => {
-            // In the name of this process, so that no other takes it meanwhile.
-            let mark = format!("e2e-release-{}", std::process::id());
-            record::claim(client, &mark, Some(&old)).await?;
-            sweep::run(client, &mark, SWEEP_CEILING).await?;
-            text.push_str("Removed what a run had left that did not clean up.\n");
-        }
-        State::Free => sweep::leftovers(client, SWEEP_CEILING).await?,
+        State::Over(old) | State::Unclear(old) => (Some(old), Extent::Everything),
+        State::Free => (None, Extent::Installed),
+    };
+    let was_over = over.is_some();
+    if was_over {
+        say("removing what a run has left that did not clean up");
+    }
+    // In the name of this process, so that no other takes it meanwhile.
+    let mark = format!("e2e-release-{}", std::process::id());
+    let hold = Hold::keep(client, Held::claim(client, &mark, over.as_deref()).await?);
+    tidy::clear(client, hold, extent, Limits::from_env()?, &say).await.map_err(|why| {
+        let left = tidy::left_behind("the cluster", given.server(), &given.path, &why);
+        Error::LeftBehind(format!("{left}; its label stays until then"))
+    })?;
+    let mut text = String::new();
+    if was_over {
+        text.push_str("Removed what a run had left that did not clean up.\n");
     }
     let (_, adopted) = guard::identity(client).await?;
     if !adopted {
@@ -146,9 +157,13 @@ async fn show(given: &Given, client: &Client) -> Result<String, Error> {
         line(&mut text, format_args!("  {kind}: {}", names(names_of.into_iter())));
     }
     text.push_str(&of_the_run());
-    let obstacles = match record::look(client).await? {
+    let obstacles = match record::glance(client).await? {
         State::Free => guard::obstacles(client, &fixtures_dir()).await?,
         State::InUse(by) => vec![format!("it is in use by {by}")],
+        State::Unclear(lease) => vec![format!(
+            "it bears the record of {}, which cannot be seen from here; a run watches whether it is renewed",
+            whose(&lease)
+        )],
         State::Over(_) => Vec::new(),
     };
     text.push_str("\nIt needs the rights of cluster-admin, and a cluster that has nothing else to do.\n");

@@ -6,10 +6,14 @@
 
 use std::path::{Path, PathBuf};
 
+use jiff::Timestamp;
+use kube::Client;
 use kube::config::{Kubeconfig, NamedAuthInfo, NamedCluster, NamedContext};
 
+use super::{proxy, shape};
 use crate::cluster::access::COMPONENT_USERS;
 use crate::cluster::certs::write_private;
+use crate::cluster::proof::connect;
 use crate::cluster::spec::IDENTITIES;
 use crate::cluster::{Error, io};
 
@@ -21,11 +25,24 @@ pub(super) struct Given {
     /// The context's name.
     pub context: String,
     config: Kubeconfig,
+    /// When its token ends to be one, if it says so.
+    pub expires: Option<Timestamp>,
 }
 
 impl Given {
     /// Reads the file, and nothing but it: the current context unless another is named.
     pub(super) fn read(path: &Path, context: Option<&str>) -> Result<Self, Error> {
+        Self::read_in(path, context, |name| std::env::var(name).ok())
+    }
+
+    /// The same, with another environment.
+    fn read_in(
+        path: &Path,
+        context: Option<&str>,
+        var: impl Fn(&str) -> Option<String>,
+    ) -> Result<Self, Error> {
+        // Of its directory as it was named, not of what a link there points to: so kubectl finds files beside it.
+        let path = &std::path::absolute(path).map_err(io("finding", path))?;
         let usage = |why: String| Error::Usage(format!("kubeconfig {}: {why}", path.display()));
         // Paths in it are made absolute.
         let all = Kubeconfig::read_from(path).map_err(|e| usage(e.to_string()))?;
@@ -35,18 +52,15 @@ impl Given {
         let named = all.contexts.iter().find(|c| c.name == name).and_then(|c| c.context.clone());
         let context = named.ok_or_else(|| usage(format!("it has no context {name}")))?;
         let cluster = all.clusters.iter().find(|c| c.name == context.cluster).and_then(|c| c.cluster.clone());
-        let cluster = cluster.ok_or_else(|| usage(format!("it has no cluster {}", context.cluster)))?;
-        if cluster.server.is_none() {
-            return Err(usage(format!("its cluster {} has no server", context.cluster)));
-        }
+        let mut cluster = cluster.ok_or_else(|| usage(format!("it has no cluster {}", context.cluster)))?;
         let wanted = context.user.clone().unwrap_or_default();
         let user = all.auth_infos.iter().find(|u| u.name == wanted).and_then(|u| u.auth_info.clone());
-        let user = user.ok_or_else(|| usage(format!("it has no user {wanted:?}")))?;
-        if user.exec.is_some() || user.auth_provider.is_some() {
-            // The programs of a run have neither the owner's environment nor his home directory.
-            let advice = "give one with a certificate or a token, e.g. of a service account";
-            return Err(usage(format!("its user {wanted} is proven by a program of its own; {advice}")));
-        }
+        let mut user = user.ok_or_else(|| usage(format!("it has no user {wanted:?}")))?;
+        let now = Timestamp::now();
+        shape::cluster(&context.cluster, &mut cluster).map_err(usage)?;
+        shape::user(&wanted, &mut user, now).map_err(usage)?;
+        proxy::none(&cluster, var).map_err(usage)?;
+        let expires = shape::expiry(&user);
         let config = Kubeconfig {
             api_version: Some("v1".to_owned()),
             kind: Some("Config".to_owned()),
@@ -68,13 +82,36 @@ impl Given {
             }],
             ..Kubeconfig::default()
         };
-        Ok(Self { path: path.to_owned(), context: name, config })
+        Ok(Self { path: path.to_owned(), context: name, config, expires })
     }
 
     /// The apiserver's address.
     pub(super) fn server(&self) -> &str {
         let cluster = self.config.clusters.first().and_then(|c| c.cluster.as_ref());
         cluster.and_then(|c| c.server.as_deref()).unwrap_or_default().trim_end_matches('/')
+    }
+
+    /// A client with it, which `dir` (made if need be) keeps a copy for.
+    ///
+    /// # Errors
+    /// When it cannot be used.
+    pub(super) async fn connect(&self, dir: &Path) -> Result<Client, Error> {
+        let copy = self.write_admin(dir)?;
+        let client = connect(&copy).await;
+        client.map_err(|e| Error::Usage(format!("kubeconfig {} cannot be used: {e}", self.path.display())))
+    }
+
+    /// Whether its owner acts for somebody else (`as`), who need not be one that may act for our identities.
+    pub(super) fn acts_for(&self) -> Option<&str> {
+        let user = self.config.auth_infos.first().and_then(|named| named.auth_info.as_ref());
+        user.and_then(|user| user.impersonate.as_deref())
+    }
+
+    /// A client as one of our identities.
+    pub(super) async fn connect_as_identity(&self, dir: &Path) -> Result<Client, Error> {
+        let copy = dir.join("acting.kubeconfig");
+        write(&copy, &self.acting_as("e2e:observer"))?;
+        connect(&copy).await
     }
 
     /// The same, as another user.
@@ -149,7 +186,8 @@ users:
     fn given(dir: &Path, context: Option<&str>) -> Result<Given, Error> {
         let path = dir.join("config");
         std::fs::write(&path, TWO).unwrap();
-        Given::read(&path, context)
+        std::fs::write(dir.join("ca.crt"), "").unwrap();
+        Given::read_in(&path, context, |_| None)
     }
 
     #[test]
@@ -181,11 +219,40 @@ users:
     }
 
     #[test]
+    fn files_are_looked_for_beside_a_link_and_not_beside_what_it_names() {
+        let (dir, elsewhere) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let file = elsewhere.path().join("config");
+        std::fs::write(&file, TWO).unwrap();
+        let link = dir.path().join("link");
+        std::os::unix::fs::symlink(&file, &link).unwrap();
+        std::fs::write(elsewhere.path().join("ca.crt"), "").unwrap();
+        let told = Given::read_in(&link, None, |_| None).unwrap_err();
+        assert_eq!(told.exit_code(), 2);
+        assert!(told.to_string().contains(&dir.path().join("ca.crt").display().to_string()), "{told}");
+        std::fs::write(dir.path().join("ca.crt"), "").unwrap();
+        Given::read_in(&link, None, |_| None).unwrap();
+    }
+
+    #[tokio::test]
+    async fn what_only_the_client_finds_wrong_is_the_file_s_fault() {
+        let dir = tempfile::tempdir().unwrap();
+        let text = TWO.replace("certificate-authority: ca.crt", "certificate-authority-data: '%%%'");
+        let path = dir.path().join("config");
+        std::fs::write(&path, text).unwrap();
+        let error = Given::read_in(&path, None, |_| None).unwrap().connect(dir.path()).await.err().unwrap();
+        assert_eq!(error.exit_code(), 2, "{error}");
+        assert!(error.to_string().contains("cannot be used"), "{error}");
+    }
+
+    #[test]
     fn what_cannot_be_used_is_refused_with_the_reason() {
         let dir = tempfile::tempdir().unwrap();
         let told = |context| given(dir.path(), Some(context)).unwrap_err().to_string();
         assert!(told("b").contains("token"), "{}", told("b"));
         assert!(told("c").contains("no context c"), "{}", told("c"));
-        assert!(Given::read(&dir.path().join("nowhere"), None).is_err());
+        let proxy = |name: &str| (name == "HTTPS_PROXY").then(|| "http://127.0.0.1:3128".to_owned());
+        let told = Given::read_in(&dir.path().join("config"), Some("a"), proxy).unwrap_err();
+        assert!(told.exit_code() == 2 && told.to_string().contains("NO_PROXY"), "{told}");
+        assert!(Given::read_in(&dir.path().join("nowhere"), None, |_| None).is_err());
     }
 }

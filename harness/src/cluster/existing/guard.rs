@@ -10,7 +10,7 @@ use kube::api::{ListParams, PartialObjectMeta};
 use kube::{Api, Client, ResourceExt};
 
 use super::record::NAMESPACE;
-use super::{ADOPTED, RUN};
+use super::{ADOPTED, RUN, policy};
 use crate::cluster::spec::ClusterSpec;
 use crate::cluster::{Error, manifests, verify};
 use crate::plan::template;
@@ -50,6 +50,18 @@ pub(super) async fn identity(client: &Client) -> Result<(String, bool), Error> {
     Ok((found.uid().unwrap_or_default(), adopted))
 }
 
+/// That the client, which acts for an identity of ours, is let do so.
+pub(super) async fn may_act_for_ours(acting: &Client, who: &str) -> Result<(), Error> {
+    match acting.apiserver_version().await {
+        Err(error) if component::apiserver::code(&error) == Some(403) => Err(Error::Usage(format!(
+            "the kubeconfig's user may act as {who}, but not for the identities of a run (e2e:observer and others): \
+             {error}; give a kubeconfig without `as`, whose user has all rights himself"
+        ))),
+        Err(error) => Err(Error::Environment(format!("acting for e2e:observer: {error}"))),
+        Ok(_) => Ok(()),
+    }
+}
+
 /// All obstacles, each in words; none if the cluster can be used. Looks at a cluster that nobody uses.
 pub(super) async fn obstacles(client: &Client, fixtures: &Path) -> Result<Vec<String>, Error> {
     if !verify::may(client, "*", "*", "*").await? {
@@ -68,6 +80,7 @@ pub(super) async fn obstacles(client: &Client, fixtures: &Path) -> Result<Vec<St
     let pods = Api::<Pod>::all(client.clone()).list(&all).await.map_err(failed("Pods"))?.items;
     let daemons = Api::<DaemonSet>::all(client.clone()).list(&all).await.map_err(failed("DaemonSets"))?.items;
     let mut found = taken_names(client, fixtures).await?;
+    found.extend(policy::obstacles(client).await?);
     found.extend(load(client).await?);
     found.extend(of_nodes(&nodes));
     found.extend(of_pods(&pods));
@@ -172,13 +185,13 @@ fn reaches_machines(set: &DaemonSet) -> bool {
     selector.is_none_or(|keys| keys.keys().all(|key| LABELS_OF_MACHINES.contains(&key.as_str())))
 }
 
-fn full_name(object: &impl ResourceExt) -> String {
+pub(super) fn full_name(object: &impl ResourceExt) -> String {
     let name = object.name_any();
     object.namespace().map_or_else(|| name.clone(), |namespace| format!("{namespace}/{name}"))
 }
 
 /// `WHAT: a, b, c and N more`; none if there are none.
-fn told(what: &str, names: impl Iterator<Item = String>) -> Option<String> {
+pub(super) fn told(what: &str, names: impl Iterator<Item = String>) -> Option<String> {
     let names: BTreeSet<String> = names.collect();
     let more = names.len().saturating_sub(NAMED);
     let named: Vec<String> = names.into_iter().take(NAMED).collect();

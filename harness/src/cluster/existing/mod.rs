@@ -5,22 +5,32 @@
 //! are looked at, as far as they can be (`servers`), and never acted on.
 
 mod adopt;
+mod cleanup;
+#[cfg(test)]
+mod fake;
+mod foreign;
 mod given;
 mod guard;
+mod hold;
+mod left;
+mod loan;
+mod owner;
+mod policy;
+mod proxy;
 mod record;
 mod servers;
 mod settings;
+mod shape;
 mod sweep;
+mod tidy;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard};
-use std::time::Duration;
 
-use futures::future::{join_all, try_join_all};
+use futures::future::{join_all, try_join, try_join_all};
 use kube::Client;
 use kube::api::ListParams;
-use tokio::task::AbortHandle;
 
 use super::access::{Servers, describe};
 use super::components::{KCM, KWOK};
@@ -32,7 +42,9 @@ use super::{Error, check, flags, io, kwok, manifests, scheduler};
 use crate::supervisor::process::{Key, Plan};
 pub use adopt::{Adopt, adopt};
 use given::Given;
+use hold::Hold;
 pub use settings::Settings;
+pub use tidy::{CLEANUP_LOG, left_in, sweep_scratch};
 
 /// Label of the Namespace kube-system: the owner consents to runs.
 pub const ADOPTED: &str = "e2e.bigfleet.lucy.sh/adopted";
@@ -44,19 +56,16 @@ pub(super) const KWOK_MIB: u64 = 256;
 /// The node-lifecycle-controller, which local control planes lack, gives up a Node after 50 s; kwok renews after a
 /// quarter of this.
 const NODE_LEASE_SECONDS: u32 = 40;
-/// What cleaning may take; deleting ten thousand Pods takes a minute.
-const SWEEP_CEILING: Duration = Duration::from_secs(600);
-/// Says in a cluster's scratch directory that there is something to remove.
-const MARKER: &str = "existing.mark";
 
-/// A cluster on loan.
+/// A cluster on loan (`loan`).
 struct Taken {
     lease: String,
     cluster: String,
     dir: PathBuf,
     /// Whether it may have got a record of ours, and more.
     touched: bool,
-    renewal: Option<AbortHandle>,
+    /// Our record in it, once it is there.
+    hold: Option<Hold>,
 }
 
 /// The provider.
@@ -68,6 +77,8 @@ pub struct Existing {
     mark: String,
     /// By index of the given kubeconfig.
     taken: Mutex<BTreeMap<usize, Taken>>,
+    /// Held while clusters are given back: the end of a run waits for a release that is under way.
+    releasing: tokio::sync::Mutex<()>,
 }
 
 /// A cluster that was looked at.
@@ -83,7 +94,7 @@ impl Existing {
     /// A provider; nothing is touched yet.
     pub fn new(settings: Settings, local: Arc<Local>) -> Self {
         let mark = mark(&local.places.scratch);
-        Self { settings, local, mark, taken: Mutex::default() }
+        Self { settings, local, mark, taken: Mutex::default(), releasing: tokio::sync::Mutex::default() }
     }
 
     fn lock(&self) -> MutexGuard<'_, BTreeMap<usize, Taken>> {
@@ -101,7 +112,7 @@ impl Existing {
             scheduler::of(cluster, &self.local.places.fixtures)?;
         }
         let chosen = self.take(id, spec)?;
-        let found = try_join_all(chosen.iter().map(|(index, dir)| self.look(*index, dir))).await?;
+        let found = try_join_all(chosen.iter().map(|(index, dir)| self.look(*index, dir, logs))).await?;
         refuse_twins(&found)?;
         let starts = found.iter().zip(&spec.clusters).map(|(found, cluster)| {
             let dir = self.local.places.scratch.join(id).join(&cluster.name);
@@ -128,15 +139,15 @@ impl Existing {
             let dir = self.local.places.scratch.join(id).join(&cluster.name);
             chosen.push((index, dir.clone()));
             let (lease, cluster) = (id.to_owned(), cluster.name.clone());
-            taken.insert(index, Taken { lease, cluster, dir, touched: false, renewal: None });
+            taken.insert(index, Taken { lease, cluster, dir, touched: false, hold: None });
         }
         Ok(chosen)
     }
 
     /// Looks at a cluster without writing to it.
-    async fn look(&self, index: usize, dir: &Path) -> Result<Found, Error> {
+    async fn look(&self, index: usize, dir: &Path, logs: &Path) -> Result<Found, Error> {
         let given = Given::read(&self.settings.kubeconfigs[index], None)?;
-        let client = connect(&given.write_admin(dir)?).await?;
+        let client = given.connect(dir).await?;
         let told = |error: Error| at(&given, &error);
         let (uid, adopted) = guard::identity(&client).await.map_err(told)?;
         if !adopted {
@@ -146,13 +157,18 @@ impl Existing {
             ));
             return Err(at(&given, &refused));
         }
-        let state = record::look(&client).await.map_err(told)?;
+        if let Some(who) = given.acts_for() {
+            let acts = guard::may_act_for_ours(&given.connect_as_identity(dir).await?, who).await;
+            acts.map_err(told)?;
+        }
+        let marker = self.marker(&given, dir, logs);
+        let state = record::look(&client, &|text| marker.say(text)).await.map_err(told)?;
         match &state {
             record::State::InUse(by) => {
                 return Err(at(&given, &Error::Environment(format!("it is in use by {by}"))));
             }
             // What it left bears our marks, and goes first.
-            record::State::Over(_) => {}
+            record::State::Over(_) | record::State::Unclear(_) => {}
             record::State::Free => self.refuse_obstacles(&given, &client).await?,
         }
         Ok(Found { index, given, client, uid, state })
@@ -189,18 +205,17 @@ impl Existing {
     ) -> Result<Cluster, Error> {
         let (client, steps) = (&found.client, Steps::new());
         std::fs::create_dir_all(logs).map_err(io("making", logs))?;
-        steps.time("claim", self.claim(found, dir)).await?;
+        steps.time("claim", self.claim(lease, spec, found, dir, logs)).await?;
         let selected = ListParams::default().labels(RUN);
-        steps
-            .time("install", async {
-                sweep::taint(client, &self.mark).await?;
-                let labels = BTreeMap::from([(RUN.to_owned(), self.mark.clone())]);
-                for manifest in manifests::files(&self.local.places.fixtures)? {
-                    manifests::apply(client, &manifest, &labels).await?;
-                }
-                manifests::established(client, &selected).await
-            })
-            .await?;
+        let install = async {
+            sweep::taint(client, &self.mark).await?;
+            let labels = BTreeMap::from([(RUN.to_owned(), self.mark.clone())]);
+            for manifest in manifests::files(&self.local.places.fixtures)? {
+                manifests::apply(client, &manifest, &labels).await?;
+            }
+            manifests::established(client, &selected).await
+        };
+        steps.time("install", try_join(install, foreign::refuse_kwok(client))).await?;
         found.given.write_identities(dir)?;
         let (servers, clients, mut notes) = steps.time("servers", self.reach(found, dir)).await?;
         self.launch_kwok(lease, spec, dir, logs)?;
@@ -216,37 +231,13 @@ impl Existing {
         };
         let proven = proof.all(&steps).await?;
         notes.extend(proven.notes);
+        notes.extend(found.given.expires.map(|end| {
+            format!("the token of its kubeconfig expires at {end}; a run that lasts longer is invalid, and cannot clean up")
+        }));
         notes.iter().for_each(|note| tracing::warn!(cluster = spec.name, note));
         let steps = steps.finish();
         tracing::info!(cluster = spec.name, steps = ?brief(&steps), "existing cluster verified ready");
         Ok(Cluster { notes, ..describe(spec, dir, logs, &servers, proven.read_back, steps) })
-    }
-
-    /// Notes for whoever has to clean up that the cluster is about to be changed, makes the record, and removes what a
-    /// run that is over has left.
-    async fn claim(&self, found: &Found, dir: &Path) -> Result<(), Error> {
-        let marker = dir.join(MARKER);
-        std::fs::write(&marker, &self.mark).map_err(io("writing", &marker))?;
-        if let Some(taken) = self.lock().get_mut(&found.index) {
-            taken.touched = true;
-        }
-        let client = &found.client;
-        if let record::State::Over(old) = &found.state {
-            record::claim(client, &self.mark, Some(old)).await?;
-            tracing::warn!(cluster = %found.given.path.display(), "removing what a run has left that is over");
-            sweep::everything(client, SWEEP_CEILING).await?;
-            self.refuse_obstacles(&found.given, client).await?;
-        } else {
-            record::claim(client, &self.mark, None).await?;
-            // Without a record nobody can say whose anything is, but for these.
-            sweep::leftovers(client, SWEEP_CEILING).await?;
-        }
-        let (client, mark) = (client.clone(), self.mark.clone());
-        let renewal = tokio::spawn(async move { record::keep(&client, &mark).await }).abort_handle();
-        if let Some(taken) = self.lock().get_mut(&found.index) {
-            taken.renewal = Some(renewal);
-        }
-        Ok(())
     }
 
     /// Finds KCM and scheduler; what cannot be read is noted.
@@ -305,48 +296,6 @@ impl Existing {
         Ok(())
     }
 
-    /// Removes what was made in the clusters of a lease, or of all, and gives them back.
-    pub(super) async fn release(&self, lease: Option<&str>) {
-        let of_lease: Vec<(usize, PathBuf)> = {
-            let mut all = self.lock();
-            let wanted = all.iter_mut().filter(|(_, taken)| lease.is_none_or(|lease| taken.lease == lease));
-            let wanted = wanted.map(|(index, taken)| {
-                taken.renewal.take().iter().for_each(AbortHandle::abort);
-                (*index, taken.touched.then(|| taken.dir.clone()))
-            });
-            wanted.map(|(index, dir)| (index, dir.unwrap_or_default())).collect()
-        };
-        let touched = of_lease.iter().filter(|(_, dir)| !dir.as_os_str().is_empty());
-        let swept = join_all(touched.map(|(_, dir)| sweep_dir(dir, &self.mark))).await;
-        for error in swept.into_iter().filter_map(Result::err) {
-            tracing::error!(%error, "a cluster was not cleaned; the next run, or `cargo xtask adopt --release`, does");
-        }
-        let mut all = self.lock();
-        of_lease.iter().for_each(|(index, _)| drop(all.remove(index)));
-    }
-}
-
-/// Removes what the run of a scratch directory has made: for the janitor, when the supervisor cannot.
-///
-/// # Errors
-/// When something stays in one of the clusters.
-pub async fn sweep_scratch(scratch: &Path) -> Result<(), Error> {
-    let below = |dir: &Path| -> Vec<PathBuf> {
-        std::fs::read_dir(dir).into_iter().flatten().flatten().map(|entry| entry.path()).collect()
-    };
-    let leases = below(scratch);
-    let dirs = leases.iter().flat_map(|lease| below(lease)).filter(|dir| dir.join(MARKER).is_file());
-    let dirs: Vec<PathBuf> = dirs.collect();
-    let mark = mark(scratch);
-    let swept = join_all(dirs.iter().map(|dir| sweep_dir(dir, &mark))).await;
-    swept.into_iter().collect()
-}
-
-async fn sweep_dir(dir: &Path, mark: &str) -> Result<(), Error> {
-    let client = connect(&dir.join("admin.kubeconfig")).await?;
-    sweep::run(&client, mark, SWEEP_CEILING).await?;
-    let marker = dir.join(MARKER);
-    std::fs::remove_file(&marker).map_err(io("removing", &marker))
 }
 
 /// Everything of a run is marked with the name of its scratch directory (`e2e-<8 hex digits>`).
@@ -360,6 +309,7 @@ fn at(given: &Given, error: &Error) -> Error {
     match error {
         Error::Usage(_) => Error::Usage(text),
         Error::Environment(_) => Error::Environment(text),
+        Error::LeftBehind(_) => Error::LeftBehind(text),
         Error::Internal(_) => Error::Internal(text),
     }
 }

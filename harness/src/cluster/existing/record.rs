@@ -1,8 +1,12 @@
 //! Who uses a cluster: a Lease in it that names a run and its supervisor. It is made before anything else and goes
 //! last, so that what carries our marks is ours as long as it is there.
+//!
+//! Every write has a precondition, so that of two who write one is told. A holder that cannot be seen from here is dead
+//! once it has not renewed the Lease for the Lease's own duration, by the clock of whoever watches: clocks of two
+//! machines are never compared (as client-go's leader election has it).
 
 use std::collections::BTreeMap;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use component::apiserver;
 use jiff::Timestamp;
@@ -12,23 +16,22 @@ use kube::api::{DeleteParams, Patch, PatchParams, PostParams, Preconditions};
 use kube::{Api, Client, ResourceExt};
 use serde_json::json;
 
+use super::owner::{Here, Seen, pid_of};
 use crate::cluster::Error;
-use crate::cluster::life::started_ticks;
 
 /// Namespace of the record; its uid is the cluster's identity, and its label the owner's consent.
 pub(super) const NAMESPACE: &str = "kube-system";
 /// Name of the record.
 const NAME: &str = "e2e-run";
-/// Time between two renewals.
-const RENEW_EVERY: Duration = Duration::from_secs(15);
-/// A run that nobody here can see, and that has not renewed its record for so long, is over.
-const OVER_AFTER_SECONDS: i64 = 180;
+/// A run that has not renewed its record for so long may be taken for dead.
+pub(super) const LEASE: Duration = Duration::from_secs(120);
+/// Time between two looks at a record whose holder cannot be seen.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
 
 const RUN_ID: &str = "e2e.bigfleet.lucy.sh/run-id";
 const HOST: &str = "e2e.bigfleet.lucy.sh/host";
-const KERNEL: &str = "e2e.bigfleet.lucy.sh/kernel";
-const PID: &str = "e2e.bigfleet.lucy.sh/pid";
-const STARTED: &str = "e2e.bigfleet.lucy.sh/started-ticks";
+/// Says that whoever holds it has given up cleaning: the next may go on at once.
+const GIVEN_UP: &str = "e2e.bigfleet.lucy.sh/given-up";
 
 /// What the record says.
 #[derive(Debug)]
@@ -37,78 +40,213 @@ pub(super) enum State {
     Free,
     /// A run under way, in words.
     InUse(String),
+    /// A run that cannot be seen from here.
+    Unclear(Box<Lease>),
     /// A run that is over, and did not clean up.
     Over(Box<Lease>),
+}
+
+/// Why a record was not written.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Refused {
+    /// It is another's, or gone: in words.
+    #[error("{0}")]
+    Lost(String),
+    /// There was no answer, or none that says so.
+    #[error("{0}")]
+    Failed(String),
+}
+
+impl From<Refused> for Error {
+    fn from(refused: Refused) -> Self {
+        Self::Environment(refused.to_string())
+    }
 }
 
 fn api(client: &Client) -> Api<Lease> {
     Api::namespaced(client.clone(), NAMESPACE)
 }
 
-fn failed(what: &str, error: &kube::Error) -> Error {
-    Error::Environment(format!("{what} the record {NAMESPACE}/{NAME}: {error}"))
+fn failed(what: &str, error: &kube::Error) -> Refused {
+    Refused::Failed(format!("{what} the Lease {NAMESPACE}/{NAME}: {error}"))
 }
 
-/// Reads it.
-pub(super) async fn look(client: &Client) -> Result<State, Error> {
-    let found = api(client).get_opt(NAME).await.map_err(|e| failed("reading", &e))?;
-    Ok(match found {
-        None => State::Free,
-        Some(lease) if is_over(&lease, Timestamp::now()) => State::Over(Box::new(lease)),
-        Some(lease) => State::InUse(whose(&lease)),
-    })
+async fn get(client: &Client) -> Result<Option<Lease>, Refused> {
+    api(client).get_opt(NAME).await.map_err(|e| failed("reading", &e))
 }
 
-/// Takes the cluster for the run of that mark; `over` is the record of one that is over.
-pub(super) async fn claim(client: &Client, mark: &str, over: Option<&Lease>) -> Result<(), Error> {
-    let mut lease = ours(mark);
-    let answer = match over {
-        None => api(client).create(&PostParams::default(), &lease).await,
-        // Of two that find it over, one gets it.
-        Some(old) => {
-            lease.metadata.resource_version = old.resource_version();
-            api(client).replace(NAME, &PostParams::default(), &lease).await
-        }
+/// Reads it once.
+pub(super) async fn glance(client: &Client) -> Result<State, Error> {
+    Ok(get(client).await?.map_or(State::Free, |lease| judge(lease, &Here::now())))
+}
+
+/// Reads it; watches it for its own duration where the holder cannot be seen. `say` is told that it takes a while.
+pub(super) async fn look(client: &Client, say: &(dyn Fn(&str) + Sync)) -> Result<State, Error> {
+    let first = match glance(client).await? {
+        State::Unclear(first) => first,
+        decided => return Ok(decided),
     };
-    match answer {
-        Ok(_) => Ok(()),
-        Err(error) if matches!(apiserver::code(&error), Some(404 | 409)) => {
-            Err(Error::Environment("another run took the cluster at the same moment".to_owned()))
-        }
-        Err(error) => Err(failed("writing", &error)),
-    }
-}
-
-/// Says again and again that the run is under way, as long as the cluster is its.
-pub(super) async fn keep(client: &Client, mark: &str) {
+    say(&format!(
+        "it bears the record of {}, which cannot be seen from here; watching for {} s whether it is renewed",
+        whose(&first),
+        duration(&first).as_secs()
+    ));
+    let watched = Watched::new(*first, Instant::now());
     loop {
-        tokio::time::sleep(RENEW_EVERY).await;
-        if matches!(is_of(client, mark).await, Ok(false)) {
-            tracing::error!(mark, "the record of the run is gone, or another's");
-            return;
-        }
-        let patch = json!({"spec": {"renewTime": MicroTime(Timestamp::now())}});
-        if let Err(error) = api(client).patch(NAME, &PatchParams::default(), &Patch::Merge(patch)).await {
-            tracing::warn!(%error, "the record of the run was not renewed");
+        tokio::time::sleep(LOOK_EVERY).await;
+        let Some(lease) = get(client).await? else { return Ok(State::Free) };
+        match watched.see(lease, Instant::now()) {
+            State::Unclear(_) => {}
+            decided => return Ok(decided),
         }
     }
 }
 
-/// Whether the cluster is the run's.
-pub(super) async fn is_of(client: &Client, mark: &str) -> Result<bool, Error> {
-    let found = api(client).get_opt(NAME).await.map_err(|e| failed("reading", &e))?;
-    Ok(found.is_some_and(|lease| holder(&lease) == Some(mark)))
+/// A record whose holder cannot be seen.
+struct Watched {
+    first: Lease,
+    since: Instant,
 }
 
-/// Gives the cluster back.
-pub(super) async fn remove(client: &Client, mark: &str) -> Result<(), Error> {
-    let found = api(client).get_opt(NAME).await.map_err(|e| failed("reading", &e))?;
-    let Some(lease) = found.filter(|lease| holder(lease) == Some(mark)) else { return Ok(()) };
-    let only_this = Preconditions { uid: lease.uid(), resource_version: None };
-    let params = DeleteParams { preconditions: Some(only_this), ..DeleteParams::default() };
-    match api(client).delete(NAME, &params).await {
-        Err(error) if !apiserver::is_gone(&error) => Err(failed("removing", &error)),
-        _ => Ok(()),
+impl Watched {
+    fn new(first: Lease, now: Instant) -> Self {
+        Self { first, since: now }
+    }
+
+    /// What the record says by now: one that has changed is in use.
+    fn see(&self, lease: Lease, now: Instant) -> State {
+        let renewed = |lease: &Lease| lease.spec.as_ref().and_then(|spec| spec.renew_time.clone());
+        if holder(&lease) != holder(&self.first) || renewed(&lease) != renewed(&self.first) {
+            return State::InUse(whose(&lease));
+        }
+        if now.duration_since(self.since) > duration(&lease) {
+            return State::Over(Box::new(lease));
+        }
+        State::Unclear(Box::new(lease))
+    }
+}
+
+fn judge(lease: Lease, here: &Here) -> State {
+    if lease.annotations().contains_key(GIVEN_UP) {
+        return State::Over(Box::new(lease));
+    }
+    match here.sees(lease.annotations()) {
+        Seen::Lives => State::InUse(whose(&lease)),
+        Seen::Ended => State::Over(Box::new(lease)),
+        Seen::Unknown => State::Unclear(Box::new(lease)),
+    }
+}
+
+fn duration(lease: &Lease) -> Duration {
+    let seconds = lease.spec.as_ref().and_then(|spec| spec.lease_duration_seconds);
+    seconds.and_then(|seconds| u64::try_from(seconds).ok()).map_or(LEASE, Duration::from_secs)
+}
+
+/// A record of ours, as it was last written.
+#[derive(Clone, Debug)]
+pub(super) struct Held {
+    mark: String,
+    uid: Option<String>,
+    version: Option<String>,
+}
+
+impl Held {
+    fn of(mark: &str, written: &Lease) -> Self {
+        Self { mark: mark.to_owned(), uid: written.uid(), version: written.resource_version() }
+    }
+
+    /// Takes the cluster for the run of that mark; `over` is the record of one that is over.
+    pub(super) async fn claim(client: &Client, mark: &str, over: Option<&Lease>) -> Result<Self, Refused> {
+        let mut lease = ours(mark);
+        let answer = match over {
+            None => api(client).create(&PostParams::default(), &lease).await,
+            // Of two that find it over, one gets it.
+            Some(old) => {
+                lease.metadata.resource_version = old.resource_version();
+                api(client).replace(NAME, &PostParams::default(), &lease).await
+            }
+        };
+        match answer {
+            Ok(written) => Ok(Self::of(mark, &written)),
+            Err(error) if matches!(apiserver::code(&error), Some(404 | 409)) => {
+                Err(Refused::Lost("another run took the cluster at the same moment".to_owned()))
+            }
+            Err(error) => Err(failed("writing", &error)),
+        }
+    }
+
+    /// Goes on with the record of a run of ours in this process, or makes it again where it is gone.
+    pub(super) async fn take_over(client: &Client, mark: &str) -> Result<Self, Refused> {
+        match get(client).await? {
+            None => Self::claim(client, mark, None).await,
+            Some(lease) if holder(&lease) == Some(mark) => Self::claim(client, mark, Some(&lease)).await,
+            Some(lease) => Err(Refused::Lost(format!("it is held by {}", whose(&lease)))),
+        }
+    }
+
+    /// Says that the run is under way, if the record is still as it was left.
+    pub(super) async fn renew(&mut self, client: &Client) -> Result<(), Refused> {
+        let now = MicroTime(Timestamp::now());
+        self.patch(client, &json!({"spec": {"holderIdentity": self.mark, "renewTime": now}})).await
+    }
+
+    /// Says that this process does no more here, so that the next need not wait.
+    pub(super) async fn give_up(mut self, client: &Client) {
+        let patch = json!({"metadata": {"annotations": {GIVEN_UP: Timestamp::now().to_string()}}});
+        if let Err(error) = self.patch(client, &patch).await {
+            tracing::warn!(%error, "the record could not be given up; it is taken for over later");
+        }
+    }
+
+    async fn patch(&mut self, client: &Client, patch: &serde_json::Value) -> Result<(), Refused> {
+        // Twice: somebody may have put a label on it, which takes nothing from us.
+        for _ in 0..2 {
+            let mut patch = patch.clone();
+            patch["metadata"]["resourceVersion"] = json!(self.version);
+            let written = api(client).patch(NAME, &PatchParams::default(), &Patch::Merge(patch)).await;
+            match written {
+                Ok(written) => {
+                    self.version = written.resource_version();
+                    return Ok(());
+                }
+                Err(error) if matches!(apiserver::code(&error), Some(404 | 409)) => {
+                    self.version = self.check(client).await?.resource_version();
+                }
+                Err(error) => return Err(failed("renewing", &error)),
+            }
+        }
+        Err(Refused::Failed(format!("the Lease {NAMESPACE}/{NAME} changes all the time")))
+    }
+
+    /// Reads the record, which must be ours.
+    async fn check(&self, client: &Client) -> Result<Lease, Refused> {
+        match get(client).await? {
+            None => Err(Refused::Lost(format!("the Lease {NAMESPACE}/{NAME} is gone"))),
+            Some(lease) if holder(&lease) == Some(&self.mark) && lease.uid() == self.uid => Ok(lease),
+            Some(lease) => {
+                Err(Refused::Lost(format!("the Lease {NAMESPACE}/{NAME} is held by {}", whose(&lease))))
+            }
+        }
+    }
+
+    /// Gives the cluster back.
+    pub(super) async fn remove(self, client: &Client) -> Result<(), Refused> {
+        // Twice: a renewal may have been on its way.
+        for _ in 0..2 {
+            let lease = match self.check(client).await {
+                Err(Refused::Lost(_)) => return Ok(()),
+                other => other?,
+            };
+            let only_this =
+                Preconditions { uid: lease.uid(), resource_version: lease.resource_version() };
+            let params = DeleteParams { preconditions: Some(only_this), ..DeleteParams::default() };
+            match api(client).delete(NAME, &params).await {
+                Err(error) if apiserver::code(&error) == Some(409) => {}
+                Err(error) if !apiserver::is_gone(&error) => return Err(failed("removing", &error)),
+                _ => return Ok(()),
+            }
+        }
+        Err(Refused::Failed(format!("the Lease {NAMESPACE}/{NAME} changes all the time")))
     }
 }
 
@@ -117,91 +255,45 @@ fn holder(lease: &Lease) -> Option<&str> {
 }
 
 fn ours(mark: &str) -> Lease {
-    let pid = std::process::id();
-    let annotations = [
-        (RUN_ID, std::env::var("E2E_RUN_ID").unwrap_or_default()),
-        (HOST, host()),
-        (KERNEL, kernel()),
-        (PID, pid.to_string()),
-        (STARTED, started_ticks(pid).unwrap_or_default().to_string()),
-    ];
+    let mut annotations = Here::now().describe();
+    annotations.insert(RUN_ID.to_owned(), std::env::var("E2E_RUN_ID").unwrap_or_default());
+    annotations.insert(HOST.to_owned(), host());
     let now = MicroTime(Timestamp::now());
     Lease {
         metadata: ObjectMeta {
             name: Some(NAME.to_owned()),
             namespace: Some(NAMESPACE.to_owned()),
-            annotations: Some(annotations.map(|(key, value)| (key.to_owned(), value)).into()),
+            annotations: Some(annotations),
             ..ObjectMeta::default()
         },
         spec: Some(LeaseSpec {
             holder_identity: Some(mark.to_owned()),
             acquire_time: Some(now.clone()),
             renew_time: Some(now),
-            lease_duration_seconds: i32::try_from(OVER_AFTER_SECONDS).ok(),
+            lease_duration_seconds: i32::try_from(LEASE.as_secs()).ok(),
             ..LeaseSpec::default()
         }),
     }
 }
 
-fn annotations(lease: &Lease) -> BTreeMap<&str, &str> {
-    lease.annotations().iter().map(|(key, value)| (key.as_str(), value.as_str())).collect()
-}
-
-fn whose(lease: &Lease) -> String {
-    let said = annotations(lease);
-    let of = |key: &str| said.get(key).copied().unwrap_or("?");
+/// Whose a record is, in words.
+pub(super) fn whose(lease: &Lease) -> String {
+    let said: &BTreeMap<String, String> = lease.annotations();
+    let of = |key: &str| said.get(key).map_or("?", String::as_str);
     let renewed = lease.spec.as_ref().and_then(|spec| spec.renew_time.as_ref());
     let renewed = renewed.map_or_else(|| "?".to_owned(), |time| time.0.to_string());
-    format!("run {} (process {} on {}, last heard of at {renewed})", of(RUN_ID), of(PID), of(HOST))
-}
-
-/// Where its process can be seen from here, the process decides; elsewhere the time of its last renewal.
-fn is_over(lease: &Lease, now: Timestamp) -> bool {
-    let said = annotations(lease);
-    let number = |key: &str| said.get(key).and_then(|text| text.parse::<u64>().ok());
-    if said.get(KERNEL).is_some_and(|known| *known == kernel())
-        && let (Some(pid), Some(started)) = (number(PID), number(STARTED))
-    {
-        return u32::try_from(pid).ok().and_then(started_ticks) != Some(started);
-    }
-    let renewed = lease.spec.as_ref().and_then(|spec| spec.renew_time.as_ref());
-    renewed.is_some_and(|time| OVER_AFTER_SECONDS < now.as_second() - time.0.as_second())
+    format!(
+        "run {} (process {} on {}, last heard of at {renewed} by its clock)",
+        of(RUN_ID),
+        pid_of(said),
+        of(HOST)
+    )
 }
 
 fn host() -> String {
     std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default().trim().to_owned()
 }
 
-/// The running kernel, and the space of process ids in it.
-fn kernel() -> String {
-    let boot = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
-    let space = std::fs::read_link("/proc/self/ns/pid").unwrap_or_default();
-    format!("{} {}", boot.trim(), space.display())
-}
-
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn later(seconds: i64) -> Timestamp {
-        Timestamp::from_second(Timestamp::now().as_second() + seconds).unwrap()
-    }
-
-    #[test]
-    fn a_process_that_can_be_seen_decides() {
-        let mut lease = ours("e2e-1");
-        assert!(!is_over(&lease, later(10_000)), "this process lives, however late it renews");
-        lease.annotations_mut().insert(STARTED.to_owned(), "1".to_owned());
-        assert!(is_over(&lease, later(0)), "the same id, another process");
-    }
-
-    #[test]
-    fn elsewhere_the_last_renewal_decides() {
-        let mut lease = ours("e2e-1");
-        lease.annotations_mut().insert(KERNEL.to_owned(), "another".to_owned());
-        assert!(!is_over(&lease, later(60)));
-        assert!(is_over(&lease, later(OVER_AFTER_SECONDS + 2)));
-        let told = whose(&lease);
-        assert!(told.contains(&std::process::id().to_string()), "{told}");
-    }
-}
+#[path = "record_tests.rs"]
+mod tests;

@@ -8,7 +8,6 @@
 //! - the taint on real Nodes: its key.
 
 use std::collections::BTreeSet;
-use std::time::{Duration, Instant};
 
 use component::apiserver;
 use futures::future::join_all;
@@ -27,75 +26,37 @@ use kube::api::{ApiResource, DeleteParams, DynamicObject, ListParams, Patch, Pat
 use kube::{Api, Client, ResourceExt};
 use serde_json::json;
 
+use super::RUN;
 use super::guard::is_fake;
-use super::{RUN, record};
+use super::left::Left;
 use crate::cluster::{Error, verify};
 use crate::plan::template;
 
-/// Looks that must find nothing before it is over: a controller may be in the middle of a creation.
-const LOOKS_IN_A_ROW: u32 = 2;
-const TICK: Duration = Duration::from_millis(250);
 /// Requests in flight.
 const CONCURRENCY: usize = 32;
+/// How many objects of a kind are looked at in one look.
+const LOOKED_AT: u32 = 500;
 /// Where kubelets, and kwok for them, keep their Nodes' leases.
 const NODE_LEASES: &str = "kube-node-lease";
 
-/// Removes all that the run of that mark has made, and then its record; nothing if the cluster is not that run's.
-pub(super) async fn run(client: &Client, mark: &str, ceiling: Duration) -> Result<(), Error> {
-    if !record::is_of(client, mark).await? {
-        return Ok(());
-    }
-    let begin = Instant::now();
-    everything(client, ceiling).await?;
-    record::remove(client, mark).await?;
-    tracing::info!(mark, ms = begin.elapsed().as_millis(), "the cluster is as it was");
-    Ok(())
-}
-
-/// Removes all that bears a mark, until there is nothing.
-pub(super) async fn everything(client: &Client, ceiling: Duration) -> Result<(), Error> {
-    until_nothing(client, Extent::Everything, ceiling).await
-}
-
-/// Removes what bears the label of a run, and that alone.
-pub(super) async fn leftovers(client: &Client, ceiling: Duration) -> Result<(), Error> {
-    until_nothing(client, Extent::Installed, ceiling).await
-}
-
+/// How much is removed.
 #[derive(Clone, Copy)]
-enum Extent {
+pub(super) enum Extent {
+    /// All that bears a mark.
     Everything,
+    /// What bears the label of a run, and that alone.
     Installed,
 }
 
-async fn until_nothing(client: &Client, extent: Extent, ceiling: Duration) -> Result<(), Error> {
-    let begin = Instant::now();
-    let mut empty = 0;
-    loop {
-        let left = match extent {
-            Extent::Everything => round(client).await,
-            Extent::Installed => installed(client).await,
-        };
-        match &left {
-            Ok(left) if left.is_empty() => empty += 1,
-            _ => empty = 0,
-        }
-        if empty == LOOKS_IN_A_ROW {
-            return Ok(());
-        }
-        if ceiling < begin.elapsed() {
-            let seen = left.map_or_else(|error| error.to_string(), |left| left.join(", "));
-            return Err(Error::Environment(format!(
-                "after {} s there still is: {seen}; `cargo xtask adopt --release` tries again",
-                ceiling.as_secs()
-            )));
-        }
-        tokio::time::sleep(TICK).await;
+/// Asks for the end of all that is there; answers what was.
+pub(super) async fn round(client: &Client, extent: Extent) -> Result<Vec<Left>, Error> {
+    match extent {
+        Extent::Everything => everything(client).await,
+        Extent::Installed => installed(client).await,
     }
 }
 
-/// Asks for the end of everything that is there; answers what was.
-async fn round(client: &Client) -> Result<Vec<String>, Error> {
+async fn everything(client: &Client) -> Result<Vec<Left>, Error> {
     let mut left = Vec::new();
     // What makes Pods goes before Pods.
     let load = Api::<PodDisruptionBudget>::namespaced(client.clone(), template::NAMESPACE);
@@ -117,11 +78,11 @@ async fn round(client: &Client) -> Result<Vec<String>, Error> {
 }
 
 /// What a run installs, by its label; custom resources go with their kinds.
-async fn installed(client: &Client) -> Result<Vec<String>, Error> {
+async fn installed(client: &Client) -> Result<Vec<Left>, Error> {
     let mut left = Vec::new();
     for resource in installed_kinds() {
         let api: Api<DynamicObject> = Api::all_with(client.clone(), &resource);
-        left.extend(labelled_as(api, &resource.plural, RUN, None).await?);
+        left.extend(labelled_as(api, &resource.kind, RUN, None).await?);
     }
     Ok(left)
 }
@@ -140,38 +101,40 @@ fn installed_kinds() -> [ApiResource; 8] {
     ]
 }
 
-async fn labelled<K>(api: Api<K>, label: &str, grace: Option<u32>) -> Result<Vec<String>, Error>
+async fn labelled<K>(api: Api<K>, label: &str, grace: Option<u32>) -> Result<Vec<Left>, Error>
 where
     K: kube::Resource<DynamicType = ()> + Clone + std::fmt::Debug + serde::de::DeserializeOwned,
 {
-    labelled_as(api, &K::plural(&()), label, grace).await
+    labelled_as(api, &K::kind(&()), label, grace).await
 }
 
 /// Asks for the end of all that have the label; answers what there was.
 async fn labelled_as<K>(
     api: Api<K>,
-    what: &str,
+    kind: &str,
     label: &str,
     grace: Option<u32>,
-) -> Result<Vec<String>, Error>
+) -> Result<Vec<Left>, Error>
 where
     K: Clone + std::fmt::Debug + serde::de::DeserializeOwned,
 {
     let selected = ListParams::default().labels(label);
-    let failed = |e: kube::Error| Error::Environment(format!("removing {what}: {e}"));
-    let found = match api.list_metadata(&ListParams { limit: Some(1), ..selected.clone() }).await {
+    let failed = |e: kube::Error| Error::Environment(format!("removing every {kind} of ours: {e}"));
+    let found = match api.list_metadata(&ListParams { limit: Some(LOOKED_AT), ..selected.clone() }).await {
         // A kind that the apiserver does not know has no objects.
         Err(error) if verify::is_not_found(&error) => return Ok(Vec::new()),
         other => other.map_err(failed)?,
     };
-    let Some(first) = found.items.first() else { return Ok(Vec::new()) };
+    if found.items.is_empty() {
+        return Ok(Vec::new());
+    }
     let params = DeleteParams { grace_period_seconds: grace, ..DeleteParams::background() };
     api.delete_collection(&params, &selected).await.map_err(failed)?;
-    Ok(vec![format!("{what} ({}, ...)", first.metadata.name.as_deref().unwrap_or_default())])
+    Ok(found.items.iter().map(|object| Left::of(kind, &object.metadata)).collect())
 }
 
 /// Nodes that kwok plays with what hangs on them, and the taint on the others.
-async fn nodes(client: &Client) -> Result<Vec<String>, Error> {
+async fn nodes(client: &Client) -> Result<Vec<Left>, Error> {
     let nodes: Api<Node> = Api::all(client.clone());
     let all = nodes.list(&ListParams::default()).await;
     let all = all.map_err(|e| Error::Environment(format!("listing Nodes: {e}")))?.items;
@@ -180,18 +143,18 @@ async fn nodes(client: &Client) -> Result<Vec<String>, Error> {
     let mut left = Vec::new();
     left.extend(pods_on(client, &names).await?);
     remove_all(&nodes, fake.iter().map(|node| (node.name_any(), node.uid())), None).await?;
-    left.extend(names.iter().next().map(|first| format!("nodes ({first}, ...)")));
+    left.extend(fake.iter().map(|node| Left::of("Node", &node.metadata)));
     left.extend(leases(client, &real).await?);
     for node in real.iter().filter(|node| verify::has_taint(node, RUN)) {
         untaint(&nodes, node).await?;
-        left.push(format!("the taint on {}", node.name_any()));
+        left.push(Left::named("our taint on the Node", &node.name_any()));
     }
     Ok(left)
 }
 
-async fn pods_on(client: &Client, nodes: &BTreeSet<String>) -> Result<Option<String>, Error> {
+async fn pods_on(client: &Client, nodes: &BTreeSet<String>) -> Result<Vec<Left>, Error> {
     if nodes.is_empty() {
-        return Ok(None);
+        return Ok(Vec::new());
     }
     let all = Api::<Pod>::all(client.clone()).list(&ListParams::default()).await;
     let all = all.map_err(|e| Error::Environment(format!("listing Pods: {e}")))?.items;
@@ -206,11 +169,11 @@ async fn pods_on(client: &Client, nodes: &BTreeSet<String>) -> Result<Option<Str
         let there = found.iter().filter(|pod| pod.namespace().as_ref() == Some(namespace));
         remove_all(&api, there.map(|pod| (pod.name_any(), pod.uid())), Some(0)).await?;
     }
-    Ok(found.first().map(|pod| format!("Pods on Nodes of ours ({}, ...)", pod.name_any())))
+    Ok(found.iter().map(|pod| Left::of("Pod", &pod.metadata)).collect())
 }
 
 /// A kubelet holds its own Node's lease under the Node's name. kwok holds under a name of its own.
-async fn leases(client: &Client, real: &[Node]) -> Result<Option<String>, Error> {
+async fn leases(client: &Client, real: &[Node]) -> Result<Vec<Left>, Error> {
     let api: Api<Lease> = Api::namespaced(client.clone(), NODE_LEASES);
     let all = api.list(&ListParams::default()).await;
     let all = all.map_err(|e| Error::Environment(format!("listing leases of Nodes: {e}")))?.items;
@@ -222,7 +185,7 @@ async fn leases(client: &Client, real: &[Node]) -> Result<Option<String>, Error>
     };
     let ours: Vec<&Lease> = all.iter().filter(is_ours).collect();
     remove_all(&api, ours.iter().map(|lease| (lease.name_any(), lease.uid())), None).await?;
-    Ok(ours.first().map(|lease| format!("leases of Nodes ({}, ...)", lease.name_any())))
+    Ok(ours.iter().map(|lease| Left::of("Lease", &lease.metadata)).collect())
 }
 
 /// By uid, so that what has taken a name meanwhile stays.
