@@ -17,6 +17,9 @@ use kube::client::ClientBuilder;
 use kube::config::{Config, KubeConfigOptions, Kubeconfig};
 use tower::{Layer, Service};
 
+/// How long requests waited for the client's own limit: client-go's name.
+pub(crate) const WAITED: &str = "rest_client_rate_limiter_duration_seconds";
+
 /// A client for the cluster of `kubeconfig`, limited to `qps` requests per second with `burst` at once.
 ///
 /// Retries of the library are off: a refusal must be seen by the caller, who counts it.
@@ -25,6 +28,8 @@ use tower::{Layer, Service};
 /// When the file cannot be read or its certificates cannot be loaded, or a limit is 0.
 pub async fn connect(kubeconfig: &Path, qps: u32, burst: u32) -> anyhow::Result<Client> {
     let limit = RateLimit::new(qps, burst)?;
+    // Shown from the start: that nobody waited can then be told from that nobody measures.
+    let _ = metrics::histogram!(WAITED);
     let builder = ClientBuilder::try_from(config(kubeconfig).await?)
         .with_context(|| format!("building a client from {}", kubeconfig.display()))?;
     Ok(builder.with_layer(&limit).build())
@@ -137,7 +142,7 @@ impl<S: Service<R>, R> Service<R> for Limited<S> {
 async fn wait_for_token(limiter: Arc<DefaultDirectRateLimiter>) {
     let start = Instant::now();
     limiter.until_ready().await;
-    metrics::histogram!("rest_client_rate_limiter_duration_seconds").record(start.elapsed().as_secs_f64());
+    metrics::histogram!(WAITED).record(start.elapsed().as_secs_f64());
 }
 
 #[cfg(test)]

@@ -28,8 +28,7 @@ pub struct Buckets {
 /// # Errors
 /// When a recorder is installed already.
 pub fn install(buckets: &[Buckets]) -> anyhow::Result<PrometheusHandle> {
-    let throttle =
-        Buckets { name: "rest_client_rate_limiter_duration_seconds", start: 0.001, factor: 2.0, count: 16 };
+    let throttle = Buckets { name: crate::client::WAITED, start: 0.001, factor: 2.0, count: 16 };
     let mut builder = PrometheusBuilder::new();
     for b in buckets.iter().chain([&throttle]) {
         let bounds: Vec<f64> = (0..b.count).map(|k| b.start * b.factor.powi(k as i32)).collect();

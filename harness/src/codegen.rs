@@ -34,6 +34,7 @@ pub fn all() -> anyhow::Result<Vec<Generated>> {
     files.push(Generated { path: "fixtures/schemas/summary.json".into(), text: schema });
     let schema = crate::view::stream::schema_json();
     files.push(Generated { path: "fixtures/schemas/events.json".into(), text: schema });
+    files.push(Generated { path: "docs/metrics.md".into(), text: crate::observe::families::page() });
     Ok(files)
 }
 

@@ -114,6 +114,8 @@ fn is_valid(run: &Run) -> anyhow::Result<()> {
 
 fn passes(run: &Run) -> anyhow::Result<()> {
     ensure!(run.summary.verdict == Verdict::Pass, "{}: {}", run.summary.verdict.name(), run.summary.reason);
+    let not_shown = &run.summary.not_shown;
+    ensure!(not_shown.is_empty(), "metrics that are read and were never shown: {}", not_shown.join("; "));
     Ok(())
 }
 

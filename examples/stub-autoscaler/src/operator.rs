@@ -100,6 +100,8 @@ pub async fn run(
     on_ready: impl FnOnce() -> anyhow::Result<()>,
 ) -> anyhow::Result<()> {
     ensure!(options.wait_for_eviction, "this operator knows no --wait-for-eviction=false");
+    // Shown from the start: what was never shown is not measured.
+    let _ = (histogram!(ROLLUP_SECONDS), histogram!(ACKNOWLEDGE_SECONDS));
     let open = |path: &PathBuf| File::options().create(true).append(true).open(path);
     let rollup_log = options.rollup_log.as_ref().map(open).transpose().context("opening the roll-up log")?;
     let (acknowledgements, waiting) = mpsc::unbounded_channel();

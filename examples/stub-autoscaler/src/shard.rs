@@ -22,6 +22,9 @@ use crate::sessions::{self, Session, ack, node_state_update};
 
 const CYCLE_SECONDS: &str = "bigfleet_shard_cycle_duration_seconds";
 const CONFIGURE_SECONDS: &str = "bigfleet_shard_configure_phase_seconds";
+const SHORTFALLS: &str = "bigfleet_shard_shortfalls";
+const SHORT_CYCLES: &str = "bigfleet_shard_cycles_with_shortfalls_total";
+const OUTCOMES: &str = "bigfleet_shard_action_execute_outcomes_total";
 
 /// So long nobody must have needed a machine before it is taken back. A Pod that is being replaced is no demand for a
 /// moment, and a gang that is given up one machine too many finds no other.
@@ -145,6 +148,7 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
     args.left_out.refuse_if_needed()?;
     let known = Known { machines: read_inventory(&args.inventory)?, ..Known::default() };
     let metrics = component::metrics::install(&BUCKETS)?;
+    show_metrics();
     let metrics = component::metrics::serve(args.metrics_addr, metrics).await?;
     let listener = TcpListener::bind(args.listen).await.context("binding the address for sessions")?;
     let addresses = [("metrics", metrics), ("grpc", listener.local_addr()?)];
@@ -228,9 +232,9 @@ impl Shard {
             known.send(&machine.cluster.clone().unwrap_or_default(), Answer::ReclaimInstruction(instruction));
             known.drains.insert(instruction_id, (i, 0));
         }
-        gauge!("bigfleet_shard_shortfalls").set(decision.short as f64);
+        gauge!(SHORTFALLS).set(decision.short as f64);
         // A gauge is read every few seconds; this tells of every cycle.
-        counter!("bigfleet_shard_cycles_with_shortfalls_total").increment(u64::from(decision.short > 0));
+        counter!(SHORT_CYCLES).increment(u64::from(decision.short > 0));
         histogram!(CYCLE_SECONDS).record(start.elapsed().as_secs_f64());
     }
 
@@ -286,7 +290,16 @@ impl Shard {
     }
 }
 
+/// Shows every metric from the start: what was never shown is not measured.
+fn show_metrics() {
+    let _ = (histogram!(CYCLE_SECONDS), histogram!(CONFIGURE_SECONDS));
+    gauge!(SHORTFALLS).set(0.0);
+    counter!(SHORT_CYCLES).absolute(0);
+    for kind in ["Bootstrap", "Provision", "Reclaim"] {
+        counter!(OUTCOMES, "kind" => kind, "outcome" => "success").absolute(0);
+    }
+}
+
 fn count(kind: &'static str) {
-    let name = "bigfleet_shard_action_execute_outcomes_total";
-    counter!(name, "kind" => kind, "outcome" => "success").increment(1);
+    counter!(OUTCOMES, "kind" => kind, "outcome" => "success").increment(1);
 }

@@ -11,7 +11,7 @@ use clap::{ArgAction, Args};
 use component::args::parse_loopback;
 use component::metrics::Buckets;
 use kube::Client;
-use metrics::counter;
+use metrics::{counter, histogram};
 use tokio::sync::oneshot;
 
 use crate::operator::demand::DemandSide;
@@ -118,7 +118,7 @@ pub async fn run(
     }
 }
 
-/// A counter that was never raised would be missing, and missing reads as unmeasured.
+/// A metric that was never touched would be missing, and missing reads as unmeasured.
 fn show_counters() {
     for name in [
         "bigfleet_operator_acknowledged_total",
@@ -129,6 +129,11 @@ fn show_counters() {
         "bigfleet_operator_available_capacity_frames_total",
     ] {
         counter!(name).absolute(0);
+    }
+    for name in
+        ["bigfleet_operator_rollup_duration_seconds", "bigfleet_operator_acknowledge_duration_seconds"]
+    {
+        let _ = histogram!(name);
     }
     for outcome in ["granted", "gone", "blocked", "error", "impossible"] {
         counter!("bigfleet_operator_evictions_total", "outcome" => outcome).absolute(0);

@@ -8,6 +8,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use anyhow::Context;
 use serde::{Deserialize, Serialize};
+use tokio_util::sync::CancellationToken;
 
 use crate::engine::Action;
 
@@ -57,7 +58,10 @@ impl Record {
 
 /// An open audit log, or none.
 #[derive(Debug, Default)]
-pub struct Audit(Option<Mutex<File>>);
+pub struct Audit {
+    file: Option<Mutex<File>>,
+    lost: CancellationToken,
+}
 
 impl Audit {
     /// Opens the log for appending.
@@ -65,23 +69,29 @@ impl Audit {
     /// # Errors
     /// When the file cannot be opened.
     pub fn open(path: Option<&Path>) -> anyhow::Result<Self> {
-        let Some(path) = path else { return Ok(Self(None)) };
+        let Some(path) = path else { return Ok(Self::default()) };
         let file = File::options()
             .create(true)
             .append(true)
             .open(path)
             .with_context(|| format!("opening the audit log {}", path.display()))?;
-        Ok(Self(Some(Mutex::new(file))))
+        Ok(Self { file: Some(Mutex::new(file)), lost: CancellationToken::new() })
     }
 
-    /// Appends one line. A log that cannot be written is reported, and the shard goes on.
+    /// Appends one line. A log that cannot be written ends the shard: one with a hole in it is worse than none.
     pub fn write(&self, record: &Record) {
-        let Some(file) = &self.0 else { return };
+        let Some(file) = &self.file else { return };
         let line = serde_json::to_string(record).expect("a record of texts and numbers must serialise");
         let mut file = file.lock().unwrap_or_else(PoisonError::into_inner);
         if let Err(error) = writeln!(file, "{line}") {
             tracing::error!(%error, "cannot write the audit log");
+            self.lost.cancel();
         }
+    }
+
+    /// Waits until a line could not be written.
+    pub async fn lost(&self) {
+        self.lost.cancelled().await;
     }
 }
 

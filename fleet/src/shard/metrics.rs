@@ -33,8 +33,17 @@ pub struct Gauges {
     demand: Mutex<BTreeMap<i32, u32>>,
 }
 
-/// Counters that a reader must find at zero rather than not at all.
+/// What a reader must find at zero rather than not at all.
 pub fn start_at_zero() {
+    for name in [
+        "bigfleet_shard_cycle_duration_seconds",
+        "bigfleet_shard_provisioning_latency_seconds",
+        "bigfleet_shard_configure_phase_seconds",
+        "bigfleet_shard_request_bootstrap_seconds",
+        "bigfleet_shard_drain_phase_seconds",
+    ] {
+        let _ = histogram!(name);
+    }
     for kind in Kind::ALL {
         counter!("bigfleet_shard_actions_total", "kind" => kind.name()).absolute(0);
         counter!("bigfleet_shard_action_execute_outcomes_total", "kind" => kind.name(), "outcome" => "success")

@@ -16,7 +16,7 @@ mod workers;
 use std::path::Path;
 use std::sync::Arc;
 
-use anyhow::Context;
+use anyhow::{Context, bail};
 use api::session::shard_server::ShardServer;
 use tokio::net::TcpListener;
 use tokio_stream::wrappers::TcpListenerStream;
@@ -33,8 +33,8 @@ const MAX_FRAME_BYTES: usize = 256 << 20;
 /// Runs a shard until `stop` is cancelled.
 ///
 /// # Errors
-/// A seed that does not read, an address that is taken, an audit log or data directory that cannot be
-/// written.
+/// A seed that does not read, an address that is taken, an audit log (at any time) or data directory that cannot
+/// be written.
 pub async fn run(args: Args, stop: CancellationToken) -> anyhow::Result<()> {
     let handle = component::metrics::install(&metrics::BUCKETS)?;
     metrics::start_at_zero();
@@ -68,10 +68,11 @@ async fn serve(shard: Arc<Shard>, listener: TcpListener, stop: CancellationToken
         .tcp_nodelay(true)
         .add_service(service)
         .serve_with_incoming(TcpListenerStream::new(listener));
-    let cycles = tokio::spawn(cycle::run(shard, stop.clone()));
+    let cycles = tokio::spawn(cycle::run(Arc::clone(&shard), stop.clone()));
     // Sessions never end by themselves, so the server is dropped rather than drained.
     tokio::select! {
         served = server => served.context("serving sessions")?,
+        () = shard.audit.lost() => bail!("the audit log could not be written; see the line above"),
         () = stop.cancelled() => {}
     }
     cycles.await.context("the decision loop panicked")

@@ -51,7 +51,8 @@ pub fn memory(evidence: &Evidence) -> MemoryAccount {
 /// CPU milliseconds by component in a window.
 pub fn used_ms(evidence: &Evidence, window: (u64, u64)) -> BTreeMap<String, u64> {
     let mut used: BTreeMap<String, u64> = BTreeMap::new();
-    each_use(evidence, |at_us, name, ms| {
+    each_use(evidence, |(_, at_us), name, ms| {
+        // Phases begin and end on a sample.
         if window.0 < at_us && at_us <= window.1 {
             *used.entry(name.to_owned()).or_default() += ms;
         }
@@ -59,16 +60,18 @@ pub fn used_ms(evidence: &Evidence, window: (u64, u64)) -> BTreeMap<String, u64>
     used
 }
 
-/// Shows what each process used up to each sample since the one before: when, component, CPU milliseconds. A restarted
+/// Shows what each process used between two samples: from when to when, component, CPU milliseconds. A restarted
 /// process counts from zero again.
-pub fn each_use<'a>(evidence: &'a Evidence, mut see: impl FnMut(u64, &'a str, u64)) {
+pub fn each_use<'a>(evidence: &'a Evidence, mut see: impl FnMut((u64, u64), &'a str, u64)) {
     let mut last: BTreeMap<(&str, Option<&str>, u32), u64> = BTreeMap::new();
+    let mut since_us = 0;
     for sample in &evidence.samples {
         for process in &sample.processes {
             // A process that was not there before was at zero.
             let before = last.insert(key(process), process.cpu_ms).unwrap_or(0);
-            see(sample.at_us, &process.name, process.cpu_ms.saturating_sub(before));
+            see((since_us, sample.at_us), &process.name, process.cpu_ms.saturating_sub(before));
         }
+        since_us = sample.at_us;
     }
 }
 

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 
 use crate::judge::Evidence;
 use crate::judge::evidence::Action;
+use crate::observe::families::APISERVER_REQUESTS;
 use crate::observe::prometheus::{label, of};
 use crate::record::{NodeRecord, PodRecord};
 
@@ -46,14 +47,12 @@ impl<'a> Hearing<'a> {
 }
 
 /// Requests for `pods/eviction` in a window by the HTTP code of their answer, as the apiservers counted them.
-/// `None` without a scrape at either end: not counted is not zero.
+/// `None` without a scrape at either end, or from an apiserver that shows no such family: not counted is not zero.
 pub fn answers(evidence: &Evidence, window: (u64, u64)) -> Option<BTreeMap<u16, u64>> {
     let mut answers: BTreeMap<u16, u64> = BTreeMap::new();
-    let mut apiservers = evidence.timelines("kube-apiserver").peekable();
-    apiservers.peek()?;
-    for (_, timeline) in apiservers {
+    for (_, timeline) in evidence.showing("kube-apiserver", 1, &APISERVER_REQUESTS).ok()? {
         let (before, after) = (timeline.at(window.0)?, timeline.at(window.1)?);
-        for (key, count) in of(&after, "apiserver_request_total") {
+        for (key, count) in of(&after, APISERVER_REQUESTS.name) {
             let is_eviction =
                 label(key, "resource") == Some("pods") && label(key, "subresource") == Some("eviction");
             let code = label(key, "code").and_then(|code| code.parse().ok());

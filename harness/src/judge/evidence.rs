@@ -1,14 +1,15 @@
 //! What a run left behind, read into memory.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Deserialize;
 
 use crate::judge::Error;
+use crate::observe::families::{self, Family, Shown};
 use crate::observe::prometheus::Series;
 use crate::record::event::{End, LeftBehind};
-use crate::record::{Event, NodeRecord, Phase, PodRecord, RunDir, Sample, Scrape, Stamped, lines};
-use crate::summary::{LEFT_BEHIND, Verdict};
+use crate::record::{Event, NodeRecord, Phase, PodRecord, RunDir, Sample, Scrape, Stamped, Written, lines};
+use crate::summary::{LEFT_BEHIND, Verdict, autoscaler};
 
 /// Everything a verdict rests on.
 #[derive(Clone, Debug, Default)]
@@ -23,6 +24,10 @@ pub struct Evidence {
     pub end_reason: Option<String>,
     /// Last event.
     pub end_us: u64,
+    /// What the run says it wrote, by file; empty if it does not say.
+    pub written: BTreeMap<String, Written>,
+    /// Lines that are in each of these files.
+    pub found: BTreeMap<String, u64>,
     /// All events.
     pub events: Vec<Stamped>,
     /// All Pods.
@@ -37,6 +42,8 @@ pub struct Evidence {
     pub rollups_us: BTreeMap<String, Vec<u64>>,
     /// What the shard did, in order of its beginning.
     pub actions: Vec<Action>,
+    /// What the shard did without saying when, which is left out of everything else.
+    pub actions_without_times: u64,
     /// Bootstraps that the shard carried out: (when begun, cluster, machine), ascending.
     pub bootstraps: Vec<(u64, String, String)>,
     /// Host facts.
@@ -50,6 +57,8 @@ pub struct Evidence {
 pub struct Timeline {
     /// (when, changed series), ascending.
     scrapes: Vec<(u64, Series)>,
+    /// Families of the table that it showed in any scrape.
+    pub shown: BTreeSet<String>,
     /// When scraping failed, and why.
     pub errors: Vec<(u64, String)>,
 }
@@ -59,7 +68,11 @@ impl Timeline {
     pub fn push(&mut self, scrape: Scrape) {
         match scrape.error {
             Some(error) => self.errors.push((scrape.at_us, error)),
-            None => self.scrapes.push((scrape.at_us, scrape.series)),
+            None => {
+                self.shown.extend(scrape.families);
+                self.shown.extend(families::of(&scrape.series).map(str::to_owned));
+                self.scrapes.push((scrape.at_us, scrape.series));
+            }
         }
     }
 
@@ -159,6 +172,11 @@ impl Evidence {
         let Some(last) = events.last() else { return Err(Error::Empty(dir.root().to_owned())) };
         let mut evidence = Self { end_us: last.at_us, ..Self::default() };
         evidence.read_events(events);
+        for file in evidence.written.keys() {
+            // A name, and no path that leads elsewhere.
+            let name = std::path::Path::new(file).file_name().unwrap_or_default();
+            evidence.found.insert(file.clone(), lines::count_lines(&dir.root().join(name))?);
+        }
         evidence.pods = if_present(&dir.pods(), lines::read_lines_gz)?;
         evidence.nodes = if_present(&dir.nodes(), lines::read_lines)?;
         evidence.samples = if_present(&dir.processes(), lines::read_lines)?;
@@ -172,12 +190,7 @@ impl Evidence {
             let times = lines.iter().map(|l| evidence.run_us(l.at_unix_ns)).collect();
             evidence.rollups_us.insert(cluster, times);
         }
-        for mut action in if_present::<Action>(&dir.audit(), lines::read_lines)? {
-            action.started_us = evidence.run_us(action.started_unix_ns);
-            action.ended_us = evidence.run_us(action.ended_unix_ns);
-            evidence.actions.push(action);
-        }
-        evidence.actions.sort_by_key(|a| a.started_us);
+        evidence.read_actions(if_present(&dir.audit(), lines::read_lines)?);
         let came =
             |a: &&Action| matches!(a.kind.as_str(), "Bootstrap" | "Provision") && a.outcome == "success";
         let came = evidence.actions.iter().filter(came);
@@ -200,15 +213,31 @@ impl Evidence {
                     self.run_id.clone_from(run_id);
                     self.wall_start_us = *wall_unix_us;
                 }
-                Event::RunEnded { end, reason } => {
+                Event::RunEnded { end, reason, written } => {
                     self.end = Some(*end);
                     self.end_reason.clone_from(reason);
+                    self.written.clone_from(written);
                 }
                 _ => {}
             }
         }
         self.end_us = events.last().map_or(0, |e| e.at_us);
         self.events = events;
+    }
+
+    /// Takes over what the shard did, as far as it says when; an action without its times is none at time zero.
+    fn read_actions(&mut self, actions: Vec<Action>) {
+        for mut action in actions {
+            let at = |unix_ns: u64| (unix_ns / 1000).checked_sub(self.wall_start_us).filter(|_| unix_ns > 0);
+            match (at(action.started_unix_ns), at(action.ended_unix_ns)) {
+                (Some(started_us), Some(ended_us)) if started_us <= ended_us => {
+                    (action.started_us, action.ended_us) = (started_us, ended_us);
+                    self.actions.push(action);
+                }
+                _ => self.actions_without_times += 1,
+            }
+        }
+        self.actions.sort_by_key(|a| a.started_us);
     }
 
     /// Start and end of a phase; an unfinished phase ends with the run.
@@ -251,6 +280,50 @@ impl Evidence {
         of_target.map(|((_, cluster), timeline)| (cluster.as_deref(), timeline))
     }
 
+    /// The scrapes of all targets of that name, at least so many, each of which showed the family.
+    ///
+    /// # Errors
+    /// In words, when one was not scraped or never showed it: what is read of it is not measured, and not 0.
+    pub fn showing<'a>(
+        &'a self,
+        target: &'a str,
+        at_least: usize,
+        family: &Family,
+    ) -> Result<Vec<(Option<&'a str>, &'a Timeline)>, String> {
+        let timelines: Vec<_> = self.timelines(target).collect();
+        if timelines.len() < at_least.max(1) {
+            return Err(format!(
+                "{} of {} {target} endpoints were scraped",
+                timelines.len(),
+                at_least.max(1)
+            ));
+        }
+        match timelines.iter().find(|(_, timeline)| !self.is_shown(timeline, family)) {
+            Some((cluster, _)) => Err(never_showed(target, *cluster, family)),
+            None => Ok(timelines),
+        }
+    }
+
+    /// Whether a target showed a family, as far as this autoscaler must.
+    fn is_shown(&self, timeline: &Timeline, family: &Family) -> bool {
+        let may_lack = family.shown == Shown::ByTheReference && autoscaler(&self.host).is_some();
+        may_lack || family.is_proved_by(&timeline.shown)
+    }
+
+    /// Families that somebody reads and that a target which was scraped never showed, in words.
+    pub fn not_shown(&self) -> Vec<String> {
+        let missing = |family: &'static &'static Family| {
+            let of_its_targets = self.scrapes.iter().filter(|((target, _), timeline)| {
+                family.targets.contains(&target.as_str()) && !self.is_shown(timeline, family)
+            });
+            let words = |((target, cluster), _): (&(String, Option<String>), &Timeline)| {
+                never_showed(target, cluster.as_deref(), family)
+            };
+            of_its_targets.map(words).collect::<Vec<_>>()
+        };
+        families::ALL.iter().filter(|family| !family.read_by.is_empty()).flat_map(missing).collect()
+    }
+
     /// Sizes of the waves: actions of these kinds by the cycle that decided them, whatever became of them.
     pub fn waves(&self, kinds: &[&str]) -> Vec<u64> {
         let mut waves: BTreeMap<u64, u64> = BTreeMap::new();
@@ -266,6 +339,11 @@ impl Evidence {
     }
 }
 
+fn never_showed(target: &str, cluster: Option<&str>, family: &Family) -> String {
+    let whose = cluster.map_or_else(String::new, |cluster| format!(" of {cluster}"));
+    format!("{target}{whose} never showed {}", family.name)
+}
+
 fn if_present<T>(
     path: &std::path::Path,
     read: impl Fn(&std::path::Path) -> Result<Vec<T>, lines::Error>,
@@ -276,6 +354,22 @@ fn if_present<T>(
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_action_without_its_times_is_counted_and_none_at_time_zero() {
+        let action =
+            |started_unix_ns, ended_unix_ns| Action { started_unix_ns, ended_unix_ns, ..Action::default() };
+        let mut evidence = Evidence { wall_start_us: 1_000, ..Evidence::default() };
+        evidence.read_actions(vec![
+            action(3_000_000, 4_000_000),
+            action(0, 4_000_000),
+            action(3_000_000, 0),
+            action(999_000, 4_000_000),
+            action(1_000_000, 1_000_000),
+        ]);
+        let times: Vec<_> = evidence.actions.iter().map(|a| (a.started_us, a.ended_us)).collect();
+        assert_eq!((times, evidence.actions_without_times), (vec![(0, 0), (2_000, 3_000)], 3));
+    }
 
     #[test]
     fn a_timeline_keeps_what_did_not_change() {

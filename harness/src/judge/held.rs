@@ -3,21 +3,12 @@
 //! The component that uses the most CPU is the bottleneck only as long as nobody waits for something else.
 
 use crate::judge::{Evidence, MEASURED};
+use crate::observe::families::CLIENT_WAITED;
 use crate::observe::prometheus::sum;
 use crate::record::PodRecord;
 use crate::record::event::Phase;
 use crate::summary::HeldBack;
 
-/// Clients that limit themselves, and say for how long their requests waited for that.
-const LIMITED: [&str; 7] = [
-    "kube-scheduler",
-    "kube-controller-manager",
-    "load-driver",
-    "node-creator",
-    "pod-shim",
-    "operator",
-    "unschedulable-pod-controller",
-];
 /// Seconds of waiting per second of a phase (several requests wait at once) from which a limit is named. Runs whose
 /// limits are lifted have less than 0.02.
 pub const WAIT_SHARE_MAX: f64 = 0.5;
@@ -29,7 +20,9 @@ const RUNS_WITHIN_S: u64 = 60;
 pub fn back(evidence: &Evidence) -> Vec<HeldBack> {
     let mut all = Vec::new();
     for phase in MEASURED {
-        all.extend(LIMITED.into_iter().flat_map(|component| by_its_limit(evidence, phase, component)));
+        // Clients that limit themselves, and say for how long their requests waited for that.
+        let limited = CLIENT_WAITED.targets.iter();
+        all.extend(limited.flat_map(|component| by_its_limit(evidence, phase, component)));
         all.extend(by_kwok(evidence, phase));
     }
     all
@@ -46,19 +39,24 @@ fn by_its_limit(evidence: &Evidence, phase: Phase, component: &str) -> Vec<HeldB
     held.collect()
 }
 
-/// Seconds that requests waited for the client's own limit per second of the phase, by cluster.
+/// Seconds that requests waited for the client's own limit per second of the phase, by cluster. A client that never
+/// showed how long they wait is left out: whether they did is not measured.
 pub fn wait_shares(evidence: &Evidence, phase: Phase, component: &str) -> Vec<(Option<String>, f64)> {
     let Some((from, to)) = evidence.window(phase) else { return Vec::new() };
     let length_s = ((to - from) as f64 / 1e6).max(1.0);
     let share = |(cluster, timeline): (Option<&str>, &crate::judge::evidence::Timeline)| {
         let waited = |at| {
             let series = timeline.at(at)?;
-            Some(sum(&series, "rest_client_rate_limiter_duration_seconds_sum", |_| true).unwrap_or(0.0))
+            // Its family is there: without a series, nobody waited yet.
+            Some(sum(&series, &CLIENT_WAITED.sum(), |_| true).unwrap_or(0.0))
         };
         let (before, after) = (waited(from).unwrap_or(0.0), waited(to)?);
         Some((cluster.map(str::to_owned), (after - before) / length_s))
     };
-    evidence.timelines(component).filter_map(share).collect()
+    let shows = |(_, timeline): &(Option<&str>, &crate::judge::evidence::Timeline)| {
+        CLIENT_WAITED.is_proved_by(&timeline.shown)
+    };
+    evidence.timelines(component).filter(shows).filter_map(share).collect()
 }
 
 fn by_kwok(evidence: &Evidence, phase: Phase) -> Option<HeldBack> {
@@ -98,7 +96,7 @@ mod tests {
         for mut scrape in scrapes().into_iter().filter(|s| s.target == "kube-scheduler") {
             // Ten requests wait at once.
             let waited = scrape.at_us as f64 / 1e6 * 10.0;
-            scrape.series.insert("rest_client_rate_limiter_duration_seconds_sum".into(), waited);
+            scrape.series.insert(CLIENT_WAITED.sum(), waited);
             run.scrapes.entry((scrape.target.clone(), scrape.cluster.clone())).or_default().push(scrape);
         }
         let held = back(&run);

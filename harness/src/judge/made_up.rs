@@ -4,10 +4,11 @@ use std::collections::BTreeMap;
 
 use crate::judge::expect::ExpectedNeed;
 use crate::judge::{Evidence, Expect};
+use crate::observe::families::{self, Family, Shown};
 use crate::profile::Scheduler;
 use crate::record::event::End;
 use crate::record::{
-    Event, HostSample, NodeRecord, Phase, PodRecord, ProcessSample, Sample, Scrape, Stamped,
+    Event, HostSample, NodeRecord, Phase, PodRecord, ProcessSample, Sample, Scrape, Stamped, Written,
 };
 use crate::summary::Bound;
 
@@ -67,6 +68,7 @@ pub fn expect() -> Expect {
 pub fn evidence() -> Evidence {
     let mut evidence = Evidence { pods: pods(), nodes: nodes(), samples: samples(), ..Evidence::default() };
     evidence.read_events(events());
+    evidence.found = written().into_iter().map(|(file, written)| (file, written.lines)).collect();
     for scrape in scrapes() {
         evidence.scrapes.entry((scrape.target.clone(), scrape.cluster.clone())).or_default().push(scrape);
     }
@@ -101,8 +103,15 @@ pub fn events() -> Vec<Stamped> {
     all.push((END_S - 2, Event::Declared { cluster: cluster(), workloads }));
     let check = Event::LedgerCheck { cluster: cluster(), unknown: Vec::new(), vanished: Vec::new() };
     all.push((END_S - 1, check));
-    all.push((END_S, Event::RunEnded { end: End::Completed, reason: None }));
+    all.push((END_S, Event::RunEnded { end: End::Completed, reason: None, written: written() }));
     all.into_iter().map(|(at_s, event)| Stamped { at_us: at_s * SECOND, event }).collect()
+}
+
+/// What the run says it wrote.
+fn written() -> BTreeMap<String, Written> {
+    let files =
+        ["events.jsonl", "metrics.jsonl", "nodes.jsonl", "pods.jsonl.gz", "processes.jsonl", "audit.jsonl"];
+    files.map(|file| (file.to_owned(), Written { lines: 7, ..Written::default() })).into()
 }
 
 fn pods() -> Vec<PodRecord> {
@@ -175,47 +184,56 @@ fn samples() -> Vec<Sample> {
     (0..=END_S / 2).map(|i| sample(2 * i)).collect()
 }
 
-/// The scrapes of the run.
+/// The scrapes of the run. Each target shows all families of the table that it should, but for those that a Go program
+/// shows with their first event only.
 pub fn scrapes() -> Vec<Scrape> {
     let mut scrapes = Vec::new();
     for at_s in (5..=END_S).step_by(5) {
         let n = at_s as f64;
-        let mut scrape = |target: &str, cluster: Option<&str>, series: &[(&str, f64)]| {
+        for (target, cluster, series) in targets(n) {
+            let shown = families::ALL.into_iter().filter(|family| family.targets.contains(&target));
+            let shown = shown.filter(|family| !matches!(family.shown, Shown::With(_)));
             scrapes.push(Scrape {
                 at_us: at_s * SECOND,
                 target: target.into(),
                 cluster: cluster.map(str::to_owned),
                 error: None,
-                series: series.iter().map(|(k, v)| ((*k).to_owned(), *v)).collect(),
+                families: shown.map(|family| family.name.to_owned()).collect(),
+                series: series.into_iter().collect(),
             });
-        };
-        let cycle = "bigfleet_shard_cycle_duration_seconds_bucket";
-        scrape(
-            "shard",
-            None,
-            &[
-                (&format!("{cycle}{{le=\"0.1\"}}"), n),
-                (&format!("{cycle}{{le=\"+Inf\"}}"), n),
-                ("bigfleet_shard_shortfalls", 0.0),
-            ],
-        );
-        let rollup = "bigfleet_operator_rollup_duration_seconds_bucket";
-        scrape(
-            "operator",
-            Some(CLUSTER),
-            &[(&format!("{rollup}{{le=\"0.5\"}}"), n), (&format!("{rollup}{{le=\"+Inf\"}}"), n)],
-        );
-        scrape("load-driver", Some(CLUSTER), &[]);
-        scrape("kube-apiserver", Some(CLUSTER), &[("apiserver_request_total{code=\"200\"}", n)]);
-        let attempts = "scheduler_schedule_attempts_total";
-        scrape(
-            "kube-scheduler",
-            Some(CLUSTER),
-            &[
-                (&format!("{attempts}{{result=\"scheduled\"}}"), 5.0),
-                (&format!("{attempts}{{result=\"unschedulable\"}}"), 4.0),
-            ],
-        );
+        }
     }
     scrapes
+}
+
+/// A target, its cluster, and its series.
+type Shows = (&'static str, Option<&'static str>, Vec<(String, f64)>);
+
+fn targets(n: f64) -> Vec<Shows> {
+    let histogram = |family: &Family, le: &str| {
+        let bucket = |le: &str| (format!("{}_bucket{{le=\"{le}\"}}", family.name), n);
+        vec![bucket(le), bucket("+Inf")]
+    };
+    let mut shard = histogram(&families::SHARD_CYCLE, "0.1");
+    shard.extend(histogram(&families::SHARD_CONFIGURE, "2"));
+    shard.push((families::SHARD_SHORTFALLS.name.into(), 0.0));
+    shard.push((families::SHARD_SHORT_CYCLES.name.into(), 0.0));
+    let mut operator = histogram(&families::OPERATOR_ROLLUP, "0.5");
+    operator.extend(histogram(&families::OPERATOR_ACKNOWLEDGE, "1"));
+    let attempts = |result, n| {
+        let name = families::SCHEDULE_ATTEMPTS.name;
+        (format!("{name}{{result=\"{result}\"}}"), n)
+    };
+    let answered = (format!("{}{{code=\"200\"}}", families::APISERVER_REQUESTS.name), n);
+    let attempts = vec![attempts("scheduled", 5.0), attempts("unschedulable", 4.0)];
+    vec![
+        ("shard", None, shard),
+        ("operator", Some(CLUSTER), operator),
+        ("load-driver", Some(CLUSTER), Vec::new()),
+        ("node-creator", Some(CLUSTER), Vec::new()),
+        ("unschedulable-pod-controller", Some(CLUSTER), Vec::new()),
+        ("kube-apiserver", Some(CLUSTER), vec![answered]),
+        ("kube-scheduler", Some(CLUSTER), attempts),
+        ("kube-controller-manager", Some(CLUSTER), Vec::new()),
+    ]
 }

@@ -4,24 +4,18 @@ use std::collections::BTreeMap;
 
 use crate::judge::latency::{Latencies, NodeIndex, born_in, needed_new_capacity};
 use crate::judge::{Evidence, Expect, cpu, packing};
+use crate::observe::families::{self, Family};
 use crate::observe::prometheus::{Buckets, Quantile, Series, label, sum};
 use crate::profile::Scheduler;
 use crate::record::{Event, Phase, PodRecord};
 use crate::summary::Metric;
-
-/// The shard's gauge of Needs that lack machines.
-pub const SHORTFALLS: &str = "bigfleet_shard_shortfalls";
-/// The shard's counter of actions that were carried out, by kind and outcome.
-pub const ACTION_OUTCOMES: &str = "bigfleet_shard_action_execute_outcomes_total";
-/// kube-scheduler's counter of attempts, by result.
-pub const SCHEDULE_ATTEMPTS: &str = "scheduler_schedule_attempts_total";
 
 /// All metrics by name.
 pub fn all(expect: &Expect, evidence: &Evidence) -> BTreeMap<String, Metric> {
     let mut metrics = Metrics::default();
     fill(expect, evidence, &mut metrics);
     soak(evidence, &mut metrics);
-    fleet(evidence, &mut metrics);
+    fleet(expect, evidence, &mut metrics);
     scheduling(expect, evidence, &mut metrics);
     resources(expect, evidence, &mut metrics);
     metrics.put("ledger_mismatch_pods", "Pods", ledger_mismatch(expect, evidence), "");
@@ -39,6 +33,14 @@ impl Metrics {
         let note = if value.is_none() && note.is_empty() { "not measured" } else { note };
         let metric = Metric { value, unit: unit.into(), saturated: false, note: note.into() };
         self.0.insert(name.to_owned(), metric);
+    }
+
+    /// A value, or why there is none.
+    fn put_result(&mut self, name: &str, unit: &str, value: Result<f64, String>, note: &str) {
+        match value {
+            Ok(value) => self.put(name, unit, Some(value), note),
+            Err(reason) => self.put(name, unit, None, &reason),
+        }
     }
 
     fn put_quantiles(&mut self, name: &str, latencies: &Latencies) {
@@ -109,68 +111,85 @@ fn soak(evidence: &Evidence, metrics: &mut Metrics) {
     );
 }
 
-fn fleet(evidence: &Evidence, metrics: &mut Metrics) {
-    let histogram = |target, name| soak_histogram(evidence, target, name);
-    metrics.put_scraped_p99("shard_cycle_s_p99", histogram("shard", "bigfleet_shard_cycle_duration_seconds"));
-    metrics.put_scraped_p99(
-        "operator_rollup_s_p99",
-        histogram("operator", "bigfleet_operator_rollup_duration_seconds"),
+fn fleet(expect: &Expect, evidence: &Evidence, metrics: &mut Metrics) {
+    let clusters = expect.clusters.len();
+    for (name, target, at_least, family) in [
+        ("shard_cycle_s_p99", "shard", 1, &families::SHARD_CYCLE),
+        ("shard_configure_s_p99", "shard", 1, &families::SHARD_CONFIGURE),
+        ("operator_rollup_s_p99", "operator", clusters, &families::OPERATOR_ROLLUP),
+        ("operator_ack_s_p99", "operator", clusters, &families::OPERATOR_ACKNOWLEDGE),
+    ] {
+        metrics.put_scraped_p99(name, soak_histogram(evidence, target, at_least, family));
+    }
+    metrics.put_result(
+        "shortfalls_max",
+        "needs",
+        shortfalls_max(evidence),
+        "largest value of the gauge over the soak",
     );
-    metrics.put_scraped_p99(
-        "operator_ack_s_p99",
-        histogram("operator", "bigfleet_operator_acknowledge_duration_seconds"),
-    );
-    let configure = histogram("shard", "bigfleet_shard_configure_phase_seconds");
-    metrics.put_scraped_p99("shard_configure_s_p99", configure);
-    let window = evidence.window(Phase::Soak);
-    let shortfalls = window.and_then(|window| {
-        let mut timelines = evidence.timelines("shard").map(|(_, t)| t);
-        let read = |s: &Series| sum(s, SHORTFALLS, |_| true);
-        let cycles = |s: &Series| sum(s, "bigfleet_shard_cycles_with_shortfalls_total", |_| true);
-        timelines.next().and_then(|t| {
-            t.times(window).next()?;
-            let during = cycles(&t.at(window.1)?).zip(cycles(&t.at(window.0)?)).map(|(b, a)| b - a);
-            [t.max_in(window, read), during].into_iter().flatten().reduce(f64::max)
-        })
-    });
-    metrics.put("shortfalls_max", "needs", shortfalls, "largest value of the gauge over the soak");
     for (name, kind) in [("reclaims_soak", "Reclaim"), ("bootstraps_soak", "Bootstrap")] {
-        let count = soak_increase(evidence, "shard", ACTION_OUTCOMES, |key| {
+        let count = soak_increase(evidence, "shard", &families::SHARD_OUTCOMES, |key| {
             label(key, "kind") == Some(kind) && label(key, "outcome") == Some("success")
         });
-        metrics.put(name, "actions", count, "");
+        metrics.put_result(name, "actions", count, "");
     }
+    let told = evidence.actions.len() as u64 + evidence.actions_without_times;
+    let untimed = (told > 0).then_some(evidence.actions_without_times as f64);
+    let untimed = untimed.ok_or_else(|| "the shard's audit log names no action".to_owned());
+    metrics.put_result("actions_without_times", "actions", untimed, "of the audit log; left out elsewhere");
+}
+
+/// Most Needs that were short in the soak: by the gauge, and by the cycles that the gauge did not show.
+fn shortfalls_max(evidence: &Evidence) -> Result<f64, String> {
+    let window = evidence.window(Phase::Soak).ok_or("there was no soak")?;
+    evidence.showing("shard", 1, &families::SHARD_SHORT_CYCLES)?;
+    let shards = evidence.showing("shard", 1, &families::SHARD_SHORTFALLS)?;
+    let of_one = |timeline: &crate::judge::evidence::Timeline| {
+        timeline.times(window).next()?;
+        let gauge = timeline.max_in(window, |s| sum(s, families::SHARD_SHORTFALLS.name, |_| true))?;
+        let cycles = |s: &Series| sum(s, families::SHARD_SHORT_CYCLES.name, |_| true);
+        let during = cycles(&timeline.at(window.1)?).zip(cycles(&timeline.at(window.0)?)).map(|(b, a)| b - a);
+        Some(during.map_or(gauge, |during| gauge.max(during)))
+    };
+    let all: Option<Vec<f64>> = shards.into_iter().map(|(_, timeline)| of_one(timeline)).collect();
+    let largest = all.and_then(|all| all.into_iter().reduce(f64::max));
+    largest.ok_or_else(|| "the shard was not scraped during the soak".to_owned())
 }
 
 fn scheduling(expect: &Expect, evidence: &Evidence, metrics: &mut Metrics) {
-    let attempts = |result: &'static str| {
-        let read = |s: &Series| sum(s, SCHEDULE_ATTEMPTS, |key| label(key, "result") == Some(result));
-        let finals: Vec<Option<f64>> = evidence
-            .timelines("kube-scheduler")
-            .map(|(_, t)| t.at(evidence.end_us).map(|s| read(&s).unwrap_or(0.0)))
-            .collect();
-        // Of some clusters only, it would say nothing about the others.
-        if finals.len() < expect.clusters.len() { None } else { finals.into_iter().sum::<Option<f64>>() }
-    };
-    let per_pod = attempts("unschedulable").zip(attempts("scheduled").filter(|n| *n > 0.0));
-    let per_pod = per_pod.map(|(failed, scheduled)| failed / scheduled);
     let name = "failed_attempts_per_pod";
     match expect.inapplicable(name) {
         Some(reason) => metrics.put(name, "attempts/Pod", None, reason),
-        None => metrics.put(name, "attempts/Pod", per_pod, "scheduler attempts over the whole run"),
+        None => {
+            let per_pod = failed_attempts_per_pod(expect, evidence);
+            metrics.put_result(name, "attempts/Pod", per_pod, "scheduler attempts over the whole run");
+        }
     }
-    let cut_off = total(evidence, "kube-apiserver", "apiserver_terminated_watchers_total");
+    let clusters = expect.clusters.len();
+    let cut_off = &families::APISERVER_CUT_OFF;
+    let cut_off = total(evidence, "kube-apiserver", clusters, cut_off, cut_off.name, |_| true);
     let note = "by a starved apiserver; each may list everything anew";
-    metrics.put("watchers_cut_off", "watchers", cut_off, note);
+    metrics.put_result("watchers_cut_off", "watchers", cut_off, note);
     let node_maker = match expect.scheduler {
         Scheduler::KubeScheduler => "node-creator",
         Scheduler::PodShim => "pod-shim",
     };
+    let waited = &families::CLIENT_WAITED;
     for component in ["load-driver", node_maker, "operator", "unschedulable-pod-controller"] {
-        let waited = total(evidence, component, "rest_client_rate_limiter_duration_seconds_sum");
+        let waited = total(evidence, component, clusters, waited, &waited.sum(), |_| true);
         let name = format!("throttled_{}_s", component.replace('-', "_"));
-        metrics.put(&name, "s", waited, "time that requests waited for the client's own limiter");
+        metrics.put_result(&name, "s", waited, "time that requests waited for the client's own limiter");
     }
+}
+
+fn failed_attempts_per_pod(expect: &Expect, evidence: &Evidence) -> Result<f64, String> {
+    let family = &families::SCHEDULE_ATTEMPTS;
+    let attempts = |result: &'static str| {
+        let accept = |key: &str| label(key, "result") == Some(result);
+        total(evidence, "kube-scheduler", expect.clusters.len(), family, family.name, accept)
+    };
+    let (failed, scheduled) = (attempts("unschedulable")?, attempts("scheduled")?);
+    if scheduled > 0.0 { Ok(failed / scheduled) } else { Err("no Pod was scheduled".into()) }
 }
 
 fn resources(expect: &Expect, evidence: &Evidence, metrics: &mut Metrics) {
@@ -240,47 +259,62 @@ fn machines_over_plan(expect: &Expect, evidence: &Evidence) -> Option<f64> {
     Some(machines.iter().map(|p| p.nodes.abs_diff(p.planned)).sum::<u64>() as f64)
 }
 
-fn soak_histogram(evidence: &Evidence, target: &str, name: &str) -> Result<Buckets, String> {
+fn soak_histogram(
+    evidence: &Evidence,
+    target: &str,
+    at_least: usize,
+    family: &Family,
+) -> Result<Buckets, String> {
     let (from, to) = evidence.window(Phase::Soak).ok_or("there was no soak")?;
     let mut all = Buckets::default();
-    let mut targets = 0;
-    for (cluster, timeline) in evidence.timelines(target) {
-        targets += 1;
+    for (cluster, timeline) in evidence.showing(target, at_least, family)? {
         let whose = cluster.map_or_else(|| target.to_owned(), |c| format!("{target} of {c}"));
         if timeline.times((from, to)).next().is_none() {
             return Err(format!("{whose} was not scraped during the soak"));
         }
-        let at = |t| timeline.at(t).map(|s| Buckets::collect(&s, name, |_| true));
+        let at = |t| timeline.at(t).map(|s| Buckets::collect(&s, family.name, |_| true));
         let later = at(to).ok_or_else(|| format!("{whose} was not scraped"))?;
         let window = later.since(&at(from).unwrap_or_default());
         all.add(&window.ok_or_else(|| format!("{whose} restarted during the soak"))?);
     }
-    if targets == 0 { Err(format!("no {target} was scraped")) } else { Ok(all) }
+    Ok(all)
 }
 
 fn soak_increase(
     evidence: &Evidence,
     target: &str,
-    name: &str,
+    family: &Family,
     accept: impl Fn(&str) -> bool,
-) -> Option<f64> {
-    let (from, to) = evidence.window(Phase::Soak)?;
-    let mut timelines = evidence.timelines(target).map(|(_, t)| t).peekable();
-    timelines.peek()?;
-    let mut increase = 0.0;
-    for timeline in timelines {
-        let value = |at| Some(sum(&timeline.at(at)?, name, &accept).unwrap_or(0.0));
-        increase += value(to)? - value(from)?;
+) -> Result<f64, String> {
+    let (from, to) = evidence.window(Phase::Soak).ok_or("there was no soak")?;
+    let mut all = 0.0;
+    for (_, timeline) in evidence.showing(target, 1, family)? {
+        // Its family is there: a series that is not was never counted.
+        let value = |at| Some(sum(&timeline.at(at)?, family.name, &accept).unwrap_or(0.0));
+        let increase = value(to).zip(value(from)).map(|(later, earlier)| later - earlier);
+        let increase = increase.ok_or_else(|| format!("{target} was not scraped before the soak"))?;
+        if increase < 0.0 {
+            return Err(format!("{target} restarted during the soak"));
+        }
+        all += increase;
     }
-    Some(increase)
+    Ok(all)
 }
 
-fn total(evidence: &Evidence, target: &str, name: &str) -> Option<f64> {
-    let finals: Vec<f64> = evidence
-        .timelines(target)
-        .filter_map(|(_, t)| t.at(evidence.end_us))
-        // A limiter that nobody waited for has no series.
-        .map(|s| sum(&s, name, |_| true).unwrap_or(0.0))
-        .collect();
-    (!finals.is_empty()).then(|| finals.iter().sum())
+/// The sum of the accepted series of that name at the end, over all targets.
+fn total(
+    evidence: &Evidence,
+    target: &str,
+    at_least: usize,
+    family: &Family,
+    series: &str,
+    accept: impl Fn(&str) -> bool,
+) -> Result<f64, String> {
+    let timelines = evidence.showing(target, at_least, family)?;
+    // Its family is there: a series that is not was never counted.
+    let last = |t: &crate::judge::evidence::Timeline| {
+        t.at(evidence.end_us).map(|s| sum(&s, series, &accept).unwrap_or(0.0))
+    };
+    let all: Option<f64> = timelines.into_iter().map(|(_, timeline)| last(timeline)).sum();
+    all.ok_or_else(|| format!("{target} was not scraped"))
 }

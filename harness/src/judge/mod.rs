@@ -103,6 +103,7 @@ pub fn weigh(expect: &Expect, evidence: &Evidence) -> Summary {
         // Without the control planes, neither shares nor a bottleneck can be told.
         cpu: if expect.theirs { CpuAccount::default() } else { cpu::account(evidence) },
         held_back: held::back(evidence),
+        not_shown: evidence.not_shown(),
         memory_mib: cpu::memory(evidence),
         stuck_pods: stuck_pods(evidence),
         plan_digest: expect.plan_digest.clone(),

@@ -1,12 +1,9 @@
 //! What a kube-apiserver turned away (429), by whom and since when.
 
 use crate::judge::evidence::Timeline;
+use crate::observe::families::{APISERVER_REJECTED, APISERVER_REQUESTS};
 use crate::observe::prometheus::{Series, label, name, of};
 
-/// Requests by verb and resource as kube-apiserver answered them. Source: Kubernetes metrics reference.
-const ANSWERED: &str = "apiserver_request_total";
-/// Requests that API Priority and Fairness turned away, by flow schema and reason.
-const TURNED_AWAY: &str = "apiserver_flowcontrol_rejected_requests_total";
 /// How many of them are told one by one.
 const TOLD: usize = 3;
 
@@ -17,8 +14,8 @@ const TOLD: usize = 3;
 pub fn told(timeline: &Timeline, window: (u64, u64)) -> Option<String> {
     let before = timeline.at(window.0).unwrap_or_default();
     let after = timeline.at(window.1).unwrap_or_default();
-    let answered = grown(&before, &after, ANSWERED, is_refusal);
-    let turned_away = grown(&before, &after, TURNED_AWAY, |_| true);
+    let answered = grown(&before, &after, APISERVER_REQUESTS.name, is_refusal);
+    let turned_away = grown(&before, &after, APISERVER_REJECTED.name, |_| true);
     let total = |of: &[(&str, f64)]| of.iter().map(|(_, count)| count).sum::<f64>();
     // A request that gave up in the queue was turned away and never answered.
     let refused = total(&answered).max(total(&turned_away));
@@ -27,8 +24,8 @@ pub fn told(timeline: &Timeline, window: (u64, u64)) -> Option<String> {
     }
     let first_us = timeline.times(window).find(|at| {
         let then = timeline.at(*at).unwrap_or_default();
-        !grown(&before, &then, ANSWERED, is_refusal).is_empty()
-            || !grown(&before, &then, TURNED_AWAY, |_| true).is_empty()
+        !grown(&before, &then, APISERVER_REQUESTS.name, is_refusal).is_empty()
+            || !grown(&before, &then, APISERVER_REJECTED.name, |_| true).is_empty()
     });
     let mut text = format!("{refused} requests were answered 429");
     if let Some(first_us) = first_us {

@@ -4,6 +4,8 @@ use serde_json::json;
 
 use crate::judge::made_up::{CLUSTER, events, evidence, expect, scrapes};
 use crate::judge::{Evidence, Expect, weigh};
+use crate::observe::families::{self, Family, Shown};
+use crate::observe::prometheus;
 use crate::profile::Scheduler;
 use crate::record::event::{End, Hold};
 use crate::record::{Event, Phase, Stamped};
@@ -144,6 +146,88 @@ fn a_broken_objective_fails() {
     });
     assert_gate(&summary, "bind_latency_soak_s_p99", Outcome::Fail);
     assert_eq!(summary.verdict.exit_code(), 1);
+}
+
+/// What reads a family beside rules and metrics; `throttled_pod_shim_s` is as that of node-creator, in other runs.
+const READ_ELSEWHERE: [&str; 7] = [
+    "view",
+    "held back",
+    "picture of writes",
+    "picture of scheduling attempts",
+    "claims about evictions",
+    "claims about preemption",
+    "throttled_pod_shim_s",
+];
+
+/// Judges the run that passes, as if no target had ever shown the family, nor the one that proves it.
+fn without(family: &Family) -> Summary {
+    let hidden = [family.name, if let Shown::With(other) = family.shown { other } else { family.name }];
+    broken(|_, evidence| {
+        evidence.scrapes.clear();
+        for mut scrape in scrapes() {
+            scrape.families.retain(|name| !hidden.contains(&name.as_str()));
+            let is_hidden = |key: &str| {
+                families::of_series(prometheus::name(key)).is_some_and(|f| hidden.contains(&f.name))
+            };
+            scrape.series.retain(|key, _| !is_hidden(key));
+            evidence.scrapes.entry((scrape.target.clone(), scrape.cluster.clone())).or_default().push(scrape);
+        }
+    })
+}
+
+#[test]
+fn what_is_read_of_a_family_that_was_never_shown_is_not_measured_and_never_0() {
+    let sound = broken(|_, _| {});
+    assert_eq!(sound.not_shown, [""; 0]);
+    for family in families::ALL {
+        let summary = without(family);
+        for reader in family.read_by {
+            if let Some(rule) = reader.strip_prefix("rule ") {
+                assert_invalid(&summary, rule);
+            } else if let Some(metric) = summary.metrics.get(*reader) {
+                assert!(sound.metrics[*reader].value.is_some(), "{reader} is not measured at all");
+                assert_eq!(metric.value, None, "{reader} without {}", family.name);
+                assert!(metric.note.contains("never showed"), "{reader}: {}", metric.note);
+                let gate = summary.gates.iter().find(|gate| gate.metric == *reader);
+                assert!(gate.is_none_or(|gate| gate.outcome == Outcome::Unmeasured), "{gate:?}");
+            } else {
+                assert!(READ_ELSEWHERE.contains(reader), "{reader} is no metric");
+            }
+        }
+        let told = summary.not_shown.iter().any(|line| line.ends_with(family.name));
+        assert_eq!(told, !family.read_by.is_empty(), "{}: {:?}", family.name, summary.not_shown);
+    }
+}
+
+#[test]
+fn a_family_that_one_cluster_of_two_shows_is_not_measured() {
+    let summary = broken(|expect, evidence| {
+        expect.clusters.push("another".into());
+        for mut scrape in scrapes().into_iter().filter(|s| s.target == "kube-apiserver") {
+            scrape.cluster = Some("another".into());
+            scrape.families.clear();
+            evidence.scrapes.entry((scrape.target.clone(), scrape.cluster.clone())).or_default().push(scrape);
+        }
+    });
+    let cut_off = &summary.metrics["watchers_cut_off"];
+    assert_eq!(cut_off.value, None);
+    assert_eq!(cut_off.note, "kube-apiserver of another never showed apiserver_terminated_watchers_total");
+    let rule = summary.validity.iter().find(|finding| finding.rule == "apiserver_rejected_nothing").unwrap();
+    assert!(!rule.ok && rule.detail.contains("another never showed"), "{}", rule.detail);
+}
+
+#[test]
+fn what_another_autoscaler_may_lack_is_no_fault_of_it() {
+    let hide = |evidence: &mut Evidence| {
+        let shard = evidence.scrapes.get_mut(&("shard".to_owned(), None)).unwrap();
+        shard.shown.remove(families::SHARD_SHORT_CYCLES.name);
+    };
+    assert_gate(&broken(|_, evidence| hide(evidence)), "shortfalls_max", Outcome::Unmeasured);
+    let other = broken(|_, evidence| {
+        hide(evidence);
+        evidence.host = json!({"autoscaler": "mine"});
+    });
+    assert_eq!((other.verdict, other.metrics["shortfalls_max"].value), (Verdict::Pass, Some(0.0)));
 }
 
 #[test]
@@ -363,6 +447,43 @@ fn a_killed_run_is_invalid_and_an_interrupted_one_says_so() {
     assert_invalid(&killed, "completed");
     let interrupted = broken(|_, evidence| evidence.end = Some(End::Interrupted));
     assert_eq!((interrupted.verdict, interrupted.verdict.exit_code()), (Verdict::Interrupted, 130));
+}
+
+#[test]
+fn a_line_that_was_lost_or_cut_makes_it_invalid() {
+    let detail = |summary: &Summary| {
+        assert_invalid(summary, "evidence_complete");
+        let finding = summary.validity.iter().find(|finding| finding.rule == "evidence_complete");
+        finding.unwrap().detail.clone()
+    };
+    let lost = broken(|_, evidence| {
+        let samples = evidence.written.get_mut("processes.jsonl").unwrap();
+        (samples.lost, samples.phase) = (3, Some(Phase::Soak));
+        samples.error = Some("No space left on device (os error 28)".into());
+    });
+    assert_eq!(
+        detail(&lost),
+        "lost: 3 lines of processes.jsonl, from the phase soak on (No space left on device (os error 28))"
+    );
+    let cut = broken(|_, evidence| *evidence.found.get_mut("audit.jsonl").unwrap() = 6);
+    assert_eq!(detail(&cut), "7 lines were written to audit.jsonl, and 6 are in it: was it cut?");
+    let gone = broken(|_, evidence| assert!(evidence.found.remove("pods.jsonl.gz").is_some()));
+    assert!(detail(&gone).contains("to pods.jsonl.gz, and 0 are in it"), "{}", detail(&gone));
+    for file in ["events.jsonl", "processes.jsonl", "metrics.jsonl", "pods.jsonl.gz", "nodes.jsonl"] {
+        let unsaid = broken(|_, evidence| drop(evidence.written.remove(file)));
+        assert_eq!(detail(&unsaid), format!("{file} was not written"));
+    }
+    let uncounted = broken(|_, evidence| evidence.written.clear());
+    assert!(detail(&uncounted).contains("not recorded"), "{}", detail(&uncounted));
+    let early = broken(|_, evidence| {
+        evidence.end = Some(End::GoalMissed);
+        evidence.written.get_mut("metrics.jsonl").unwrap().lost = 1;
+    });
+    assert_eq!(
+        detail(&early),
+        "lost: 1 line of metrics.jsonl (the system did not say why)",
+        "it failed early"
+    );
 }
 
 #[test]

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use crate::judge::{Evidence, Expect, MEASURED, held, holds, refused};
+use crate::observe::families::{APISERVER_DISPATCHED, APISERVER_REJECTED, APISERVER_REQUESTS};
 use crate::record::event::End;
 use crate::record::{Event, Phase, Sample};
 use crate::summary::Finding;
@@ -21,6 +22,11 @@ const CLOCK_JUMP_MS_MAX: u64 = 1_000;
 /// Longest time without a sample or a scrape.
 const SILENCE_S_MAX: u64 = 30;
 
+/// Files that every run writes.
+const ALWAYS_WRITTEN: [&str; 3] = ["events.jsonl", "processes.jsonl", "metrics.jsonl"];
+/// Files that a run writes from its fill on.
+const WRITTEN_WITH_PODS: [&str; 2] = ["pods.jsonl.gz", "nodes.jsonl"];
+
 /// Rules that say nothing about a run which failed before its soak.
 const NEED_A_WHOLE_RUN: [&str; 4] =
     ["completed", "ledger_complete", "ledger_agrees_with_list", "measurements_present"];
@@ -30,10 +36,11 @@ type Rule = fn(&Expect, &Evidence) -> Result<String, String>;
 
 /// Checks all rules, each with what was found.
 pub fn check(expect: &Expect, evidence: &Evidence) -> Vec<Finding> {
-    let rules: [(&str, Rule); 12] = [
+    let rules: [(&str, Rule); 13] = [
         // First: where a cluster was lost, all that follows does from it.
         ("clusters_held", holds::clusters_held),
         ("completed", completed),
+        ("evidence_complete", evidence_complete),
         ("components_alive", components_alive),
         ("watches_without_gap", watches_without_gap),
         ("ledger_complete", ledger_complete),
@@ -70,8 +77,35 @@ fn completed(_: &Expect, evidence: &Evidence) -> Result<String, String> {
             .and_then(|r| r.lines().next())
             .unwrap_or("the run was cut short")
             .to_owned()),
-        None => Err("the run was killed: its last event is missing".into()),
+        None => Err("its last event is missing: the run was killed, or the disk was full".into()),
     }
+}
+
+/// Every line that the run wrote is there, and none was lost.
+fn evidence_complete(_: &Expect, evidence: &Evidence) -> Result<String, String> {
+    if evidence.written.is_empty() {
+        return Err(
+            "how many lines of evidence the run wrote is not recorded: it was killed, or made by a version \
+                    that did not count them"
+                .into(),
+        );
+    }
+    let has_pods = evidence.window(Phase::Fill).is_some();
+    let needed = ALWAYS_WRITTEN.into_iter().chain(WRITTEN_WITH_PODS.into_iter().filter(|_| has_pods));
+    let missing = needed.filter(|file| !evidence.written.contains_key(*file));
+    let missing = missing.map(|file| format!("{file} was not written"));
+    let lost =
+        evidence.written.iter().filter_map(|(file, written)| Some(format!("lost: {}", written.loss(file)?)));
+    let differs = evidence.written.iter().filter_map(|(file, written)| {
+        let found = evidence.found.get(file).copied().unwrap_or_default();
+        let cut =
+            format!("{} lines were written to {file}, and {found} are in it: was it cut?", written.lines);
+        (found != written.lines).then_some(cut)
+    });
+    let lines: u64 = evidence.written.values().map(|written| written.lines).sum();
+    let otherwise = format!("{lines} lines in {} files, none lost", evidence.written.len());
+    let faults: Vec<String> = lost.chain(missing).chain(differs).collect();
+    if faults.is_empty() { Ok(otherwise) } else { Err(faults.join("; ")) }
 }
 
 fn components_alive(_: &Expect, evidence: &Evidence) -> Result<String, String> {
@@ -173,7 +207,10 @@ fn host_not_starved(_: &Expect, evidence: &Evidence) -> Result<String, String> {
     let delta = |of: fn(&Sample) -> u64| of(last).saturating_sub(of(first)) as f64;
     let stolen = delta(|s| s.host.steal_cpu_ms);
     let all = stolen + delta(|s| s.host.busy_cpu_ms) + delta(|s| s.host.idle_cpu_ms);
-    let steal = if all > 0.0 { stolen / all } else { 0.0 };
+    if all <= 0.0 {
+        return Err("the CPU time of the host was not sampled twice".into());
+    }
+    let steal = stolen / all;
     let mut detail = format!(
         "steal {:.1} %, least memory left {available_mib} MiB, sampler at most {late_ms} ms late",
         steal * 100.0
@@ -213,6 +250,9 @@ fn apiserver_rejected_nothing(expect: &Expect, evidence: &Evidence) -> Result<St
             continue;
         }
         seen += 1;
+        for family in [&APISERVER_REQUESTS, &APISERVER_REJECTED, &APISERVER_DISPATCHED] {
+            evidence.showing("kube-apiserver", expect.clusters.len(), family)?;
+        }
         if let Some(told) = refused::told(timeline, (from, evidence.end_us)) {
             return Err(format!("{}: {told}", cluster.unwrap_or("a cluster")));
         }
@@ -257,7 +297,8 @@ fn driver_kept_pace(expect: &Expect, evidence: &Evidence) -> Result<String, Stri
     for phase in MEASURED.into_iter().filter(|phase| evidence.window(*phase).is_some()) {
         let shares = held::wait_shares(evidence, phase, "load-driver");
         if shares.len() < expect.clusters.len() {
-            return Err(format!("{} of {} load-drivers were scraped", shares.len(), expect.clusters.len()));
+            let told = format!("{} of {} load-drivers showed", shares.len(), expect.clusters.len());
+            return Err(format!("{told} how long their requests waited for their own client limit"));
         }
         let largest = shares.into_iter().map(|(_, share)| share).fold(0.0, f64::max);
         if largest >= worst.0 {

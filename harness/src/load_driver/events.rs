@@ -7,9 +7,14 @@ use std::sync::Mutex;
 
 use anyhow::Context;
 use serde_json::{Value, json};
+use tokio_util::sync::CancellationToken;
 
 /// Appends events to a file; without a file, to the log only.
-pub struct Events(Option<Mutex<File>>);
+#[derive(Default)]
+pub struct Events {
+    file: Option<Mutex<File>>,
+    lost: CancellationToken,
+}
 
 impl Events {
     /// Opens the file for appending.
@@ -17,16 +22,21 @@ impl Events {
     /// # Errors
     /// When it cannot be opened.
     pub fn open(path: Option<&Path>) -> anyhow::Result<Self> {
-        let Some(path) = path else { return Ok(Self(None)) };
+        let Some(path) = path else { return Ok(Self::default()) };
         let file = OpenOptions::new().create(true).append(true).open(path);
         let file = file.with_context(|| format!("opening the events file {}", path.display()))?;
-        Ok(Self(Some(Mutex::new(file))))
+        Ok(Self { file: Some(Mutex::new(file)), lost: CancellationToken::new() })
+    }
+
+    /// Cancelled once an event could not be written: load-driver then ends, for a run is judged by them.
+    pub fn lost(&self) -> CancellationToken {
+        self.lost.clone()
     }
 
     /// Records one event: `at_unix_ns`, `kind`, and the keys of `facts`.
     pub fn record(&self, kind: &str, facts: Value) {
         tracing::info!(kind, %facts, "event");
-        let Some(file) = &self.0 else { return };
+        let Some(file) = &self.file else { return };
         let mut line = json!({"at_unix_ns": jiff::Timestamp::now().as_nanosecond() as i64, "kind": kind});
         if let (Some(line), Value::Object(facts)) = (line.as_object_mut(), facts) {
             line.extend(facts);
@@ -34,6 +44,7 @@ impl Events {
         let mut file = file.lock().expect("the events mutex must not be poisoned");
         if let Err(error) = writeln!(file, "{line}") {
             tracing::error!(%error, "an event was not recorded");
+            self.lost.cancel();
         }
     }
 }

@@ -53,7 +53,7 @@ pub struct Options {
 /// is bound.
 ///
 /// # Errors
-/// When the plan cannot be read or has no such cluster, or the socket cannot be bound.
+/// When the plan cannot be read or has no such cluster, the socket cannot be bound, or an event cannot be written.
 pub async fn run(
     client: Client,
     options: &Options,
@@ -70,6 +70,7 @@ pub async fn run(
     metrics::start(mine.pods);
     let cluster = Arc::new(cluster::Cluster::new(plan, &mine.workloads, client, concurrency));
     let events = events::Events::open(options.events.as_deref())?;
+    let lost = events.lost();
     let driver = Arc::new(driver::Driver::new(cluster.clone(), mine, index, events));
     let listener = control::listen(&options.control_socket)?;
     let serve = async {
@@ -83,6 +84,7 @@ pub async fn run(
     };
     tokio::select! {
         () = cluster.follow() => anyhow::bail!("the watch of Pods ended"),
+        () = lost.cancelled() => anyhow::bail!("the events file could not be written; see the line above"),
         ended = serve => ended,
     }
 }

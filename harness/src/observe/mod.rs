@@ -4,6 +4,7 @@
 //! decides anything: what it means is the judge's business.
 
 pub mod clock;
+pub mod families;
 pub mod ledger;
 pub mod prometheus;
 pub mod request;

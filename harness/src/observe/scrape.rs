@@ -1,29 +1,14 @@
 //! Scraping the Prometheus endpoints of a run.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use anyhow::Context;
 use kube::Client;
 
+use crate::observe::families;
 use crate::observe::prometheus::{self, Series};
 use crate::record::Scrape;
-
-/// Names of control-plane series worth keeping: an apiserver has tens of thousands.
-const CONTROL_PLANE: [&str; 13] = [
-    "apiserver_request_total",
-    "apiserver_flowcontrol_rejected_requests_total",
-    "apiserver_flowcontrol_dispatched_requests_total",
-    "apiserver_storage_objects",
-    "apiserver_terminated_watchers_total",
-    "scheduler_schedule_attempts_total",
-    "scheduler_pending_pods",
-    "scheduler_preemption_attempts_total",
-    "scheduler_preemption_victims_count",
-    "scheduler_queue_incoming_pods_total",
-    "rest_client_requests_total",
-    "rest_client_rate_limiter_duration_seconds_sum",
-    "workqueue_depth",
-];
 
 /// Where a target's metrics are.
 #[derive(Clone)]
@@ -44,12 +29,15 @@ pub struct Target {
     /// Where.
     pub endpoint: Endpoint,
     last: Series,
+    /// Families that it showed in any scrape.
+    shown: BTreeSet<String>,
 }
 
 impl Target {
     /// A new target.
     pub fn new(name: &str, cluster: Option<&str>, endpoint: Endpoint) -> Self {
-        Self { name: name.to_owned(), cluster: cluster.map(str::to_owned), endpoint, last: Series::new() }
+        let (last, shown) = (Series::new(), BTreeSet::new());
+        Self { name: name.to_owned(), cluster: cluster.map(str::to_owned), endpoint, last, shown }
     }
 
     /// All series of the last scrape that was answered.
@@ -57,7 +45,8 @@ impl Target {
         &self.last
     }
 
-    /// Scrapes once; the result holds what changed since the last time.
+    /// Scrapes once; the result holds what changed since the last time, and which families it shows for the
+    /// first time.
     pub async fn scrape(&mut self, at_us: u64) -> Scrape {
         let text = match &self.endpoint {
             Endpoint::Http(url) => get(url).await,
@@ -67,17 +56,21 @@ impl Target {
             Scrape { at_us, target: self.name.clone(), cluster: self.cluster.clone(), ..Scrape::default() };
         match text {
             Err(error) => scrape.error = Some(format!("{error:#}")),
-            Ok(text) => {
-                let series = match self.endpoint {
-                    Endpoint::Http(_) => prometheus::parse(&text, |_| true),
-                    Endpoint::Kube(_) => prometheus::parse(&text, |name| CONTROL_PLANE.contains(&name)),
-                };
-                let changed = |(key, value): &(&String, &f64)| self.last.get(*key) != Some(*value);
-                scrape.series = series.iter().filter(changed).map(|(k, v)| (k.clone(), *v)).collect();
-                self.last = series;
-            }
+            Ok(text) => self.take_in(&text, &mut scrape),
         }
         scrape
+    }
+
+    fn take_in(&mut self, text: &str, scrape: &mut Scrape) {
+        let series = match self.endpoint {
+            Endpoint::Http(_) => prometheus::parse(text, |_| true),
+            Endpoint::Kube(_) => prometheus::parse(text, families::is_kept),
+        };
+        let changed = |(key, value): &(&String, &f64)| self.last.get(*key) != Some(*value);
+        scrape.series = series.iter().filter(changed).map(|(k, v)| (k.clone(), *v)).collect();
+        self.last = series;
+        scrape.families = families::announced(text).difference(&self.shown).cloned().collect();
+        self.shown.extend(scrape.families.iter().cloned());
     }
 }
 
@@ -130,4 +123,20 @@ pub async fn get_kube(client: &Client, path: &str) -> anyhow::Result<String> {
 
 fn http_request(path: &str) -> anyhow::Result<http::Request<Vec<u8>>> {
     http::Request::get(path).body(Vec::new()).with_context(|| format!("{path} is no path"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_family_is_told_once_even_if_it_has_no_series() {
+        let mut target = Target::new("operator", None, Endpoint::Http(String::new()));
+        let name = families::CLIENT_WAITED.name;
+        let text = format!("# TYPE {name} histogram\n# TYPE another counter\nanother 1\n");
+        let mut scrapes = [Scrape::default(), Scrape::default()];
+        scrapes.iter_mut().for_each(|scrape| target.take_in(&text, scrape));
+        assert_eq!((&scrapes[0].families[..], scrapes[0].series.len()), (&[name.to_owned()][..], 1));
+        assert_eq!((scrapes[1].families.len(), scrapes[1].series.len()), (0, 0));
+    }
 }

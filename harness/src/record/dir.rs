@@ -52,6 +52,11 @@ impl RunDir {
         self.root.join("inventory.json")
     }
 
+    /// Space that is kept for the last event, in case that the disk is full by then.
+    pub fn reserve(&self) -> PathBuf {
+        self.root.join("reserve.tmp")
+    }
+
     pub fn events(&self) -> PathBuf {
         self.root.join("events.jsonl")
     }

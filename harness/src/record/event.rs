@@ -271,7 +271,45 @@ pub enum Event {
         end: End,
         /// Why, when not completed.
         reason: Option<String>,
+        /// What became of the lines of each file, this event's included; empty in runs made before this was told.
+        #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+        written: BTreeMap<String, Written>,
     },
+}
+
+/// What became of the lines of one file of a run directory.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Written {
+    /// Lines that were written.
+    pub lines: u64,
+    /// Lines that could not be written.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub lost: u64,
+    /// What the system said to the first of these.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub error: Option<String>,
+    /// The phase in which it was lost.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub phase: Option<Phase>,
+}
+
+impl Written {
+    /// What was lost of the file of that name, as shown to people; `None` if nothing was.
+    pub fn loss(&self, file: &str) -> Option<String> {
+        let lines = match self.lost {
+            0 => return None,
+            1 => "1 line".to_owned(),
+            more => format!("{more} lines"),
+        };
+        let phase =
+            self.phase.map_or_else(String::new, |phase| format!(", from the phase {} on", phase.name()));
+        let error = self.error.as_deref().unwrap_or("the system did not say why");
+        Some(format!("{lines} of {file}{phase} ({error})"))
+    }
+}
+
+fn is_zero(n: &u64) -> bool {
+    *n == 0
 }
 
 #[cfg(test)]

@@ -1,7 +1,7 @@
 //! JSON lines, plain and gzipped.
 
 use std::fs::File;
-use std::io::{BufRead, BufReader, BufWriter, Write};
+use std::io::{BufRead, BufReader, BufWriter, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
 use flate2::Compression;
@@ -38,13 +38,23 @@ impl Error {
     pub fn io(path: &Path, source: std::io::Error) -> Self {
         Self::Io { path: path.to_owned(), source }
     }
+
+    /// What the system (or the serialiser) said, without the path.
+    pub fn words(&self) -> String {
+        match self {
+            Self::Io { source, .. } => source.to_string(),
+            Self::Parse { source, .. } => source.to_string(),
+        }
+    }
 }
 
 /// Appends JSON lines to a file; each line reaches the file at once, so that a killed run keeps them.
 #[derive(Debug)]
 pub struct LineWriter {
     path: PathBuf,
-    file: BufWriter<File>,
+    file: File,
+    /// Bytes of whole lines.
+    whole: u64,
 }
 
 impl LineWriter {
@@ -54,10 +64,11 @@ impl LineWriter {
     /// When it cannot be created.
     pub fn create(path: &Path) -> Result<Self, Error> {
         let file = File::create(path).map_err(|e| Error::io(path, e))?;
-        Ok(Self { path: path.to_owned(), file: BufWriter::new(file) })
+        Ok(Self { path: path.to_owned(), file, whole: 0 })
     }
 
-    /// Appends one value.
+    /// Appends one value, or nothing: what a full disk left of the line is taken away again, so that the lines after it
+    /// can be read.
     ///
     /// # Errors
     /// When the file cannot be written (a full disk).
@@ -68,7 +79,33 @@ impl LineWriter {
             source,
         })?;
         line.push(b'\n');
-        self.file.write_all(&line).and_then(|()| self.file.flush()).map_err(|e| Error::io(&self.path, e))
+        if let Err(error) = self.file.write_all(&line) {
+            let _ = self.file.set_len(self.whole).and_then(|()| self.file.seek(SeekFrom::Start(self.whole)));
+            return Err(Error::io(&self.path, error));
+        }
+        self.whole += line.len() as u64;
+        Ok(())
+    }
+}
+
+/// Counts the whole lines of a file, gzipped or not (by its name); a file that is not there has none.
+///
+/// # Errors
+/// When it cannot be read.
+pub fn count_lines(path: &Path) -> Result<u64, Error> {
+    let file = match File::open(path) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(0),
+        opened => opened.map_err(|e| Error::io(path, e))?,
+    };
+    let is_gzipped = path.extension().is_some_and(|extension| extension == "gz");
+    let mut reader: Box<dyn Read> = if is_gzipped { Box::new(GzDecoder::new(file)) } else { Box::new(file) };
+    let (mut buffer, mut lines) = (vec![0; 1 << 16], 0);
+    loop {
+        let read = reader.read(&mut buffer).map_err(|e| Error::io(path, e))?;
+        if read == 0 {
+            return Ok(lines);
+        }
+        lines += buffer[..read].iter().filter(|byte| **byte == b'\n').count() as u64;
     }
 }
 
@@ -143,6 +180,8 @@ mod tests {
         assert_eq!(read_lines::<u32>(&path).unwrap(), [1, 2]);
         std::fs::write(&path, "1\n2\n3").unwrap();
         assert_eq!(read_lines::<u32>(&path).unwrap(), [1, 2], "the torn line is left out");
+        assert_eq!(count_lines(&path).unwrap(), 2, "nor is it counted");
+        assert_eq!(count_lines(&dir.path().join("none.jsonl")).unwrap(), 0);
     }
 
     #[test]
@@ -160,5 +199,6 @@ mod tests {
         let path = dir.path().join("x.jsonl.gz");
         write_lines_gz(&path, &[1_u32, 2]).unwrap();
         assert_eq!(read_lines_gz::<u32>(&path).unwrap(), [1, 2]);
+        assert_eq!(count_lines(&path).unwrap(), 2);
     }
 }

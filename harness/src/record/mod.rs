@@ -9,9 +9,11 @@ pub mod event;
 pub mod lines;
 pub mod objects;
 pub mod sample;
+pub mod tally;
 
 pub use crate::record::dir::RunDir;
-pub use crate::record::event::{Event, Phase, Stamped};
-pub use crate::record::lines::{Error, LineWriter, read_lines, read_lines_gz, write_lines_gz};
+pub use crate::record::event::{Event, Phase, Stamped, Written};
+pub use crate::record::lines::{Error, LineWriter, count_lines, read_lines, read_lines_gz, write_lines_gz};
 pub use crate::record::objects::{NodeRecord, PodRecord};
 pub use crate::record::sample::{HostSample, ProcessSample, Sample, Scrape};
+pub use crate::record::tally::{Tallied, Tally};

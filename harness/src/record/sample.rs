@@ -71,6 +71,9 @@ pub struct Scrape {
     /// Why there is no answer, if there is none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error: Option<String>,
+    /// Families of the table (`observe::families`) that it showed here for the first time, with a series or without.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub families: Vec<String>,
     /// Changed series, `name{labels}` to value.
     pub series: BTreeMap<String, f64>,
 }

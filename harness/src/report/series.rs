@@ -5,9 +5,11 @@ use std::collections::BTreeMap;
 use crate::judge::Evidence;
 use crate::judge::cpu::each_use;
 use crate::judge::eviction::ended_us;
+use crate::judge::evidence::Timeline;
+use crate::observe::families::{APISERVER_REQUESTS, Family, SCHEDULE_ATTEMPTS};
 use crate::observe::prometheus::{label, of};
 use crate::record::PodRecord;
-use crate::report::steps::Steps;
+use crate::report::steps::{Means, Steps};
 
 /// Series in one picture at the most: more cannot be told apart. The rest becomes one.
 const SHOWN_MAX: usize = 7;
@@ -76,24 +78,28 @@ pub fn actions(evidence: &Evidence, steps: &Steps) -> Vec<Series> {
 
 /// Cores in use by component.
 pub fn cpu(evidence: &Evidence, steps: &Steps) -> Vec<Series> {
-    let mut used: BTreeMap<String, Vec<f64>> = BTreeMap::new();
-    each_use(evidence, |at_us, name, ms| {
-        if let Some(place) = steps.place(at_us) {
-            let values = used.entry(name.to_owned()).or_insert_with(|| vec![0.0; steps.count()]);
-            values[place] += ms as f64;
+    let mut means = Means::over(steps);
+    let first = evidence.samples.first().map_or(0, |sample| sample.at_us);
+    evidence.samples.windows(2).for_each(|pair| means.looked((pair[0].at_us, pair[1].at_us)));
+    each_use(evidence, |span, name, ms| {
+        // What was used up to the first sample was used at a pace that nobody knows.
+        if first < span.1 {
+            means.add(name, span, ms as f64 / 1e3);
         }
     });
-    let cores = |ms: f64| ms / (steps.step_s() * 1e3);
-    largest(used.into_iter().map(|(name, ms)| (name, ms.into_iter().map(cores).collect())).collect())
+    largest(means.per_s())
 }
 
-/// Resident memory by component, MiB, as of the last sample of each step.
+/// Resident memory by component, MiB, as of the last sample before the end of each step.
 pub fn memory(evidence: &Evidence, steps: &Steps) -> Vec<Series> {
     let mut by_name: BTreeMap<String, Vec<f64>> = BTreeMap::new();
-    for sample in &evidence.samples {
-        let Some(place) = steps.place(sample.at_us) else { continue };
-        by_name.values_mut().for_each(|values| values[place] = 0.0);
-        for process in &sample.processes {
+    let mut samples = evidence.samples.iter().peekable();
+    let mut last = None;
+    for (place, end_us) in steps.ends().enumerate() {
+        while let Some(sample) = samples.next_if(|sample| sample.at_us <= end_us) {
+            last = Some(sample);
+        }
+        for process in last.iter().flat_map(|sample| &sample.processes) {
             let values = by_name.entry(process.name.clone()).or_insert_with(|| vec![0.0; steps.count()]);
             values[place] += process.rss_mib as f64;
         }
@@ -109,13 +115,13 @@ pub fn writes(evidence: &Evidence, steps: &Steps) -> Vec<Series> {
         let sub = label(key, "subresource").filter(|sub| !sub.is_empty());
         Some(format!("{verb} {resource}{}", sub.map(|sub| format!("/{sub}")).unwrap_or_default()))
     };
-    largest(rates(evidence, steps, "kube-apiserver", "apiserver_request_total", name))
+    largest(rates(evidence, steps, &APISERVER_REQUESTS, name))
 }
 
 /// Scheduling attempts per second by their result.
 pub fn attempts(evidence: &Evidence, steps: &Steps) -> Vec<Series> {
     let result = |key: &str| label(key, "result").map(str::to_owned);
-    largest(rates(evidence, steps, "kube-scheduler", "scheduler_schedule_attempts_total", result))
+    largest(rates(evidence, steps, &SCHEDULE_ATTEMPTS, result))
 }
 
 /// Growth per second of a counter over all targets of a name, summed by what `name` makes of its labels. What a counter
@@ -123,32 +129,48 @@ pub fn attempts(evidence: &Evidence, steps: &Steps) -> Vec<Series> {
 fn rates(
     evidence: &Evidence,
     steps: &Steps,
-    target: &str,
-    metric: &str,
+    family: &Family,
     name: impl Fn(&str) -> Option<String>,
 ) -> BTreeMap<String, Vec<f64>> {
     let mut rates: BTreeMap<String, Vec<f64>> = BTreeMap::new();
-    for (_, timeline) in evidence.timelines(target) {
-        let times_us: Vec<u64> = timeline.times((0, u64::MAX)).collect();
-        let mut before: Option<(u64, BTreeMap<String, f64>)> = None;
-        timeline.walk(times_us.iter().copied(), |n, state| {
-            let mut now: BTreeMap<String, f64> = BTreeMap::new();
-            for (key, value) in of(state, metric) {
-                if let Some(name) = name(key) {
-                    *now.entry(name).or_default() += value;
-                }
-            }
-            if let Some((since_us, before)) = &before {
-                for (name, value) in &now {
-                    let grown = (value - before.get(name).copied().unwrap_or(0.0)).max(0.0);
-                    let values = rates.entry(name.clone()).or_insert_with(|| vec![0.0; steps.count()]);
-                    steps.spread(values, (*since_us, times_us[n]), grown);
-                }
-            }
-            before = Some((times_us[n], now));
-        });
+    for (_, timeline) in family.targets.iter().flat_map(|target| evidence.timelines(target)) {
+        // Each target is scraped at its own times.
+        for (name, values) in growth(timeline, steps, family, &name) {
+            let sums = rates.entry(name).or_insert_with(|| vec![0.0; steps.count()]);
+            sums.iter_mut().zip(values).for_each(|(sum, value)| *sum += value);
+        }
     }
     rates
+}
+
+fn growth(
+    timeline: &Timeline,
+    steps: &Steps,
+    family: &Family,
+    name: impl Fn(&str) -> Option<String>,
+) -> BTreeMap<String, Vec<f64>> {
+    let mut means = Means::over(steps);
+    let times_us: Vec<u64> = timeline.times((0, u64::MAX)).collect();
+    let mut before: Option<(u64, BTreeMap<String, f64>)> = None;
+    timeline.walk(times_us.iter().copied(), |n, state| {
+        let mut now: BTreeMap<String, f64> = BTreeMap::new();
+        for (key, value) in of(state, family.name) {
+            if let Some(name) = name(key) {
+                *now.entry(name).or_default() += value;
+            }
+        }
+        if let Some((since_us, before)) = &before {
+            let span = (*since_us, times_us[n]);
+            means.looked(span);
+            for (name, value) in &now {
+                let grown = value - before.get(name).copied().unwrap_or(0.0);
+                // A target that restarted counts from zero again.
+                means.add(name, span, if grown < 0.0 { *value } else { grown });
+            }
+        }
+        before = Some((times_us[n], now));
+    });
+    means.per_s()
 }
 
 /// The largest series by their sums, and the others as one.
@@ -207,10 +229,9 @@ mod tests {
     }
 
     #[test]
-    fn counters_grow_from_their_first_scrape_and_cpu_from_a_process_start() {
-        let key = |verb: &str| {
-            format!("apiserver_request_total{{verb=\"{verb}\",resource=\"pods\",subresource=\"\"}}")
-        };
+    fn counters_grow_from_their_first_scrape_and_cpu_from_the_first_sample() {
+        let name = APISERVER_REQUESTS.name;
+        let key = |verb: &str| format!("{name}{{verb=\"{verb}\",resource=\"pods\",subresource=\"\"}}");
         let mut evidence = Evidence { end_us: 3 * S, ..Evidence::default() };
         let timeline = evidence.scrapes.entry(("kube-apiserver".into(), None)).or_default();
         for (at_us, writes) in [(S / 2, 100.0), (S + S / 2, 110.0), (3 * S, 125.0)] {
@@ -223,8 +244,44 @@ mod tests {
         };
         evidence.samples = vec![sample(S, 500), sample(3 * S, 1500)];
         let steps = Steps::of(&evidence);
-        assert_eq!(writes(&evidence, &steps), [series("POST pods", vec![1.0, 2.0, 2.0])]);
-        assert_eq!(cpu(&evidence, &steps), [series("shard", vec![0.1, 0.0, 0.2])]);
+        assert_eq!(writes(&evidence, &steps), [series("POST pods", vec![2.0, 2.0, 2.0])]);
+        assert_eq!(cpu(&evidence, &steps), [series("shard", vec![0.0, 0.1, 0.1])]);
+    }
+
+    #[test]
+    fn a_constant_load_comes_out_flat() {
+        // As in dev-50: samples every two seconds and a bit, steps of five; both cores full at 1.98 throughout.
+        let at_us = |n: u64| n * 2_000_000 + (n * 7919 % 17) * 20_000;
+        let sample = |n: u64| {
+            let used_ms = at_us(n) / 1000 * 99 / 100;
+            let process = |name: &str, pid| ProcessSample {
+                name: name.into(),
+                pid,
+                cpu_ms: used_ms,
+                rss_mib: 100,
+                ..ProcessSample::default()
+            };
+            let processes = vec![process("kube-apiserver", 1), process("etcd", 2)];
+            Sample { at_us: at_us(n), processes, ..Sample::default() }
+        };
+        let samples: Vec<Sample> = (0..=60).map(sample).collect();
+        let end_us = samples[60].at_us;
+        let evidence = Evidence { end_us, samples, ..Evidence::default() };
+        let steps = Steps::of(&evidence);
+        for (all, flat) in [(cpu(&evidence, &steps), 0.99), (memory(&evidence, &steps), 100.0)] {
+            assert_eq!(all.len(), 2);
+            for one in all {
+                assert!(one.values.iter().all(|v| (v - flat).abs() < 0.01 * flat), "{one:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn memory_that_nobody_looked_at_is_that_of_the_last_look() {
+        let process = ProcessSample { name: "etcd".into(), rss_mib: 7, ..ProcessSample::default() };
+        let sample = Sample { at_us: S, processes: vec![process], ..Sample::default() };
+        let evidence = Evidence { end_us: 3 * S, samples: vec![sample], ..Evidence::default() };
+        assert_eq!(memory(&evidence, &Steps::of(&evidence)), [series("etcd", vec![7.0; 3])]);
     }
 
     #[test]

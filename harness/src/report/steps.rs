@@ -1,5 +1,7 @@
 //! Time cut into equal steps, and what happened in each.
 
+use std::collections::BTreeMap;
+
 use crate::judge::Evidence;
 use crate::record::Phase;
 
@@ -14,6 +16,8 @@ pub struct Steps {
     start_us: u64,
     step_us: u64,
     count: usize,
+    /// The last step may be shorter than the others.
+    end_us: u64,
 }
 
 impl Steps {
@@ -22,7 +26,8 @@ impl Steps {
         let start_us = evidence.window(Phase::Fill).map_or(0, |(start, _)| start);
         let length_us = evidence.end_us.saturating_sub(start_us).max(1);
         let step_us = length_us.div_ceil(COUNT_MAX).max(STEP_MIN_US);
-        Self { start_us, step_us, count: length_us.div_ceil(step_us) as usize }
+        let count = length_us.div_ceil(step_us) as usize;
+        Self { start_us, step_us, count, end_us: start_us + length_us }
     }
 
     /// How many.
@@ -47,7 +52,7 @@ impl Steps {
 
     /// When each ends, microseconds on the run's clock.
     pub fn ends(&self) -> impl Iterator<Item = u64> {
-        let Self { start_us, step_us, count } = *self;
+        let Self { start_us, step_us, count, .. } = *self;
         (1..=count as u64).map(move |n| start_us + n * step_us)
     }
 
@@ -66,17 +71,18 @@ impl Steps {
     pub fn rate(&self, times_us: impl Iterator<Item = u64>) -> Vec<f64> {
         let mut counts = vec![0.0; self.count];
         times_us.filter_map(|at| self.place(at)).for_each(|place| counts[place] += 1.0);
-        counts.iter_mut().for_each(|count| *count /= self.step_s());
+        for (count, end) in counts.iter_mut().zip(self.ends()) {
+            *count /= (end.min(self.end_us) - (end - self.step_us)) as f64 / 1e6;
+        }
         counts
     }
 
-    /// Adds to the rates per second what happened at an even pace in a span.
-    pub fn spread(&self, rates: &mut [f64], (from_us, to_us): (u64, u64), amount: f64) {
-        let length_us = to_us.saturating_sub(from_us).max(1);
-        let per_step = amount / (length_us as f64 / 1e6) / self.step_us as f64;
-        for (rate, end) in rates.iter_mut().zip(self.ends()) {
+    /// Adds to the amounts of the steps one that came at an even pace in a span.
+    fn spread(&self, amounts: &mut [f64], (from_us, to_us): (u64, u64), amount: f64) {
+        let length_us = to_us.saturating_sub(from_us).max(1) as f64;
+        for (sum, end) in amounts.iter_mut().zip(self.ends()) {
             let within_us = to_us.min(end).saturating_sub(from_us.max(end - self.step_us));
-            *rate += per_step * within_us as f64;
+            *sum += amount * within_us as f64 / length_us;
         }
     }
 
@@ -100,6 +106,50 @@ impl Steps {
     }
 }
 
+/// Means over the steps of what is known as a difference between two looks.
+///
+/// Looks and steps do not keep time with each other. A difference is spread evenly over the time between its looks, and
+/// the mean of a step is taken over the part of it that lies between looks: what goes on at an even pace comes out even.
+#[derive(Debug)]
+pub struct Means<'a> {
+    steps: &'a Steps,
+    looked_us: Vec<f64>,
+    amounts: BTreeMap<String, Vec<f64>>,
+}
+
+impl<'a> Means<'a> {
+    /// Nothing looked at yet.
+    pub fn over(steps: &'a Steps) -> Self {
+        Self { steps, looked_us: vec![0.0; steps.count], amounts: BTreeMap::new() }
+    }
+
+    /// There was a look at either end of the span; none of the spans may overlap.
+    pub fn looked(&mut self, span: (u64, u64)) {
+        self.steps.spread(&mut self.looked_us, span, span.1.saturating_sub(span.0) as f64);
+    }
+
+    /// So much came up between these two looks.
+    pub fn add(&mut self, name: &str, span: (u64, u64), amount: f64) {
+        let none = || vec![0.0; self.steps.count];
+        let amounts = match self.amounts.get_mut(name) {
+            Some(amounts) => amounts,
+            None => self.amounts.entry(name.to_owned()).or_insert_with(none),
+        };
+        self.steps.spread(amounts, span, amount);
+    }
+
+    /// The means per second, step by step; 0 where nobody looked.
+    pub fn per_s(self) -> BTreeMap<String, Vec<f64>> {
+        let Self { looked_us, mut amounts, .. } = self;
+        for amounts in amounts.values_mut() {
+            for (amount, looked_us) in amounts.iter_mut().zip(&looked_us) {
+                *amount = if *looked_us > 0.0 { *amount / (looked_us / 1e6) } else { 0.0 };
+            }
+        }
+        amounts
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -112,6 +162,31 @@ mod tests {
         let spans = [(0, Some(s(2))), (s(1), None), (s(2) + 1, Some(s(3) + 1)), (s(9), None)];
         assert_eq!(steps.open(spans.into_iter()), [2.0, 1.0, 2.0, 1.0, 1.0]);
         assert_eq!(steps.rate([0, 1, s(1), s(4) + 1, s(8)].into_iter()), [0.6, 0.0, 0.0, 0.0, 0.2]);
+    }
+
+    #[test]
+    fn an_even_pace_comes_out_even_whenever_one_looks() {
+        let steps = Steps::of(&Evidence { end_us: 63_000_000, ..Evidence::default() });
+        let mut means = Means::over(&steps);
+        // Every two seconds, more or less; the first look is in the midst of a step, the last before the end.
+        let looks = (0..27_u64).map(|n| 3_100_000 + n * 2_000_000 + (n * 7919 % 13) * 70_000);
+        let looks: Vec<u64> = looks.collect();
+        for span in looks.windows(2).map(|pair| (pair[0], pair[1])) {
+            means.looked(span);
+            means.add("busy", span, (span.1 - span.0) as f64 / 1e6 * 1.98);
+        }
+        let means = &means.per_s()["busy"];
+        assert_eq!(means.len(), 13);
+        let looked = &means[..means.len() - 1];
+        assert!(looked.iter().all(|mean| (mean - 1.98).abs() < 1e-9), "{means:?}");
+        assert_eq!(means[12], 0.0, "nobody looked");
+    }
+
+    #[test]
+    fn a_last_step_that_is_shorter_has_the_same_rate() {
+        let steps = Steps::of(&Evidence { end_us: 11_000_000, ..Evidence::default() });
+        let every_half_second = (0..22).map(|n| n * 500_000 + 1);
+        assert_eq!(steps.rate(every_half_second), [2.0, 2.0, 2.0]);
     }
 
     #[test]

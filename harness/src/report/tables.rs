@@ -57,6 +57,9 @@ pub fn head(summary: &Summary) -> String {
         let title = format!("held back the {}: {}", held.phase.name(), escape(&held.why));
         card(&mut out, &escape(&held.component), &title);
     }
+    for missing in &summary.not_shown {
+        card(&mut out, "not measured", &escape(missing));
+    }
     out.push_str("</div>\n");
     out
 }

@@ -1,29 +1,44 @@
 //! Writes the events of a run as they happen.
 
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
+use tokio::task::JoinSet;
 
 use crate::observe::Clock;
-use crate::record::{Error, Event, LineWriter, RunDir, Stamped};
+use crate::record::event::End;
+use crate::record::{Error, Event, RunDir, Stamped, Tallied, Tally};
 use crate::view::View;
 
-/// The run's clock, its events, and the view that is told of them. Clones share all three.
+/// Bytes that are kept for the last event: that of ten clusters, with the reason of a failure, takes a tenth of it.
+const RESERVE_BYTES: usize = 64 << 10;
+/// How long queued events may take to be written once nobody queues any.
+const DRAINED_WITHIN: Duration = Duration::from_secs(5);
+
+/// The run's clock, its events, the view that is told of them, and the book of what was written. Clones share all.
 #[derive(Clone)]
 pub struct Recorder {
     clock: Clock,
-    writer: Arc<Mutex<LineWriter>>,
+    /// None after the last event.
+    writer: Arc<Mutex<Option<Tallied>>>,
     view: View,
+    tally: Tally,
+    queues: Arc<Mutex<JoinSet<()>>>,
+    dir: RunDir,
 }
 
 impl Recorder {
-    /// Opens `events.jsonl` and starts the clock.
+    /// Opens `events.jsonl`, keeps space for the last event, and starts the clock.
     ///
     /// # Errors
-    /// When the file cannot be created.
+    /// When a file cannot be created, or the disk is full already.
     pub fn start(dir: &RunDir, view: View) -> Result<Self, Error> {
-        let writer = LineWriter::create(&dir.events())?;
-        Ok(Self { clock: Clock::start(), writer: Arc::new(Mutex::new(writer)), view })
+        let tally = Tally::default();
+        let reserve = dir.reserve();
+        std::fs::write(&reserve, vec![b'.'; RESERVE_BYTES]).map_err(|e| Error::io(&reserve, e))?;
+        let writer = Arc::new(Mutex::new(Some(tally.create(&dir.events())?)));
+        Ok(Self { clock: Clock::start(), writer, view, tally, queues: Arc::default(), dir: dir.clone() })
     }
 
     /// The run's clock.
@@ -36,14 +51,42 @@ impl Recorder {
         &self.view
     }
 
+    /// What was written, and what was lost.
+    pub fn tally(&self) -> &Tally {
+        &self.tally
+    }
+
     /// Writes an event with the present time.
     pub fn record(&self, event: Event) {
         let mut writer = self.writer.lock().unwrap_or_else(PoisonError::into_inner);
-        // Stamped under the lock, so that the file is in order.
-        let stamped = Stamped { at_us: self.clock.now_us(), event };
-        if let Err(error) = writer.write(&stamped) {
-            tracing::error!(%error, "an event was lost");
+        let Some(writer) = writer.as_mut() else {
+            tracing::debug!(?event, "came after the last event");
+            return;
+        };
+        if let Event::PhaseStarted { phase } = event {
+            self.tally.begin(phase);
         }
+        self.write(writer, event);
+    }
+
+    /// Writes the last event, in the space that was kept for it. What comes later is no part of the run.
+    pub fn end(&self, end: End, reason: Option<String>) {
+        let mut guard = self.writer.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(mut writer) = guard.take() else { return };
+        let mut written = self.tally.files();
+        let events = self.dir.events();
+        let own = events.file_name().unwrap_or_default().to_string_lossy();
+        written.entry(own.into_owned()).or_default().lines += 1;
+        if let Err(error) = std::fs::remove_file(self.dir.reserve()) {
+            tracing::warn!(%error, "the space kept for the last event could not be freed");
+        }
+        self.write(&mut writer, Event::RunEnded { end, reason, written });
+    }
+
+    /// Stamped under the writer's lock, so that the file is in order.
+    fn write(&self, writer: &mut Tallied, event: Event) {
+        let stamped = Stamped { at_us: self.clock.now_us(), event };
+        writer.write(&stamped);
         self.view.event(&stamped);
     }
 
@@ -58,11 +101,24 @@ impl Recorder {
     pub fn queue(&self) -> UnboundedSender<Event> {
         let (sender, mut receiver) = unbounded_channel();
         let recorder = self.clone();
-        tokio::spawn(async move {
+        self.queues.lock().unwrap_or_else(PoisonError::into_inner).spawn(async move {
             while let Some(event) = receiver.recv().await {
                 recorder.record(event);
             }
         });
         sender
     }
+
+    /// Waits until all that was queued is written; whoever queues must be gone.
+    pub async fn drain(&self) {
+        let mut queues = std::mem::take(&mut *self.queues.lock().unwrap_or_else(PoisonError::into_inner));
+        let drained = async { while queues.join_next().await.is_some() {} };
+        if tokio::time::timeout(DRAINED_WITHIN, drained).await.is_err() {
+            self.note("queued events were still being written when the run ended");
+        }
+    }
 }
+
+#[cfg(test)]
+#[path = "recorder_tests.rs"]
+mod tests;

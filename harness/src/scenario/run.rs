@@ -13,7 +13,7 @@ use crate::observe::Observer;
 use crate::plan::Plan;
 use crate::profile::Loaded;
 use crate::record::event::End;
-use crate::record::{Event, Phase, RunDir};
+use crate::record::{Event, Phase, RunDir, Tally};
 use crate::scenario::autoscaler::Autoscaler;
 use crate::scenario::failure::Failure;
 use crate::scenario::fleet::Fleet;
@@ -110,8 +110,11 @@ pub async fn run(options: &Options<'_>) -> Result<(), Failure> {
     let scraper = sampling::scrape(&mut tasks, options.dir, &recorder, options.cancel.clone())?;
     let mut run =
         Run { options, client, recorder, progress, sampler, scraper, lease, holds, observer: None, fleet: None };
+    let tally = run.recorder.tally().clone();
     let outcome = tokio::select! {
         outcome = run.all_phases() => outcome,
+        // Nothing that comes after it can make the run valid again.
+        () = tally.spoiled() => Err(evidence_lost(&tally, options.dir)),
         () = options.cancel.cancelled() => Err(Failure::Interrupted),
         Some(obituary) = dead.recv() => Err(Failure::Broken(obituary)),
     };
@@ -130,18 +133,18 @@ impl Run<'_> {
                 collect::accounts(observer, self.fleet.as_ref(), &self.recorder).await;
             }
             observer.stop();
-            if let Err(error) = collect::ledgers(observer, self.options.dir) {
-                self.recorder.note(format!("the ledgers could not be written: {error}"));
-            }
+            collect::ledgers(observer, self.options.dir, self.recorder.tally());
         }
         // From here on processes end because we end them.
-        tasks.abort_all();
+        tasks.shutdown().await;
         self.holds.account().await;
+        self.recorder.drain().await;
         self.end(Phase::Collect);
         self.begin(Phase::Release, 0);
         if let Some(lease) = self.lease.get() {
             match held::shown(self.options.dir, self.client.release(&lease.id)).await {
                 Ok(released) => {
+                    self.count_foreign_files(lease);
                     let left = released.left.into_iter();
                     left.for_each(|left| self.recorder.record(Event::LeftBehind(left)));
                 }
@@ -155,7 +158,23 @@ impl Run<'_> {
             Ok(()) => (End::Completed, None),
             Err(failure) => (failure.end(), Some(failure.to_string())),
         };
-        self.recorder.record(Event::RunEnded { end, reason });
+        self.recorder.end(end, reason);
         self.progress.end();
     }
+
+    /// The programs that wrote them are gone.
+    fn count_foreign_files(&self, lease: &Lease) {
+        let clusters = lease.clusters.iter().map(|cluster| cluster.name.as_str());
+        if let Err(error) = collect::foreign_files(clusters, self.options.dir, self.recorder.tally()) {
+            self.recorder.note(format!("not counted: {error}"));
+        }
+    }
+}
+
+fn evidence_lost(tally: &Tally, dir: &RunDir) -> Failure {
+    let loss = tally.loss().unwrap_or_default();
+    let place = dir.root().display();
+    Failure::Broken(format!(
+        "evidence was lost: {loss}\n    make room where {place} is, or choose another place with --run-dir-root"
+    ))
 }

@@ -11,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 use crate::cluster::spec::Lease;
 use crate::observe::sampler::{self, Watched};
 use crate::observe::scrape::{Endpoint, Target};
-use crate::record::{Event, LineWriter, RunDir, Sample, Scrape};
+use crate::record::{Event, RunDir, Sample, Scrape};
 use crate::scenario::failure::Failure;
 use crate::scenario::recorder::Recorder;
 use crate::supervisor::Client;
@@ -90,7 +90,7 @@ pub fn sample(
     dead: mpsc::UnboundedSender<String>,
 ) -> Result<Sampler, Failure> {
     let Sampled { client, supervisor_pid, lease } = sampled;
-    let mut writer = LineWriter::create(&dir.processes())?;
+    let mut writer = recorder.tally().create(&dir.processes())?;
     let recorder = recorder.clone();
     let (sender, mut requests) = mpsc::unbounded_channel::<oneshot::Sender<()>>();
     tasks.spawn(async move {
@@ -115,9 +115,7 @@ pub fn sample(
             processes.retain(|p| lease.get().is_some_and(|lease| lease.id == p.lease));
             report_dead(&processes, &mut reported, &recorder, &dead);
             let sample = take(&recorder, &processes, supervisor_pid, late);
-            if let Err(error) = writer.write(&sample) {
-                tracing::error!(%error, "a sample was lost");
-            }
+            writer.write(&sample);
             recorder.view().write(|board| board.sampled(&sample));
             if let Some(done) = done {
                 let _ = done.send(());
@@ -190,7 +188,7 @@ pub fn scrape(
     recorder: &Recorder,
     stop: CancellationToken,
 ) -> Result<Scraper, Failure> {
-    let mut writer = LineWriter::create(&dir.metrics())?;
+    let mut writer = recorder.tally().create(&dir.metrics())?;
     let recorder = recorder.clone();
     let (sender, mut requests) = mpsc::unbounded_channel();
     tasks.spawn(async move {
@@ -216,9 +214,7 @@ pub fn scrape(
             let chosen = targets.iter_mut().filter(|t| everything || matches!(t.endpoint, Endpoint::Http(_)));
             let scrapes = chosen.map(|target| async move { (target.scrape(now_us).await, target) });
             for (scrape, target) in futures::future::join_all(scrapes).await {
-                if let Err(error) = writer.write(&scrape) {
-                    tracing::error!(%error, "a scrape was lost");
-                }
+                writer.write(&scrape);
                 if scrape.error.is_none() {
                     show(recorder.view(), &scrape, target);
                 }

@@ -119,6 +119,9 @@ fn cpu(summary: &Summary, out: &mut String) {
     for held in &summary.held_back {
         let _ = writeln!(out, "\nHeld back by **{}**.", held.line());
     }
+    for missing in &summary.not_shown {
+        let _ = writeln!(out, "\nNot measured: {missing}.");
+    }
 }
 
 fn stuck(summary: &Summary, out: &mut String) {

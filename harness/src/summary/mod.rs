@@ -61,6 +61,9 @@ pub struct Summary {
     /// What held the run back without using CPU.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub held_back: Vec<HeldBack>,
+    /// Metric families that a program should show and never did: what is read of them is not measured.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub not_shown: Vec<String>,
     /// Largest resident memory of all processes together, and by component, MiB.
     pub memory_mib: MemoryAccount,
     /// Pods that were unbound for longer than a minute.

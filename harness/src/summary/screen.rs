@@ -173,6 +173,9 @@ fn resources(summary: &Summary, out: &mut String) {
     for held in &summary.held_back {
         let _ = writeln!(out, "  held back by {}", held.line());
     }
+    for missing in &summary.not_shown {
+        let _ = writeln!(out, "  not measured: {missing}");
+    }
     let slowdown = summary.metrics.get("host_slowdown_p90").and_then(|m| m.value);
     if let Some(slowdown) = slowdown.filter(|x| *x >= NOTABLE_SLOWDOWN) {
         let _ = writeln!(

@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 
 use crate::judge::gates;
-use crate::judge::measure::{ACTION_OUTCOMES, SCHEDULE_ATTEMPTS, SHORTFALLS};
 use crate::judge::validity::SAMPLER_LATE_MS_MAX;
 use crate::observe::Counts;
+use crate::observe::families::{LOAD_DECLARED, SCHEDULE_ATTEMPTS, SHARD_OUTCOMES, SHARD_SHORTFALLS};
 use crate::observe::prometheus::{Series, label, sum};
 use crate::plan::Plan;
 use crate::record::{Event, Phase, Sample, Stamped};
@@ -218,20 +218,22 @@ impl Board {
         match (target, cluster) {
             ("shard", _) => {
                 let succeeded = |key: &str| label(key, "outcome") == Some("success");
-                if let Some(actions) = sum(series, ACTION_OUTCOMES, succeeded) {
+                if let Some(actions) = sum(series, SHARD_OUTCOMES.name, succeeded) {
                     self.actions.add(at_us, actions);
                 }
-                self.shortfalls = sum(series, SHORTFALLS, |_| true);
+                self.shortfalls = sum(series, SHARD_SHORTFALLS.name, |_| true);
             }
             ("load-driver", Some(cluster)) => {
-                let declared = sum(series, "scaletest_loadgen_declared_replicas", |_| true);
+                let declared = sum(series, LOAD_DECLARED.name, |_| true);
                 cluster.declared = declared.map(|n| n as u64);
             }
             ("kube-scheduler", Some(cluster)) => {
-                let of = |result| {
-                    sum(series, SCHEDULE_ATTEMPTS, |key| label(key, "result") == Some(result)).unwrap_or(0.0)
-                };
-                cluster.attempts = Some((of("unschedulable"), of("scheduled")));
+                let attempts = SCHEDULE_ATTEMPTS.name;
+                let of =
+                    |result| sum(series, attempts, |key| label(key, "result") == Some(result)).unwrap_or(0.0);
+                // Without any series of them, they are not known.
+                let known = sum(series, attempts, |_| true);
+                cluster.attempts = known.map(|_| (of("unschedulable"), of("scheduled")));
             }
             _ => {}
         }

@@ -81,17 +81,22 @@ fn gaps_and_lost_nodes_are_counted() {
 fn scrapes_tell_what_the_ledger_cannot() {
     let mut board = board();
     let series = |pairs: &[(&str, f64)]| -> Series { pairs.iter().map(|(k, v)| ((*k).into(), *v)).collect() };
+    let (outcomes, attempts) = (SHARD_OUTCOMES.name, SCHEDULE_ATTEMPTS.name);
     for (at_us, done) in [(0, 10.0), (5_000_000, 20.0)] {
-        let key = format!("{ACTION_OUTCOMES}{{kind=\"Bootstrap\",outcome=\"success\"}}");
-        let failed = format!("{ACTION_OUTCOMES}{{kind=\"Bootstrap\",outcome=\"error\"}}");
-        board.scraped(at_us, "shard", None, &series(&[(&key, done), (&failed, 99.0), (SHORTFALLS, 2.0)]));
+        let key = format!("{outcomes}{{kind=\"Bootstrap\",outcome=\"success\"}}");
+        let failed = format!("{outcomes}{{kind=\"Bootstrap\",outcome=\"error\"}}");
+        let short = (SHARD_SHORTFALLS.name, 2.0);
+        board.scraped(at_us, "shard", None, &series(&[(&key, done), (&failed, 99.0), short]));
     }
     board.scraped(1, "load-driver", Some("a"), &series(&[("scaletest_loadgen_declared_replicas", 70.0)]));
-    let attempts = |result| format!("{SCHEDULE_ATTEMPTS}{{profile=\"x\",result=\"{result}\"}}");
+    let attempts = |result| format!("{attempts}{{profile=\"x\",result=\"{result}\"}}");
     let attempts = series(&[(&attempts("scheduled"), 100.0), (&attempts("unschedulable"), 30.0)]);
     board.scraped(1, "kube-scheduler", Some("a"), &attempts);
     let rates = board.snapshot(0).rates;
     assert_eq!(rates.failed_attempts_per_pod, None, "one of the two schedulers was not scraped yet");
+    board.scraped(1, "kube-scheduler", Some("b"), &series(&[("another_total", 1.0)]));
+    let rates = board.snapshot(0).rates;
+    assert_eq!(rates.failed_attempts_per_pod, None, "one of the two shows no attempts");
     board.scraped(1, "kube-scheduler", Some("b"), &attempts);
     let snapshot = board.snapshot(0);
     assert_eq!(snapshot.rates.failed_attempts_per_pod, Some(0.3));

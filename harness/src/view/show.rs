@@ -195,7 +195,7 @@ mod tests {
         let events = [
             Event::PhaseStarted { phase: Phase::Fill },
             Event::PhaseEnded { phase: Phase::Fill },
-            Event::RunEnded { end: End::Completed, reason: None },
+            Event::RunEnded { end: End::Completed, reason: None, written: BTreeMap::new() },
         ];
         let stamped: Vec<Stamped> =
             (1..).zip(events).map(|(at_us, event)| Stamped { at_us, event }).collect();
