@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::judge::{Evidence, Expect, MEASURED, held, refused};
+use crate::judge::{Evidence, Expect, MEASURED, held, load, refused};
 use crate::record::event::End;
 use crate::record::{Event, Phase, Sample};
 use crate::summary::Finding;
@@ -27,7 +27,9 @@ type Rule = fn(&Expect, &Evidence) -> Result<String, String>;
 
 /// Checks all rules, each with what was found.
 pub fn check(expect: &Expect, evidence: &Evidence) -> Vec<Finding> {
-    let rules: [(&str, Rule); 11] = [
+    let rules: [(&str, Rule); 12] = [
+        // First, since what comes after may be for want of load.
+        ("load_was_made", load::was_made),
         ("completed", completed),
         ("components_alive", components_alive),
         ("watches_without_gap", watches_without_gap),

@@ -8,6 +8,8 @@ pub mod collect;
 pub mod driver;
 pub mod failure;
 pub mod fleet;
+pub mod gatekeepers;
+pub mod load;
 pub mod phases;
 pub mod prepare;
 pub mod progress;

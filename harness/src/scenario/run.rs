@@ -57,6 +57,9 @@ pub struct Run<'a> {
     pub(super) lease: Arc<OnceLock<Lease>>,
     pub(super) observer: Option<Observer>,
     pub(super) fleet: Option<Fleet>,
+    /// What asks the load-drivers, and what it ends the run by.
+    pub(super) load_watch: JoinSet<()>,
+    pub(super) load_failed: mpsc::UnboundedSender<Failure>,
 }
 
 /// Runs a profile and writes its run directory. Whatever happens after the first event, what was observed
@@ -90,12 +93,25 @@ pub async fn run(options: &Options<'_>) -> Result<(), Failure> {
         sampling::Sampled { client: client.clone(), supervisor_pid: status.pid, lease: lease.clone() };
     let sampler = sampling::sample(&mut tasks, options.dir, &recorder, sampled, dead_sender)?;
     let scraper = sampling::scrape(&mut tasks, options.dir, &recorder, options.cancel.clone())?;
-    let mut run =
-        Run { options, client, recorder, progress, sampler, scraper, lease, observer: None, fleet: None };
+    let (load_failed, mut load_failures) = mpsc::unbounded_channel();
+    let mut run = Run {
+        options,
+        client,
+        recorder,
+        progress,
+        sampler,
+        scraper,
+        lease,
+        observer: None,
+        fleet: None,
+        load_watch: JoinSet::new(),
+        load_failed,
+    };
     let outcome = tokio::select! {
         outcome = run.all_phases() => outcome,
         () = options.cancel.cancelled() => Err(Failure::Interrupted),
         Some(obituary) = dead.recv() => Err(Failure::Broken(obituary)),
+        Some(failure) = load_failures.recv() => Err(failure),
     };
     run.finish(&outcome, &mut tasks).await;
     outcome
@@ -106,6 +122,8 @@ impl Run<'_> {
         if matches!(outcome, Err(Failure::Interrupted)) {
             self.recorder.view().write(|board| board.interrupted());
         }
+        // What happens to the load from here on is our doing.
+        self.load_watch.abort_all();
         self.begin(Phase::Collect, 0);
         if let Some(observer) = &mut self.observer {
             if !matches!(outcome, Err(Failure::Interrupted)) {
