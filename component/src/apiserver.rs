@@ -95,6 +95,27 @@ pub fn is_permanent(error: &Error) -> bool {
     matches!(code(error), Some(400 | 422))
 }
 
+/// Whether a write lost against another write, so that the same request may succeed the next time. An object that
+/// exists already has the same code, and stays.
+pub fn lost_a_race(error: &Error) -> bool {
+    matches!(error, Error::Api(status) if status.code == 409 && status.is_conflict())
+}
+
+/// Why a request failed, in the apiserver's own words; when no answer came, in the client's, with all causes.
+pub fn words(error: &Error) -> String {
+    if let Error::Api(status) = error
+        && !status.message.is_empty()
+    {
+        return status.message.clone();
+    }
+    let causes = std::iter::successors(std::error::Error::source(error), |cause| cause.source());
+    causes.fold(error.to_string(), |words, cause| {
+        let cause = cause.to_string();
+        // Some errors repeat what they were caused by.
+        if words.contains(&cause) { words } else { format!("{words}: {cause}") }
+    })
+}
+
 /// How long the server asks to wait; zero when it says nothing.
 pub fn retry_after(error: &Error) -> Duration {
     match error {
@@ -132,5 +153,23 @@ mod tests {
         }
         assert!(is_gone(&refusal(404)) && is_permanent(&refusal(422)) && !is_permanent(&refusal(429)));
         assert_eq!(retry_after(&refusal(429)), Duration::from_secs(10));
+    }
+
+    #[test]
+    fn a_race_that_was_lost_is_not_an_object_that_exists() {
+        let conflict = |reason: &str| {
+            let status = kube::core::Status::failure("quota was modified", reason).with_code(409);
+            Error::Api(status.boxed())
+        };
+        assert!(lost_a_race(&conflict("Conflict")));
+        assert!(!lost_a_race(&conflict("AlreadyExists")));
+        assert!(!lost_a_race(&refusal(403)));
+    }
+
+    #[test]
+    fn a_refusal_is_told_in_the_apiservers_words_and_nothing_else() {
+        assert_eq!(words(&refusal(403)), "no");
+        let io = std::io::Error::new(std::io::ErrorKind::ConnectionRefused, "connection refused");
+        assert_eq!(words(&Error::Service(Box::new(io))), "ServiceError: connection refused");
     }
 }

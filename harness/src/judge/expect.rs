@@ -178,6 +178,7 @@ fn requests(plan: &Plan) -> BTreeMap<String, Amounts> {
 fn slos(slo: &Slo) -> BTreeMap<String, Bound> {
     let all = [
         ("bound_ratio", slo.bound_ratio_min.map(Bound::min)),
+        ("unbound_pods_end", slo.unbound_pods_end_max.map(|n| Bound::max(f64::from(n)))),
         ("unbound_s_max", slo.unbound_seconds_max.map(Bound::max)),
         ("bind_latency_soak_s_p99", slo.binding_latency_seconds_p99.map(Bound::max)),
         ("shard_cycle_s_p99", slo.shard_cycle_seconds_p99.map(Bound::max)),

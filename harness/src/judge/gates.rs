@@ -7,8 +7,9 @@ use crate::summary::{Bound, Gate, Metric, Outcome};
 
 /// Metrics that are gated in every profile. One that has neither objective nor range fails: silence must
 /// not pass.
-pub const ALWAYS: [&str; 11] = [
+pub const ALWAYS: [&str; 12] = [
     "bound_ratio",
+    "unbound_pods_end",
     "ledger_mismatch_pods",
     "shortfalls_max",
     "shard_cycle_s_p99",
@@ -31,7 +32,9 @@ pub const WITH_WAVE: [&str; 2] = ["new_capacity_samples", "new_capacity_latency_
 pub fn built_in(metric: &str) -> Option<Bound> {
     match metric {
         "bound_ratio" => Some(Bound::min(1.0)),
-        "ledger_mismatch_pods" | "overfilled_nodes" | "shortfalls_max" => Some(Bound::max(0.0)),
+        "ledger_mismatch_pods" | "overfilled_nodes" | "shortfalls_max" | "unbound_pods_end" => {
+            Some(Bound::max(0.0))
+        }
         "harness_and_fleet_cpu_share" => Some(Bound::max(0.25)),
         _ => None,
     }

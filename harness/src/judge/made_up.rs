@@ -103,6 +103,8 @@ pub fn events() -> Vec<Stamped> {
     all.push((END_S - 2, Event::Declared { cluster: cluster(), workloads }));
     let check = Event::LedgerCheck { cluster: cluster(), unknown: Vec::new(), vanished: Vec::new() };
     all.push((END_S - 1, check));
+    let status = serde_json::json!({"phase": "filled", "failures": []});
+    all.push((END_S - 1, Event::DriverReport { cluster: cluster(), status }));
     all.push((END_S, Event::RunEnded { end: End::Completed, reason: None, written: written() }));
     all.into_iter().map(|(at_s, event)| Stamped { at_us: at_s * SECOND, event }).collect()
 }

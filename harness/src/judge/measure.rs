@@ -7,6 +7,7 @@ use crate::judge::{Evidence, Expect, cpu, packing};
 use crate::observe::families::{self, Family};
 use crate::observe::prometheus::{Buckets, Quantile, Series, label, sum};
 use crate::profile::Scheduler;
+use crate::record::event::End;
 use crate::record::{Event, Phase, PodRecord};
 use crate::summary::Metric;
 
@@ -19,6 +20,8 @@ pub fn all(expect: &Expect, evidence: &Evidence) -> BTreeMap<String, Metric> {
     scheduling(expect, evidence, &mut metrics);
     resources(expect, evidence, &mut metrics);
     metrics.put("ledger_mismatch_pods", "Pods", ledger_mismatch(expect, evidence), "");
+    let note = "live Pods without a Node when the run ended";
+    metrics.put("unbound_pods_end", "Pods", unbound_at_end(evidence), note);
     metrics.put("machines_over_plan", "machines", machines_over_plan(expect, evidence), "");
     let overfilled = packing::overfilled(expect, evidence).map(|nodes| nodes as f64);
     metrics.put("overfilled_nodes", "Nodes", overfilled, "more taken than allocatable, at any moment");
@@ -248,6 +251,14 @@ fn ledger_mismatch(expect: &Expect, evidence: &Evidence) -> Option<f64> {
     }
     // Three in a row per cluster, after the fill and after the soak.
     (points >= 3 * expect.clusters.len() && points > 0).then_some(worst as f64)
+}
+
+/// Live Pods without a Node at the end. A run that ended early came to no end that this could be said of.
+fn unbound_at_end(evidence: &Evidence) -> Option<f64> {
+    if evidence.end != Some(End::Completed) || evidence.pods.is_empty() {
+        return None;
+    }
+    Some(evidence.pods.iter().filter(|p| p.is_live() && p.bound_us.is_none()).count() as f64)
 }
 
 /// Machines beyond what the plan foresees, over all Needs, when quiet.

@@ -12,6 +12,7 @@ pub mod held;
 pub mod holds;
 pub mod latency;
 pub mod limiter;
+pub mod load;
 pub mod measure;
 pub mod packing;
 pub mod refused;
@@ -128,6 +129,9 @@ fn verdict(
     if let Some(first) = broken.first() {
         let more = if broken.len() > 1 { format!(" (and {} more)", broken.len() - 1) } else { String::new() };
         return (Verdict::Invalid, format!("{}: {}{more}", first.rule, first.detail));
+    }
+    if let Some(refused) = load::refused_by_the_autoscaler(evidence) {
+        return (Verdict::Fail, refused.to_string());
     }
     if evidence.end == Some(End::GoalMissed) {
         return (

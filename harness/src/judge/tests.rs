@@ -7,8 +7,8 @@ use crate::judge::{Evidence, Expect, weigh};
 use crate::observe::families::{self, Family, Shown};
 use crate::observe::prometheus;
 use crate::profile::Scheduler;
-use crate::record::event::{End, Hold};
-use crate::record::{Event, Phase, Stamped};
+use crate::record::event::{Blame, End, Hold, LoadFailed};
+use crate::record::{Event, Phase, PodRecord, Stamped};
 use crate::summary::{Outcome, Summary, Verdict};
 
 /// Applies `fault` to the run that passes and judges it.
@@ -304,7 +304,10 @@ fn an_unbound_pod_fails_and_is_listed_with_the_reason() {
         (pod.bound_us, pod.node, pod.running_us) = (None, None, None);
         pod.reason = Some("0/2 nodes are available: 2 Insufficient cpu.".into());
     });
-    assert_gate(&summary, "bound_ratio", Outcome::Fail);
+    assert_eq!(summary.verdict, Verdict::Fail, "{}", summary.reason);
+    let failed: Vec<_> =
+        summary.gates.iter().filter(|g| g.outcome == Outcome::Fail).map(|g| g.metric.as_str()).collect();
+    assert_eq!(failed, ["bound_ratio", "unbound_pods_end"]);
     assert_eq!(summary.stuck_pods.len(), 1);
     assert!(summary.stuck_pods[0].reason.contains("Insufficient cpu"));
 }
@@ -500,6 +503,122 @@ fn a_run_that_missed_its_goal_fails_unless_its_measurement_is_void() {
         evidence.samples[30..].iter_mut().for_each(|s| s.wall_skew_ms = 5_000);
     });
     assert_invalid(&void, "clock_steady");
+}
+
+fn load_failed(by: Blame) -> Event {
+    Event::LoadFailed(LoadFailed {
+        cluster: CLUSTER.into(),
+        what: "get the Pods of Deployment tiny-0".into(),
+        message: "pods \"tiny-0-x\" is forbidden: exceeded quota: few, requested: pods=1".into(),
+        by,
+        object: Some("ResourceQuota few".into()),
+    })
+}
+
+/// Judges the run with this event, as one that ended early with it.
+fn cut_short_by(event: Event, end: End) -> Summary {
+    broken(|_, evidence| {
+        let mut all: Vec<Stamped> = events();
+        all.retain(|e| e.at_us < 100_000_000);
+        all.push(Stamped { at_us: 100_000_000, event });
+        let reason = Some("why it ended".to_owned());
+        all.push(Stamped { at_us: 101_000_000, event: Event::RunEnded { end, reason } });
+        evidence.read_events(all);
+    })
+}
+
+#[test]
+fn load_that_the_environment_refused_voids_a_run_however_it_ended() {
+    for end in [End::Aborted, End::GoalMissed] {
+        let summary = cut_short_by(load_failed(Blame::Environment), end);
+        assert_invalid(&summary, "load_was_made");
+        assert_eq!(summary.verdict.exit_code(), 4);
+        let words = "load_was_made: kwok-cluster-0: cannot get the Pods of Deployment tiny-0: pods \"tiny-0-x\" is \
+                     forbidden: exceeded quota: few";
+        assert!(summary.reason.starts_with(words), "{}", summary.reason);
+    }
+    assert_invalid(&with_event(load_failed(Blame::Environment)), "load_was_made");
+}
+
+#[test]
+fn load_that_the_autoscaler_refused_is_its_failure() {
+    let early = cut_short_by(load_failed(Blame::Autoscaler), End::GoalMissed);
+    for summary in [early, with_event(load_failed(Blame::Autoscaler))] {
+        assert_eq!((summary.verdict, summary.verdict.exit_code()), (Verdict::Fail, 1), "{}", summary.reason);
+        for words in ["exceeded quota: few", "ResourceQuota few, which came after the autoscaler"] {
+            assert!(summary.reason.contains(words), "{}", summary.reason);
+        }
+    }
+    let both = broken(|_, evidence| {
+        let mut all = events();
+        for by in [Blame::Autoscaler, Blame::Environment] {
+            all.insert(all.len() - 1, Stamped { at_us: 100_000_000, event: load_failed(by) });
+        }
+        evidence.read_events(all);
+    });
+    assert_invalid(&both, "load_was_made");
+}
+
+#[test]
+fn a_load_driver_that_died_voids_the_run_in_every_phase() {
+    let ended = |exit_code| Event::ProcessEnded {
+        name: "load-driver".into(),
+        cluster: Some(CLUSTER.into()),
+        exit_code,
+        log_tail: Vec::new(),
+    };
+    for end in [End::Aborted, End::GoalMissed] {
+        let summary = cut_short_by(ended(None), end);
+        assert_invalid(&summary, "load_was_made");
+        assert!(
+            summary.reason.contains("kwok-cluster-0: load-driver ended with a signal"),
+            "{}",
+            summary.reason
+        );
+    }
+    assert_invalid(&with_event(ended(Some(1))), "load_was_made");
+}
+
+#[test]
+fn what_a_load_driver_said_at_the_end_counts_and_must_be_there() {
+    let with_status =
+        |status: serde_json::Value| with_event(Event::DriverReport { cluster: CLUSTER.into(), status });
+    let failure = json!({"what": "scale Deployment tiny-0 to 9", "message": "forbidden"});
+    let failed = with_status(json!({"failures": [failure]}));
+    assert_invalid(&failed, "load_was_made");
+    assert!(failed.reason.contains("cannot scale Deployment tiny-0 to 9: forbidden"), "{}", failed.reason);
+    assert_invalid(&with_status(json!({"phase": "filled"})), "load_was_made");
+    let silent = broken(|_, evidence| {
+        evidence.events.retain(|e| !matches!(e.event, Event::DriverReport { .. }));
+    });
+    assert_invalid(&silent, "load_was_made");
+}
+
+#[test]
+fn a_pod_that_is_pending_at_the_end_fails_however_full_the_fill_was() {
+    let pending = |_: &mut Expect, evidence: &mut Evidence| {
+        let replaced = evidence.pods[0].clone();
+        (evidence.pods[0].deleting_us, evidence.pods[0].gone_us) = (Some(190_000_000), Some(191_000_000));
+        evidence.pods.push(PodRecord {
+            uid: "uid-9".into(),
+            created_us: 190_000_000,
+            bound_us: None,
+            node: None,
+            running_us: None,
+            ..replaced
+        });
+    };
+    let summary = broken(pending);
+    assert_eq!(summary.metrics["bound_ratio"].value, Some(1.0), "the fill was bound");
+    assert_eq!(summary.metrics["unbound_pods_end"].value, Some(1.0));
+    assert_gate(&summary, "unbound_pods_end", Outcome::Fail);
+    let declared = broken(|expect, evidence| {
+        pending(expect, evidence);
+        expect.slos.insert("unbound_pods_end".into(), crate::summary::Bound::max(1.0));
+    });
+    assert_eq!(declared.verdict, Verdict::Pass, "{}", declared.reason);
+    let early = broken(|_, evidence| evidence.end = Some(End::GoalMissed));
+    assert_eq!(early.metrics["unbound_pods_end"].value, None, "it came to no end");
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::judge::{Evidence, Expect, MEASURED, held, holds, refused};
+use crate::judge::{Evidence, Expect, MEASURED, held, holds, load, refused};
 use crate::observe::families::{APISERVER_DISPATCHED, APISERVER_REJECTED, APISERVER_REQUESTS};
 use crate::record::event::End;
 use crate::record::{Event, Phase, Sample};
@@ -36,9 +36,11 @@ type Rule = fn(&Expect, &Evidence) -> Result<String, String>;
 
 /// Checks all rules, each with what was found.
 pub fn check(expect: &Expect, evidence: &Evidence) -> Vec<Finding> {
-    let rules: [(&str, Rule); 13] = [
+    let rules: [(&str, Rule); 14] = [
         // First: where a cluster was lost, all that follows does from it.
         ("clusters_held", holds::clusters_held),
+        // What comes after may be for want of load.
+        ("load_was_made", load::was_made),
         ("completed", completed),
         ("evidence_complete", evidence_complete),
         ("components_alive", components_alive),

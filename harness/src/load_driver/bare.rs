@@ -36,8 +36,8 @@ pub async fn top_up(cluster: &Cluster, plan: &ClusterPlan) {
             for _ in 0..lost {
                 let drawn = || churn::at(&all, rng.random_range(0..pods)).map(|(w, _)| w);
                 let Some(workload) = owner.or_else(drawn) else { continue };
-                if let Err(error) = cluster.create_pods(workload, 1).await {
-                    tracing::error!(%error, "a lost Pod was not made up for");
+                if let Err(refused) = cluster.create_pods(workload, 1).await {
+                    cluster.report(&refused);
                 }
             }
             *before = Some(Short { declared, missing: missing - lost });

@@ -147,7 +147,7 @@ pub async fn run(
             cluster.world.apply(&pick.workload, &pod.uid, None);
             match cluster.delete(&pod).await {
                 Ok(()) => drop(done.fetch_add(1, Ordering::Relaxed)),
-                Err(error) => tracing::error!(%error, "a Pod was not churned"),
+                Err(refused) => cluster.report(&refused),
             }
         });
         while deletions.try_join_next().is_some() {}

@@ -133,15 +133,17 @@ impl Driver {
         }
         self.events.record("fill_started", json!({"target": self.plan.pods}));
         let driver = self.clone();
-        tokio::spawn(async move { driver.fill_to_the_end().await });
+        self.spawn("fill", async move { driver.fill_to_the_end().await });
         let profile = &self.cluster.plan.profile;
         if profile.pre_bind {
             let driver = self.clone();
-            tokio::spawn(async move { prebind::run(&driver.cluster, &driver.plan).await });
+            self.spawn("bind", async move { prebind::run(&driver.cluster, &driver.plan).await });
         }
         if profile.workloads == Workloads::Bare && profile.load_driver.bare_top_up {
             let driver = self.clone();
-            tokio::spawn(async move { bare::top_up(&driver.cluster, &driver.plan).await });
+            self.spawn("make up for lost Pods", async move {
+                bare::top_up(&driver.cluster, &driver.plan).await;
+            });
         }
         Ok(())
     }
@@ -154,7 +156,10 @@ impl Driver {
                 metrics::steady();
                 Filling::Done { seconds: start.elapsed().as_secs_f64() }
             }
-            Err(error) => Filling::Failed(error.to_string()),
+            Err(refused) => {
+                self.cluster.report(&refused);
+                Filling::Failed(refused.to_string())
+            }
         };
         match &end {
             Filling::Failed(reason) => self.events.record("fill_failed", json!({"reason": reason})),
@@ -188,7 +193,7 @@ impl Driver {
             self.events.record("churn_started", facts);
             lock(&self.streams).push(Progress { name: stream.name, planned, digest, done: done.clone() });
             let stop = lock(&self.running).0.clone();
-            self.start(churn::run(self.cluster.clone(), stream.picks, start, done, stop));
+            self.start("churn", churn::run(self.cluster.clone(), stream.picks, start, done, stop));
         }
     }
 
@@ -200,14 +205,25 @@ impl Driver {
         let facts = json!({"archetype": wave.archetype, "swings": swings.len(), "replicas": wave.replicas});
         self.events.record("wave_started", facts);
         let (driver, stop, start) = (self.clone(), lock(&self.running).0.clone(), Instant::now());
-        self.start(async move {
+        self.start("swing demand", async move {
             wave::run(&driver.cluster, &driver.plan, &wave, &swings, start, &stop).await;
         });
         Ok(())
     }
 
-    fn start(&self, work: impl Future<Output = ()> + Send + 'static) {
-        lock(&self.running).1.push(tokio::spawn(work));
+    fn start(&self, what: &'static str, work: impl Future<Output = ()> + Send + 'static) {
+        let task = self.spawn(what, work);
+        lock(&self.running).1.push(task);
+    }
+
+    /// Starts a task whose panic is load that is not made.
+    fn spawn(&self, what: &'static str, work: impl Future<Output = ()> + Send + 'static) -> JoinHandle<()> {
+        let cluster = self.cluster.clone();
+        tokio::spawn(async move {
+            if let Err(error) = tokio::spawn(work).await {
+                cluster.failures.add(what, error.to_string());
+            }
+        })
     }
 
     /// Stops churn and waves, waits for what has begun, and brings every object back to the plan's replicas.
@@ -216,9 +232,8 @@ impl Driver {
             std::mem::replace(&mut *lock(&self.running), (CancellationToken::new(), Vec::new()));
         token.cancel();
         for task in tasks {
-            if let Err(error) = task.await {
-                tracing::error!(%error, "a load task ended in a panic");
-            }
+            // What went wrong in it is among the failures.
+            let _ = task.await;
         }
         if *lock(&self.filling) != Filling::Running {
             let all: Vec<&Workload> = self.plan.workloads.iter().collect();
@@ -253,6 +268,7 @@ impl Driver {
             "fill_seconds": fill_seconds,
             "error": error,
             "streams": streams,
+            "failures": self.cluster.failures.all(),
         })
     }
 }

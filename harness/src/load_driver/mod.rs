@@ -7,8 +7,10 @@ mod bare;
 mod churn;
 mod cluster;
 mod control;
+mod creation;
 mod driver;
 mod events;
+mod failures;
 mod fill;
 mod metrics;
 mod prebind;
@@ -23,6 +25,7 @@ use clap::Args;
 use kube::Client;
 
 pub use self::control::Request;
+pub use self::failures::LoadFailure;
 use crate::plan::Plan;
 
 /// Flags of load-driver beyond the common ones.
@@ -53,7 +56,8 @@ pub struct Options {
 /// is bound.
 ///
 /// # Errors
-/// When the plan cannot be read or has no such cluster, the socket cannot be bound, or an event cannot be written.
+/// When the plan cannot be read or has no such cluster, load-driver may not list Pods, the socket cannot be bound, or an
+/// event cannot be written.
 pub async fn run(
     client: Client,
     options: &Options,
@@ -71,7 +75,8 @@ pub async fn run(
     let cluster = Arc::new(cluster::Cluster::new(plan, &mine.workloads, client, concurrency));
     let events = events::Events::open(options.events.as_deref())?;
     let lost = events.lost();
-    let driver = Arc::new(driver::Driver::new(cluster.clone(), mine, index, events));
+    let driver = Arc::new(driver::Driver::new(cluster.clone(), mine.clone(), index, events));
+    cluster.may_follow().await?;
     let listener = control::listen(&options.control_socket)?;
     let serve = async {
         cluster.world.synced().await;
@@ -85,6 +90,7 @@ pub async fn run(
     tokio::select! {
         () = cluster.follow() => anyhow::bail!("the watch of Pods ended"),
         () = lost.cancelled() => anyhow::bail!("the events file could not be written; see the line above"),
+        () = creation::watch(&cluster, &mine) => anyhow::bail!("the watch of refused Pods ended"),
         ended = serve => ended,
     }
 }

@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, HashSet};
 use std::time::Duration;
 
 use api::inventory::SeedState;
+use component::apiserver;
 use k8s_openapi::api::core::v1::Node;
 use kube::Api;
 use kube::api::ListParams;
@@ -51,6 +52,9 @@ pub async fn run(cluster: &Cluster, plan: &ClusterPlan) {
             Ok(list) => list.items,
             Err(error) => {
                 tracing::warn!(%error, "listing Nodes failed; retrying");
+                if matches!(apiserver::code(&error), Some(401 | 403)) {
+                    cluster.failures.add("list Nodes", apiserver::words(&error));
+                }
                 continue;
             }
         };
@@ -70,8 +74,8 @@ pub async fn run(cluster: &Cluster, plan: &ClusterPlan) {
             }
         }
         let bound = bindings.iter().map(|(pod, node)| async move {
-            if let Err(error) = cluster.bind(pod, node).await {
-                tracing::error!(%error, "a Pod was not pre-bound");
+            if let Err(refused) = cluster.bind(pod, node).await {
+                cluster.report(&refused);
             }
         });
         futures::future::join_all(bound).await;

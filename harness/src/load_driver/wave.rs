@@ -89,8 +89,8 @@ pub async fn set_all(cluster: &Cluster, workloads: Vec<&Workload>, replicas: imp
         let (now, then) = (cluster.world.declared(&w.name)?, replicas(w));
         // An object that was never created is the fill's to create.
         (now != 0 && now != then).then_some(async move {
-            if let Err(error) = cluster.set_replicas(w, then).await {
-                tracing::error!(%error, "an object was not scaled");
+            if let Err(refused) = cluster.set_replicas(w, then).await {
+                cluster.report(&refused);
             }
         })
     });

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::{Mutex, MutexGuard};
+use std::time::{Duration, Instant};
 
 use component::slim;
 use component::watch::{Change, changes};
@@ -37,6 +38,19 @@ pub struct Totals {
     pub bound: u32,
 }
 
+/// A workload object with fewer live Pods than it declares.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Lacking {
+    /// Its name.
+    pub workload: String,
+    /// Since when it has lacked Pods and got none.
+    pub since: Instant,
+    /// Creation time of the newest Pod that it ever had, seconds since the epoch by the cluster's clock.
+    pub newest_s: i64,
+    /// Whether all its live Pods have a Node. A StatefulSet makes no Pod while an earlier one waits.
+    pub all_bound: bool,
+}
+
 /// One workload object.
 #[derive(Clone, Debug, Default)]
 struct Group {
@@ -44,6 +58,18 @@ struct Group {
     bound: u32,
     /// Live Pods by uid.
     pods: HashMap<String, Seen>,
+    /// As in [`Lacking`]; none while it has all its Pods.
+    lacking_since: Option<Instant>,
+    newest_s: i64,
+}
+
+impl Group {
+    /// Notes whether Pods are lacking, after a change that brought a Pod or did not.
+    fn note_lack(&mut self, gained: bool) {
+        let lacks = (self.pods.len() as u32) < self.declared;
+        let since = self.lacking_since.filter(|_| !gained);
+        self.lacking_since = lacks.then(|| since.unwrap_or_else(Instant::now));
+    }
 }
 
 /// Declared replicas and live Pods by workload.
@@ -103,12 +129,14 @@ impl World {
         let mut state = self.lock();
         let Some(group) = state.groups.get_mut(workload) else { return };
         let (bound_now, live_now) = (pod.as_ref().is_some_and(|p| p.bound), pod.is_some());
+        group.newest_s = group.newest_s.max(pod.as_ref().map_or(0, |p| p.created_s));
         let old = match pod {
             Some(pod) => group.pods.insert(uid.to_owned(), pod),
             None => group.pods.remove(uid),
         };
         let bound_before = old.as_ref().is_some_and(|p| p.bound);
         group.bound = group.bound + u32::from(bound_now) - u32::from(bound_before);
+        group.note_lack(live_now && old.is_none());
         let totals = &mut state.totals;
         totals.bound = totals.bound + u32::from(bound_now) - u32::from(bound_before);
         totals.live = totals.live + u32::from(live_now) - u32::from(old.is_some());
@@ -120,6 +148,7 @@ impl World {
         let mut state = self.lock();
         let Some(group) = state.groups.get_mut(workload) else { return };
         let before = std::mem::replace(&mut group.declared, replicas);
+        group.note_lack(false);
         state.totals.declared = state.totals.declared + replicas - before;
         self.changed(state);
     }
@@ -141,6 +170,17 @@ impl World {
         bound.sort_unstable();
         let index = ordinal as usize % bound.len().max(1);
         bound.get(index).map(|p| (*p).clone())
+    }
+
+    /// Objects that have lacked Pods for so long and got none meanwhile.
+    pub fn lacking(&self, at_least: Duration) -> Vec<Lacking> {
+        let state = self.lock();
+        let of = |(name, group): (&String, &Group)| {
+            let since = group.lacking_since.filter(|since| since.elapsed() >= at_least)?;
+            let all_bound = group.bound as usize == group.pods.len();
+            Some(Lacking { workload: name.clone(), since, newest_s: group.newest_s, all_bound })
+        };
+        state.groups.iter().filter_map(of).collect()
     }
 
     /// Pods without a Node, by workload.
@@ -252,6 +292,29 @@ mod tests {
         world.declare("w", 1);
         world.apply("stranger", "x", Some(pod("x", 1, true)));
         assert_eq!(world.totals(), Totals { declared: 1, live: 1, bound: 0 });
+    }
+
+    #[test]
+    fn a_workload_lacks_pods_until_it_has_all_it_declares() {
+        let world = world();
+        let lacking = || world.lacking(Duration::ZERO);
+        assert_eq!(lacking(), []);
+        world.declare("w", 2);
+        let first = lacking().remove(0);
+        assert_eq!((first.workload.as_str(), first.newest_s, first.all_bound), ("w", 0, true));
+        world.apply("w", "a", Some(pod("a", 7, false)));
+        let second = lacking().remove(0);
+        assert!(first.since < second.since, "a Pod came");
+        assert_eq!((second.newest_s, second.all_bound), (7, false));
+        world.apply("w", "a", Some(pod("a", 7, true)));
+        world.declare("w", 3);
+        assert_eq!(lacking()[0].since, second.since, "none came since");
+        assert_eq!(world.lacking(Duration::from_secs(60)), [], "not for so long");
+        world.apply("w", "b", Some(pod("b", 8, true)));
+        world.apply("w", "c", Some(pod("c", 9, true)));
+        assert_eq!(lacking(), []);
+        world.apply("w", "c", None);
+        assert_eq!(lacking()[0].newest_s, 9, "of those that ever were");
     }
 
     #[test]

@@ -10,6 +10,10 @@ pub struct Slo {
     /// Every Pod of the fill bound within the ramp budget: share, 0..=1.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub bound_ratio_min: Option<f64>,
+    /// Live Pods without a Node at the end of the run: 0 if absent. A profile whose machines are short on purpose says
+    /// how many.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub unbound_pods_end_max: Option<u32>,
     /// Longest time a Pod may stay unbound during the soak, seconds.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub unbound_seconds_max: Option<f64>,

@@ -124,6 +124,45 @@ impl std::fmt::Display for LeftBehind {
     }
 }
 
+/// On whom it is that load was not made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Blame {
+    /// On an object that came after the autoscaler had been started: its failure.
+    Autoscaler,
+    /// On anything else: nothing is measured.
+    Environment,
+}
+
+/// Load that was not made, and will not be.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct LoadFailed {
+    /// Cluster.
+    pub cluster: String,
+    /// What could not be done, after "cannot".
+    pub what: String,
+    /// Why, in the words of the apiserver or of a controller.
+    pub message: String,
+    /// On whom it is.
+    pub by: Blame,
+    /// The object that refused, if the words name one: `ResourceQuota few`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub object: Option<String>,
+}
+
+impl std::fmt::Display for LoadFailed {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self { cluster, what, message, by, object } = self;
+        write!(f, "{cluster}: cannot {what}: {message}")?;
+        match (by, object) {
+            (Blame::Autoscaler, Some(object)) => {
+                write!(f, " (refused by {object}, which came after the autoscaler was started)")
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
 /// One event.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(tag = "event", rename_all = "snake_case")]
@@ -235,6 +274,8 @@ pub enum Event {
         /// Its last log lines.
         log_tail: Vec<String>,
     },
+    /// Load was not made: the run ends.
+    LoadFailed(LoadFailed),
     /// The shard's own account of machines and needs, when quiet.
     ShardAccount {
         /// Answer of `/debug/needs`.
@@ -321,6 +362,26 @@ mod tests {
         let event = Stamped { at_us: 7, event: Event::PhaseStarted { phase: Phase::Soak } };
         let text = serde_json::to_string(&event).unwrap();
         assert_eq!(text, r#"{"at_us":7,"event":"phase_started","phase":"soak"}"#);
+        assert_eq!(serde_json::from_str::<Stamped>(&text).unwrap(), event);
+    }
+
+    #[test]
+    fn load_that_failed_is_one_flat_object_and_one_sentence() {
+        let mut failed = LoadFailed {
+            cluster: "c".into(),
+            what: "create Deployment w".into(),
+            message: "exceeded quota: few".into(),
+            by: Blame::Environment,
+            object: None,
+        };
+        assert_eq!(failed.to_string(), "c: cannot create Deployment w: exceeded quota: few");
+        (failed.by, failed.object) = (Blame::Autoscaler, Some("ResourceQuota few".into()));
+        let told = "(refused by ResourceQuota few, which came after the autoscaler was started)";
+        assert!(failed.to_string().ends_with(told), "{failed}");
+        let event = Stamped { at_us: 7, event: Event::LoadFailed(failed) };
+        let text = serde_json::to_string(&event).unwrap();
+        let flat = r#"{"at_us":7,"event":"load_failed","cluster":"c","what":"create Deployment w","message":"exceeded quota: few","by":"autoscaler","object":"ResourceQuota few"}"#;
+        assert_eq!(text, flat);
         assert_eq!(serde_json::from_str::<Stamped>(&text).unwrap(), event);
     }
 }

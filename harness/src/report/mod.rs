@@ -105,6 +105,7 @@ fn marks(evidence: &Evidence, steps: &Steps) -> Vec<Mark> {
             Event::ProcessEnded { name, cluster, .. } => {
                 (format!("{name} of {} ended", cluster.as_deref().unwrap_or("the run")), true)
             }
+            Event::LoadFailed(failed) => (format!("load was not made in {}", failed.cluster), true),
             _ => return None,
         };
         Some(Mark { at_s: steps.seconds(stamped.at_us), text, is_fault })

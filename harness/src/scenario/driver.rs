@@ -2,13 +2,18 @@
 //! per line.
 
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use anyhow::{Context, bail};
 use serde_json::{Value, json};
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::net::UnixStream;
 
+use crate::load_driver::LoadFailure;
 use crate::scenario::fleet::flags;
+
+/// How long a driver may take to answer a question, however busy the machine is.
+const ANSWERS_WITHIN: Duration = Duration::from_secs(3);
 
 /// The load-driver of one cluster.
 #[derive(Clone, Debug)]
@@ -69,6 +74,22 @@ impl Driver {
     /// As [`Self::fill`].
     pub async fn status(&self) -> anyhow::Result<Value> {
         self.ask("status").await
+    }
+
+    /// What it could not do so far.
+    ///
+    /// # Errors
+    /// When the driver does not answer in time, or not as this version does.
+    pub async fn failures(&self) -> anyhow::Result<Vec<LoadFailure>> {
+        let status = tokio::time::timeout(ANSWERS_WITHIN, self.status()).await;
+        let status = status.with_context(|| {
+            format!(
+                "the load-driver of {} did not answer within {} s",
+                self.cluster,
+                ANSWERS_WITHIN.as_secs()
+            )
+        })??;
+        LoadFailure::in_status(&status).context("reading load-driver's status")
     }
 
     async fn ask(&self, request: &str) -> anyhow::Result<Value> {

@@ -18,6 +18,7 @@ use crate::scenario::collect;
 use crate::scenario::failure::Failure;
 use crate::scenario::fleet::{self, Fleet, Places};
 use crate::scenario::held;
+use crate::scenario::load::{self, Gate};
 use crate::scenario::quiet::{self, Still};
 use crate::scenario::run::Run;
 use crate::scenario::{account, driver::Driver, prepare};
@@ -81,10 +82,13 @@ impl Run<'_> {
         let watchers = identity("observer")?;
         let observer = Observer::start(&watchers, self.recorder.clock(), self.recorder.queue());
         let observer = observer.await.map_err(Failure::broken)?;
+        let mut gates = BTreeMap::new();
         for (cluster, kubeconfig) in identity("admin")? {
             let admin = component::client::connect_unlimited(&kubeconfig).await.map_err(Failure::broken)?;
             let rights = account::node_creator_rights(&admin, &cluster).await.map_err(Failure::broken)?;
             rights.into_iter().for_each(|event| self.recorder.record(event));
+            let gate = Gate::before_the_autoscaler(admin).await.context("listing what may refuse load");
+            gates.insert(cluster, gate.map_err(Failure::broken)?);
         }
         self.observer = Some(observer);
         self.add_control_plane_targets(lease).await?;
@@ -97,7 +101,10 @@ impl Run<'_> {
             scratch: status.scratch.join(&lease.id).join("scenario"),
         };
         let profile = &self.options.plan.profile;
-        self.fleet = Some(fleet::start(&self.client, lease, profile, &places, &self.scraper).await?);
+        let fleet = fleet::start(&self.client, lease, profile, &places, &self.scraper).await?;
+        let (recorder, failed) = (self.recorder.clone(), self.load_failed.clone());
+        self.load_watch.spawn(load::watch(fleet.drivers.clone(), gates, recorder, failed));
+        self.fleet = Some(fleet);
         self.end(Phase::Start);
         Ok(())
     }

@@ -61,6 +61,9 @@ pub struct Run<'a> {
     pub(super) holds: Holds,
     pub(super) observer: Option<Observer>,
     pub(super) fleet: Option<Fleet>,
+    /// What asks the load-drivers, and what it ends the run by.
+    pub(super) load_watch: JoinSet<()>,
+    pub(super) load_failed: mpsc::UnboundedSender<Failure>,
 }
 
 /// Runs a profile and writes its run directory. Whatever happens after the first event, what was observed
@@ -108,8 +111,21 @@ pub async fn run(options: &Options<'_>) -> Result<(), Failure> {
     }
     let sampler = sampling::sample(&mut tasks, options.dir, &recorder, sampled, dead_sender)?;
     let scraper = sampling::scrape(&mut tasks, options.dir, &recorder, options.cancel.clone())?;
-    let mut run =
-        Run { options, client, recorder, progress, sampler, scraper, lease, holds, observer: None, fleet: None };
+    let (load_failed, mut load_failures) = mpsc::unbounded_channel();
+    let mut run = Run {
+        options,
+        client,
+        recorder,
+        progress,
+        sampler,
+        scraper,
+        lease,
+        holds,
+        observer: None,
+        fleet: None,
+        load_watch: JoinSet::new(),
+        load_failed,
+    };
     let tally = run.recorder.tally().clone();
     let outcome = tokio::select! {
         outcome = run.all_phases() => outcome,
@@ -117,6 +133,7 @@ pub async fn run(options: &Options<'_>) -> Result<(), Failure> {
         () = tally.spoiled() => Err(evidence_lost(&tally, options.dir)),
         () = options.cancel.cancelled() => Err(Failure::Interrupted),
         Some(obituary) = dead.recv() => Err(Failure::Broken(obituary)),
+        Some(failure) = load_failures.recv() => Err(failure),
     };
     run.finish(&outcome, &mut tasks).await;
     outcome
@@ -127,6 +144,8 @@ impl Run<'_> {
         if matches!(outcome, Err(Failure::Interrupted)) {
             self.recorder.view().write(|board| board.interrupted());
         }
+        // What happens to the load from here on is our doing.
+        self.load_watch.abort_all();
         self.begin(Phase::Collect, 0);
         if let Some(observer) = &mut self.observer {
             if !matches!(outcome, Err(Failure::Interrupted)) {

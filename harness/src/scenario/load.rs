@@ -1,0 +1,153 @@
+//! Whether load is made as planned: the drivers are asked all along, and the first load that is not made ends the run.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use futures::future::join_all;
+use kube::Client;
+use tokio::sync::mpsc::UnboundedSender;
+
+use crate::load_driver::LoadFailure;
+use crate::record::Event;
+use crate::record::event::{Blame, LoadFailed};
+use crate::scenario::driver::Driver;
+use crate::scenario::failure::Failure;
+use crate::scenario::gatekeepers::{self, Gatekeeper};
+use crate::scenario::recorder::Recorder;
+
+/// Time between two questions.
+const INTERVAL: Duration = Duration::from_secs(1);
+/// A driver that answers nothing for so long makes no load either. One that has ended is told of before that.
+const SILENT_FOR: Duration = Duration::from_secs(8);
+
+/// Tells whose the refusals of a cluster are.
+pub struct Gate {
+    admin: Client,
+    /// As they were just before the autoscaler was started.
+    before: Vec<Gatekeeper>,
+}
+
+impl Gate {
+    /// Looks at what may refuse load now, before the autoscaler is started.
+    ///
+    /// # Errors
+    /// When it cannot be listed.
+    pub async fn before_the_autoscaler(admin: Client) -> Result<Self, kube::Error> {
+        Ok(Self { before: gatekeepers::list(&admin).await?, admin })
+    }
+
+    /// On whom a refusal in these words is, and which object refused.
+    pub async fn blame(&self, words: &str) -> (Blame, Option<String>) {
+        match gatekeepers::list(&self.admin).await {
+            Ok(now) => gatekeepers::blame(words, &self.before, &now),
+            Err(error) => {
+                tracing::warn!(
+                    error = component::apiserver::words(&error),
+                    "cannot list what may refuse load"
+                );
+                (Blame::Environment, None)
+            }
+        }
+    }
+}
+
+/// Asks the drivers until load was not made in some cluster; says what was not, and on whom it is.
+pub async fn until_failed(drivers: &[Driver], gates: &BTreeMap<String, Gate>) -> Vec<LoadFailed> {
+    let mut silence: Vec<Option<Instant>> = vec![None; drivers.len()];
+    let mut ticks = tokio::time::interval(INTERVAL);
+    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        ticks.tick().await;
+        let answers = join_all(drivers.iter().map(Driver::failures)).await;
+        let mut failed = Vec::new();
+        for ((driver, answer), silent) in drivers.iter().zip(answers).zip(&mut silence) {
+            let failures = match answer {
+                Ok(failures) => {
+                    *silent = None;
+                    failures
+                }
+                Err(error) => mute(silent, Instant::now(), &error),
+            };
+            for LoadFailure { what, message } in failures {
+                let cluster = driver.cluster().to_owned();
+                let (by, object) = match gates.get(&cluster) {
+                    Some(gate) => gate.blame(&message).await,
+                    None => (Blame::Environment, None),
+                };
+                failed.push(LoadFailed { cluster, what, message, by, object });
+            }
+        }
+        if !failed.is_empty() {
+            return failed;
+        }
+    }
+}
+
+/// A driver did not answer: no failure yet, unless that has lasted.
+fn mute(since: &mut Option<Instant>, now: Instant, error: &anyhow::Error) -> Vec<LoadFailure> {
+    let since = *since.get_or_insert(now);
+    match now.duration_since(since) < SILENT_FOR {
+        true => Vec::new(),
+        false => vec![LoadFailure { what: "ask load-driver".into(), message: format!("{error:#}") }],
+    }
+}
+
+/// Records load that was not made, and ends the run with it.
+pub async fn watch(
+    drivers: Vec<Driver>,
+    gates: BTreeMap<String, Gate>,
+    recorder: Recorder,
+    failed: UnboundedSender<Failure>,
+) {
+    let all = until_failed(&drivers, &gates).await;
+    all.iter().for_each(|one| recorder.record(Event::LoadFailed(one.clone())));
+    if let Some(failure) = failure(&all) {
+        // A run that has ended already needs no other end.
+        let _ = failed.send(failure);
+    }
+}
+
+/// How a run ends whose load was not made: what is on the environment alone voids it.
+fn failure(all: &[LoadFailed]) -> Option<Failure> {
+    let environments = all.iter().find(|one| one.by == Blame::Environment);
+    let first = environments.or(all.first())?;
+    Some(match first.by {
+        Blame::Environment => Failure::Broken(first.to_string()),
+        Blame::Autoscaler => Failure::GoalMissed(first.to_string()),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn failed(by: Blame) -> LoadFailed {
+        LoadFailed {
+            cluster: "c".into(),
+            what: "create Deployment w".into(),
+            message: "no".into(),
+            by,
+            object: None,
+        }
+    }
+
+    #[test]
+    fn the_environments_fault_voids_a_run_and_the_autoscalers_fails_it() {
+        assert!(matches!(failure(&[failed(Blame::Autoscaler)]), Some(Failure::GoalMissed(_))));
+        let both = [failed(Blame::Autoscaler), failed(Blame::Environment)];
+        assert!(
+            matches!(failure(&both), Some(Failure::Broken(words)) if words.contains("create Deployment w"))
+        );
+        assert!(failure(&[]).is_none());
+    }
+
+    #[test]
+    fn a_driver_may_be_silent_for_a_moment() {
+        let (mut since, start) = (None, Instant::now());
+        let error = anyhow::anyhow!("no answer");
+        assert_eq!(mute(&mut since, start, &error), []);
+        assert_eq!(mute(&mut since, start + SILENT_FOR / 2, &error), []);
+        let told = mute(&mut since, start + SILENT_FOR, &error);
+        assert_eq!(told, [LoadFailure { what: "ask load-driver".into(), message: "no answer".into() }]);
+    }
+}

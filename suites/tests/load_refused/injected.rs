@@ -1,0 +1,160 @@
+//! Objects that refuse load, and the plan whose workloads each meet one of them.
+
+use std::time::Duration;
+
+use anyhow::Context;
+use component::poll::{self, Look};
+use harness::plan::{self, Plan, template};
+use harness::profile::{self, fixtures_dir};
+use k8s_openapi::api::admissionregistration::v1::{
+    ValidatingAdmissionPolicy, ValidatingAdmissionPolicyBinding, ValidatingWebhookConfiguration,
+};
+use k8s_openapi::api::core::v1::{LimitRange, Pod, ResourceQuota};
+use k8s_openapi::api::rbac::v1::ClusterRole;
+use kube::api::{Patch, PatchParams, PostParams};
+use kube::{Api, Client};
+use serde_json::{Value, json};
+
+const TICK: Duration = Duration::from_millis(50);
+/// Only a fault reaches it.
+const CEILING: Duration = Duration::from_secs(30);
+
+/// Five workloads or more, one archetype for each refusal. What makes two of them refused is put in by hand: a profile
+/// that is refused by every cluster is refused before it runs.
+///
+/// # Errors
+/// When it cannot be derived.
+pub fn plan() -> anyhow::Result<Plan> {
+    let pods = "podsPerArchetype={deployment: 10, stateful-set: 10, batch: 10, zone-spread: 30, service: 10}";
+    let overrides = ["podsPerCluster=70", "density=20", "churnPerMinute=0", pods].map(str::to_owned);
+    let mut plan = plan::derive(&profile::load(&fixtures_dir(), "density", &overrides)?)?;
+    let mut archetype = |name: &str| plan.catalog.archetypes.remove(name).context("no such archetype");
+    let (mut set, mut service, mut spread) =
+        (archetype("stateful-set")?, archetype("service")?, archetype("zone-spread")?);
+    (set.priority, service.priority) = (500, 1000);
+    spread.sizes[0].requests.insert("cpu".into(), "100m".into());
+    let changed = [("stateful-set", set), ("service", service), ("zone-spread", spread)];
+    plan.catalog.archetypes.extend(changed.map(|(name, archetype)| (name.to_owned(), archetype)));
+    Ok(plan)
+}
+
+/// Makes what the environment refuses by, and waits until it does.
+///
+/// # Errors
+/// When an object is refused itself, or has no effect.
+pub async fn environment(admin: &Client) -> anyhow::Result<()> {
+    let (all, post) = (Api::all(admin.clone()), PostParams::default());
+    let policy: ValidatingAdmissionPolicy = object(json!({
+        "metadata": {"name": "no-deployments"},
+        "spec": {
+            "failurePolicy": "Fail",
+            "matchConstraints": {
+                "resourceRules": [rule()],
+                "objectSelector": {"matchLabels": {api::names::ARCHETYPE: "deployment"}},
+            },
+            "validations": [{"expression": "false", "message": "not today"}],
+        },
+    }))?;
+    all.create(&post, &policy).await.context("making a policy")?;
+    let binding: ValidatingAdmissionPolicyBinding = object(json!({
+        "metadata": {"name": "no-deployments"},
+        "spec": {"policyName": "no-deployments", "validationActions": ["Deny"]},
+    }))?;
+    Api::all(admin.clone()).create(&post, &binding).await.context("making a binding")?;
+    let webhook: ValidatingWebhookConfiguration = object(json!({
+        "metadata": {"name": "no-batch"},
+        "webhooks": [{
+            "name": "batch.example.com",
+            // Nobody listens there.
+            "clientConfig": {"url": "https://127.0.0.1:1/"},
+            "rules": [rule()],
+            "objectSelector": {"matchLabels": {api::names::ARCHETYPE: "batch"}},
+            "failurePolicy": "Fail",
+            "sideEffects": "None",
+            "admissionReviewVersions": ["v1"],
+        }],
+    }))?;
+    Api::all(admin.clone()).create(&post, &webhook).await.context("making a webhook")?;
+    let range: LimitRange = object(json!({
+        "metadata": {"name": "not-small"},
+        "spec": {"limits": [{"type": "Container", "min": {"cpu": "200m"}}]},
+    }))?;
+    let ranges = Api::<LimitRange>::namespaced(admin.clone(), template::NAMESPACE);
+    ranges.create(&post, &range).await.context("making a LimitRange")?;
+    for (archetype, cpu) in [("deployment", "1"), ("batch", "1"), ("another", "100m")] {
+        until_refused(admin, archetype, "e2e-100", cpu).await?;
+    }
+    Ok(())
+}
+
+/// Makes a quota for Pods of priority 1000, and waits until it is in effect.
+///
+/// # Errors
+/// As [`environment`].
+pub async fn quota(admin: &Client) -> anyhow::Result<()> {
+    let scope = json!({"matchExpressions": [{"scopeName": "PriorityClass", "operator": "In", "values": ["e2e-1000"]}]});
+    make_quota(admin, json!({"hard": {"pods": "3"}, "scopeSelector": scope}), "0").await
+}
+
+/// Makes a quota that is used up.
+///
+/// # Errors
+/// As [`environment`].
+pub async fn quota_used_up(admin: &Client) -> anyhow::Result<()> {
+    make_quota(admin, json!({"hard": {"pods": "3"}}), "3").await
+}
+
+async fn make_quota(admin: &Client, spec: Value, used: &str) -> anyhow::Result<()> {
+    let quotas = Api::<ResourceQuota>::namespaced(admin.clone(), template::NAMESPACE);
+    let quota: ResourceQuota = object(json!({"metadata": {"name": "few"}, "spec": spec}))?;
+    quotas.create(&PostParams::default(), &quota).await.context("making a quota")?;
+    // Where no controller counts, the status is ours to write.
+    let status = json!({"status": {"hard": {"pods": "3"}, "used": {"pods": used}}});
+    let patched = quotas.patch_status("few", &PatchParams::default(), &Patch::Merge(status)).await;
+    patched.context("writing the quota's status")?;
+    Ok(())
+}
+
+/// Leaves load-driver these rights beside those to follow Pods, or not even these.
+///
+/// # Errors
+/// When the role cannot be changed.
+pub async fn rights(admin: &Client, follows: bool) -> anyhow::Result<()> {
+    let follow = json!([{"apiGroups": [""], "resources": ["pods"], "verbs": ["list", "watch"]}]);
+    let patch = json!({"rules": if follows { follow } else { json!([]) }});
+    let roles = Api::<ClusterRole>::all(admin.clone());
+    let patched = roles.patch("e2e:load-driver", &PatchParams::default(), &Patch::Merge(patch)).await;
+    patched.context("changing load-driver's role")?;
+    Ok(())
+}
+
+/// Pods that come to be.
+fn rule() -> Value {
+    json!({"apiGroups": [""], "apiVersions": ["v1"], "resources": ["pods"], "operations": ["CREATE"]})
+}
+
+/// Tries such a Pod until it is refused. What admits it reads its rules with some delay.
+async fn until_refused(admin: &Client, archetype: &str, class: &str, cpu: &str) -> anyhow::Result<()> {
+    let pod: Pod = object(json!({
+        "metadata": {"generateName": "try-", "labels": {api::names::ARCHETYPE: archetype}},
+        "spec": {
+            "priorityClassName": class,
+            "containers": [{"name": "c", "image": "c", "resources": {"requests": {"cpu": cpu}}}],
+        },
+    }))?;
+    let pods = &Api::<Pod>::namespaced(admin.clone(), template::NAMESPACE);
+    let (dry, pod) = (&PostParams { dry_run: true, ..PostParams::default() }, &pod);
+    let what = format!("a Pod of {archetype} to be refused");
+    poll::until(&what, TICK, CEILING, || async move {
+        match pods.create(dry, pod).await {
+            Ok(_) => Look::NotYet("it is let in"),
+            Err(_) => Look::Ready(()),
+        }
+    })
+    .await?;
+    Ok(())
+}
+
+fn object<T: serde::de::DeserializeOwned>(value: Value) -> anyhow::Result<T> {
+    serde_json::from_value(value).context("an object of this test")
+}
