@@ -9,7 +9,7 @@ use crate::observe::prometheus::{Buckets, Quantile, Series, label, sum};
 use crate::profile::Scheduler;
 use crate::record::event::End;
 use crate::record::{Event, Phase, PodRecord};
-use crate::summary::Metric;
+use crate::summary::{Metric, Packing};
 
 /// All metrics by name.
 pub fn all(expect: &Expect, evidence: &Evidence) -> BTreeMap<String, Metric> {
@@ -261,13 +261,13 @@ fn unbound_at_end(evidence: &Evidence) -> Option<f64> {
     Some(evidence.pods.iter().filter(|p| p.is_live() && p.bound_us.is_none()).count() as f64)
 }
 
-/// Machines beyond what the plan foresees, over all Needs, when quiet.
+/// Machines more or fewer than the plan foresees, over all Needs, when quiet.
 fn machines_over_plan(expect: &Expect, evidence: &Evidence) -> Option<f64> {
     if expect.needs.is_empty() || evidence.nodes.is_empty() {
         return None;
     }
     let machines = packing::account(expect, evidence).packing;
-    Some(machines.iter().map(|p| p.nodes.abs_diff(p.planned)).sum::<u64>() as f64)
+    Some(machines.iter().map(Packing::off_plan).sum::<u64>() as f64)
 }
 
 fn soak_histogram(

@@ -107,6 +107,28 @@ pub const APISERVER_OBJECTS: Family = Family {
     doc: "objects in etcd by resource; kept for whoever reads the record",
 };
 
+/// CPU that an apiserver's garbage collector used.
+pub const APISERVER_GC: Family = Family {
+    name: "go_cpu_classes_gc_total_cpu_seconds_total",
+    kind: "counter",
+    targets: &["kube-apiserver"],
+    unit: "s",
+    read_by: &["held back"],
+    shown: Shown::Itself,
+    doc: "CPU time of the garbage collector, as the Go runtime estimates it",
+};
+
+/// The part of it that nothing else wanted.
+pub const APISERVER_GC_IDLE: Family = Family {
+    name: "go_cpu_classes_gc_mark_idle_cpu_seconds_total",
+    kind: "counter",
+    targets: &["kube-apiserver"],
+    unit: "s",
+    read_by: &["held back"],
+    shown: Shown::Itself,
+    doc: "the part of the garbage collector's CPU time that was idle otherwise",
+};
+
 /// Scheduling attempts by result.
 pub const SCHEDULE_ATTEMPTS: Family = Family {
     name: "scheduler_schedule_attempts_total",
@@ -300,13 +322,15 @@ pub const LOAD_DECLARED: Family = Family {
 };
 
 /// The whole table. Of control planes nothing else is kept: an apiserver has tens of thousands of series.
-pub const ALL: [&Family; 22] = [
+pub const ALL: [&Family; 24] = [
     &APISERVER_REQUESTS,
     &APISERVER_REJECTED,
     &APISERVER_DISPATCHED,
     &APISERVER_CUT_OFF,
     &APISERVER_WATCH_EVENTS,
     &APISERVER_OBJECTS,
+    &APISERVER_GC,
+    &APISERVER_GC_IDLE,
     &SCHEDULE_ATTEMPTS,
     &SCHEDULER_PENDING,
     &SCHEDULER_PREEMPTIONS,

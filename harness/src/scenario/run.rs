@@ -9,8 +9,8 @@ use tokio_util::sync::CancellationToken;
 
 use crate::cluster::EXISTING;
 use crate::cluster::spec::Lease;
-use crate::observe::Observer;
-use crate::plan::Plan;
+use crate::observe::{Observer, sampler};
+use crate::plan::{Plan, memory};
 use crate::profile::Loaded;
 use crate::record::event::End;
 use crate::record::{Event, Phase, RunDir, Tally};
@@ -50,6 +50,8 @@ pub struct Options<'a> {
 /// A run under way.
 pub struct Run<'a> {
     pub(super) options: &'a Options<'a>,
+    /// Memory limit of each apiserver, MiB.
+    pub(super) apiserver_gomemlimit_mib: u32,
     pub(super) client: Client,
     pub(super) recorder: Recorder,
     pub(super) progress: Progress,
@@ -84,10 +86,13 @@ pub async fn run(options: &Options<'_>) -> Result<(), Failure> {
             "programs run without the scheduling class SCHED_BATCH; runs with it are no comparison"
         );
     }
+    let apiserver_gomemlimit_mib =
+        memory::apiserver_limit_mib(&options.plan.profile, sampler::host().available_mib);
     let made = prepare::Made {
         provider: &status.provider,
         autoscaler: options.autoscaler,
         sched_batch: status.not_batch.is_none(),
+        apiserver_gomemlimit_mib,
     };
     prepare::write(options.dir, options.loaded, options.plan, options.tools_dir, &made)
         .map_err(|e| Failure::Environment(format!("{e:#}")))?;
@@ -114,6 +119,7 @@ pub async fn run(options: &Options<'_>) -> Result<(), Failure> {
     let (load_failed, mut load_failures) = mpsc::unbounded_channel();
     let mut run = Run {
         options,
+        apiserver_gomemlimit_mib,
         client,
         recorder,
         progress,
