@@ -5,7 +5,7 @@
 
 use crate::cluster::components::APISERVER;
 use crate::judge::{Evidence, MEASURED};
-use crate::observe::families::CLIENT_WAITED;
+use crate::observe::families::{self, CLIENT_WAITED};
 use crate::observe::prometheus::sum;
 use crate::record::event::Phase;
 use crate::record::{PodRecord, ProcessSample};

@@ -112,7 +112,7 @@ pub fn events() -> Vec<Stamped> {
 }
 
 /// What the run says it wrote.
-fn written() -> BTreeMap<String, Written> {
+pub fn written() -> BTreeMap<String, Written> {
     let files =
         ["events.jsonl", "metrics.jsonl", "nodes.jsonl", "pods.jsonl.gz", "processes.jsonl", "audit.jsonl"];
     files.map(|file| (file.to_owned(), Written { lines: 7, ..Written::default() })).into()

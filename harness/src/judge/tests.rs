@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use crate::judge::made_up::{CLUSTER, events, evidence, expect, scrapes};
+use crate::judge::made_up::{CLUSTER, events, evidence, expect, scrapes, written};
 use crate::judge::{Evidence, Expect, weigh};
 use crate::observe::families::{self, Family, Shown};
 use crate::observe::prometheus;
@@ -560,7 +560,7 @@ fn cut_short_by(event: Event, end: End) -> Summary {
         all.retain(|e| e.at_us < 100_000_000);
         all.push(Stamped { at_us: 100_000_000, event });
         let reason = Some("why it ended".to_owned());
-        all.push(Stamped { at_us: 101_000_000, event: Event::RunEnded { end, reason } });
+        all.push(Stamped { at_us: 101_000_000, event: Event::RunEnded { end, reason, written: written() } });
         evidence.read_events(all);
     })
 }
@@ -691,8 +691,7 @@ fn the_reports_name_the_verdict_and_every_gate() {
 fn what_control_planes_of_others_used_is_not_measured() {
     let summary = broken(|expect, evidence| {
         expect.theirs = true;
-        let hold =
-            Hold { cluster: CLUSTER.into(), renewals: 9, unrenewed_ms_max: 10_000, lease_ms: 120_000 };
+        let hold = Hold { cluster: CLUSTER.into(), renewals: 9, unrenewed_ms_max: 10_000, lease_ms: 120_000 };
         evidence.events.push(Stamped { at_us: 200_000_000, event: Event::ClusterHeld(hold) });
     });
     assert_eq!(summary.verdict, Verdict::Pass, "{}", summary.reason);

@@ -13,8 +13,8 @@ use super::found::{self, Found, Scope};
 use super::protocol::{Announcement, ProcessState};
 use super::{Error, internal};
 use crate::cluster::existing;
-use crate::scenario::held::Tail;
 use crate::profile;
+use crate::scenario::held::Tail;
 
 /// What an end may take: clusters that are not ours are to be cleaned first.
 const DOWN_CEILING: Duration = Duration::from_secs(600);
