@@ -100,3 +100,34 @@ pub fn unix_nanos() -> u64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     u64::try_from(since.as_nanos()).unwrap_or(u64::MAX)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_line_that_does_not_fit_is_told() {
+        let record = Record {
+            unix_nanos: 2,
+            started_unix_nanos: 1,
+            cycle: 1,
+            kind: "Bootstrap".into(),
+            machine: "m".into(),
+            cluster: "c".into(),
+            fingerprint: String::new(),
+            reason: "phase1".into(),
+            grace_seconds: 0,
+            outcome: "success".into(),
+        };
+        let soon = Duration::from_millis(10);
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let audit = Audit::open(Some(file.path())).unwrap();
+        audit.write(&record);
+        assert!(tokio::time::timeout(soon, audit.lost()).await.is_err(), "it was written");
+        let full = Audit::open(Some(Path::new("/dev/full"))).unwrap();
+        full.write(&record);
+        full.lost().await;
+    }
+}

@@ -48,3 +48,18 @@ impl Events {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_event_that_does_not_fit_is_told() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        for (path, fits) in [(file.path(), true), (Path::new("/dev/full"), false)] {
+            let events = Events::open(Some(path)).unwrap();
+            events.record("fill_started", json!({"target": 7}));
+            assert_eq!(events.lost().is_cancelled(), !fits, "{}", path.display());
+        }
+    }
+}
