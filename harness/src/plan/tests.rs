@@ -5,8 +5,8 @@ use std::collections::BTreeSet;
 use super::*;
 use crate::profile::{fixtures_dir, load};
 
-/// Of `cargo xtask plan`, first version.
-const DEV_50_DIGEST: &str = "";
+/// Of `cargo xtask plan` at d8842ec.
+const DEV_50_DIGEST: &str = "603c47c6fb657a06dd8a8e0f7ea4cbb011382f0267bcf59f35c9301decc85c25";
 const DEV_500_DIGEST: &str = "861dd859506959848670be65e9c9e0ae8ddd7a0d61fa784557b38851d920eaa6";
 
 fn plan_of(profile: &str, overrides: &[&str]) -> Result<Plan, PlanError> {
