@@ -84,7 +84,7 @@ pub async fn up(up: &Up) -> Result<String, Error> {
     let chosen = choose(up)?;
     let spec = lease_spec(up, chosen.as_ref(), given)?;
     let run_id = format!("up-{}", jiff::Zoned::now().strftime("%Y%m%d-%H%M%S"));
-    let tools_dir = up.tools_dir.clone().map_or_else(starter::tools_dir, Ok)?;
+    let tools_dir = up.tools_dir.clone().map_or_else(|| starter::tools_dir(&provider), Ok)?;
     let start = Start {
         run_dir: up.state_dir.join(&run_id),
         run_id,

@@ -21,7 +21,7 @@ use crate::{
     signals::Signals,
     supervisor::{self, Owner, Spec, Supervisor},
     tasks::{
-        e2e::{OutputArgs, Overrides, Scenario, write_tools},
+        e2e::{OutputArgs, Overrides, Scenario},
         provider::{Environment, ProviderArgs},
         tools::ToolArgs,
     },
@@ -114,7 +114,6 @@ fn start(
     set: &Toolset,
     provider: &Environment,
 ) -> anyhow::Result<Supervisor> {
-    write_tools(set, run_dir)?;
     let owner = Owner::Other(nextest.pid);
     supervisor::start(&Spec { run_id, run_dir, bin_dir, tools_dir: &set.dir, owner, provider }, |_| ())
 }
