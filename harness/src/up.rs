@@ -91,7 +91,7 @@ pub async fn up(up: &Up) -> Result<String, Error> {
     // Two that are started within a second are told apart by chance.
     let chance = RandomState::new().hash_one(std::process::id()) & 0xffff;
     let run_id = format!("up-{}-{chance:04x}", jiff::Zoned::now().strftime("%Y%m%d-%H%M%S"));
-    let tools_dir = up.tools_dir.clone().map_or_else(starter::tools_dir, Ok)?;
+    let tools_dir = up.tools_dir.clone().map_or_else(|| starter::tools_dir(&provider), Ok)?;
     let start = Start {
         run_dir: up.state_dir.join(&run_id),
         run_id,

@@ -98,7 +98,7 @@ impl World {
             run_dir: run_dir.clone(),
             owner: Owner::Pid(owner.unwrap_or(std::process::id())),
             bin_dir,
-            tools_dir: starter::tools_dir()?,
+            tools_dir: starter::tools_dir(&provider)?,
             provider,
             memory_budget_mib: budget_mib,
         };

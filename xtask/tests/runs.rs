@@ -133,6 +133,19 @@ fn existing_clusters_are_given_one_for_each_or_nothing_is_started() {
 }
 
 #[test]
+fn the_setting_that_a_usage_error_shows_is_one() {
+    let refused = xtask().args(["e2e", "dev-50", "--set", "nonsense"]).output().unwrap();
+    let told = String::from_utf8_lossy(&refused.stderr);
+    assert_eq!(refused.status.code(), Some(USAGE), "{told}");
+    let example =
+        told.split("KEY=VALUE, e.g. ").nth(1).and_then(|rest| rest.split_whitespace().next()).unwrap();
+    let planned = xtask().args(["plan", "dev-50", "--set", example]).output().unwrap();
+    assert_eq!(planned.status.code(), Some(0), "{example}: {}", String::from_utf8_lossy(&planned.stderr));
+    let unknown = xtask().args(["plan", "dev-50", "--set", "no.such.key=1"]).output().unwrap();
+    assert_eq!(unknown.status.code(), Some(USAGE), "an unknown key must be refused");
+}
+
+#[test]
 fn a_stub_in_the_reference_s_place_passes_and_the_verdict_says_whose_it_is() {
     let runs = tempfile::tempdir().unwrap();
     let stub = runs.path().join("stub");

@@ -2,6 +2,8 @@
 
 use std::ffi::OsString;
 
+use tools::pins::started;
+
 use super::{Error, existing, kind};
 
 /// The names that may follow `--provider`.
@@ -52,6 +54,15 @@ impl Choice {
             Self::Local => "local",
             Self::Kind(_) => "kind",
             Self::Existing(_) => "existing",
+        }
+    }
+
+    /// The control-plane programs that it starts on this machine. No others need be there.
+    pub fn programs(&self) -> &'static [&'static str] {
+        match self {
+            Self::Local => started::LOCAL,
+            Self::Kind(_) => started::KIND,
+            Self::Existing(_) => started::EXISTING,
         }
     }
 

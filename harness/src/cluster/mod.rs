@@ -55,7 +55,7 @@ fn io<'a>(verb: &'a str, path: &'a Path) -> impl Fn(std::io::Error) -> Error + '
 /// Where things are.
 #[derive(Clone, Debug)]
 pub struct Places {
-    /// Directory of the six binaries.
+    /// Directory of the control-plane programs that the provider starts.
     pub tools: PathBuf,
     /// The repository's `fixtures`.
     pub fixtures: PathBuf,
@@ -79,9 +79,10 @@ impl Provider {
     /// The chosen provider; it starts processes through `table`.
     ///
     /// # Errors
-    /// When a binary is missing.
+    /// When a program that it starts is missing.
     pub fn new(places: Places, table: Table, choice: Choice) -> Result<Self, Error> {
-        let local = Arc::new(Local::new(places, table)?);
+        refuse_if_lacking(&places.tools, choice.programs())?;
+        let local = Arc::new(Local::new(places, table));
         Ok(match choice {
             Choice::Local => Self::Local(local),
             Choice::Kind(settings) => Self::Kind(Kind::new(settings, local)),
@@ -181,6 +182,15 @@ impl Provider {
     }
 }
 
+fn refuse_if_lacking(tools: &Path, programs: &[&str]) -> Result<(), Error> {
+    let missing: Vec<&str> = programs.iter().copied().filter(|name| !tools.join(name).is_file()).collect();
+    if missing.is_empty() {
+        return Ok(());
+    }
+    let (dir, missing) = (tools.display(), missing.join(", "));
+    Err(Error::Environment(format!("{dir} lacks {missing}; `cargo xtask tools` gets what is missing")))
+}
+
 fn check(spec: &LeaseSpec) -> Result<(), Error> {
     if spec.clusters.is_empty() {
         return Err(Error::Usage("a lease needs at least one cluster".to_owned()));
@@ -206,6 +216,28 @@ fn check(spec: &LeaseSpec) -> Result<(), Error> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn each_provider_needs_the_programs_that_it_starts_and_no_others() {
+        let kind = kind::Settings {
+            kind: PathBuf::new(),
+            node_image: String::new(),
+            etcd_tag: String::new(),
+            kwok_image: String::new(),
+        };
+        let existing = existing::Settings { kubeconfigs: Vec::new() };
+        for choice in [Choice::Local, Choice::Kind(kind), Choice::Existing(existing)] {
+            let dir = tempfile::tempdir().unwrap();
+            for program in choice.programs() {
+                let told = refuse_if_lacking(dir.path(), choice.programs()).unwrap_err().to_string();
+                assert!(told.contains(program), "{told}");
+                std::fs::write(dir.path().join(program), "").unwrap();
+            }
+            refuse_if_lacking(dir.path(), choice.programs()).unwrap();
+        }
+        assert_eq!(Choice::Local.programs().len(), components::ALL.len());
+        assert!(components::ALL.iter().all(|name| Choice::Local.programs().contains(name)));
+    }
 
     #[test]
     fn wrong_specs_are_refused() {

@@ -47,7 +47,7 @@ pub fn write(
     dir.write_text(&dir.plan(), plan.to_json().as_bytes())?;
     dir.write_json(&dir.inventory(), &plan.inventory)?;
     dir.write_json(&dir.host(), &host(made))?;
-    dir.write_json(&dir.tools(), &tools(tools_dir))?;
+    dir.write_json(&dir.tools(), &tools(tools_dir)?)?;
     Ok(())
 }
 
@@ -116,14 +116,33 @@ fn host(made: &Made<'_>) -> serde_json::Value {
     facts
 }
 
-/// Which control-plane programs are used: the description that lies beside them, else their names.
-fn tools(dir: &Path) -> serde_json::Value {
-    let described = std::fs::read(dir.join("toolset.json")).ok();
-    if let Some(described) = described.and_then(|text| serde_json::from_slice(&text).ok()) {
-        return described;
+/// Which control-plane programs are used, with version, origin and digest of each, wherever they lie.
+fn tools(dir: &Path) -> anyhow::Result<serde_json::Value> {
+    anyhow::ensure!(
+        !dir.as_os_str().is_empty(),
+        "it is not known where the control-plane programs are; give --tools-dir"
+    );
+    let set = tools::Toolset::open_with(dir, &[]).context("describing the control-plane programs")?;
+    serde_json::to_value(set).context("describing the control-plane programs")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Neither a bare directory nor one of the cache is described by less than versions and digests.
+    #[test]
+    fn tools_are_recorded_with_versions_and_digests_also_from_a_directory_of_ones_own() {
+        use std::os::unix::fs::PermissionsExt;
+        let dir = tempfile::tempdir().unwrap();
+        let program = dir.path().join("kwok");
+        std::fs::write(&program, "#!/bin/sh\necho 'kwok version v0.8.0'\n").unwrap();
+        std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o755)).unwrap();
+        std::fs::write(dir.path().join("README"), "").unwrap();
+        let recorded = tools(dir.path()).unwrap();
+        assert_eq!(recorded["digest"].as_str().map(str::len), Some(16), "{recorded}");
+        let [kwok] = recorded["tools"].as_array().unwrap().as_slice() else { panic!("{recorded}") };
+        assert_eq!((&kwok["name"], &kwok["version"]), (&json!("kwok"), &json!("v0.8.0")));
+        assert_eq!((&kwok["source"], kwok["sha256"].as_str().unwrap().len()), (&json!("directory"), 64));
     }
-    let entries = std::fs::read_dir(dir).into_iter().flatten().flatten();
-    let mut names: Vec<String> = entries.filter_map(|e| e.file_name().into_string().ok()).collect();
-    names.sort();
-    json!({ "directory": dir, "names": names })
 }

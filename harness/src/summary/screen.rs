@@ -211,10 +211,60 @@ pub fn next_command(summary: &Summary, run_dir: &Path) -> Option<String> {
     match summary.verdict {
         Verdict::Pass => None,
         Verdict::Interrupted => Some(format!("cargo xtask e2e {} --seed {}", summary.profile, summary.seed)),
-        Verdict::Invalid => Some(format!("grep -l '\"level\":\"ERROR\"' {dir}/logs -r")),
+        Verdict::Invalid => Some(logs_with_errors(run_dir)),
         Verdict::Fail if summary.stuck_pods.iter().any(|p| !p.bound) => {
             Some(format!("cargo xtask up --clusters 1 --profile {} --with-fleet", summary.profile))
         }
         Verdict::Fail => Some(format!("cargo xtask judge {dir}")),
+    }
+}
+
+/// A command that lists the logs with errors in them: JSON of ours, of etcd and of kwok, klog's lines of the others
+/// (`E1130 …`; in a kind node after a time and a stream), and a panic.
+fn logs_with_errors(run_dir: &Path) -> String {
+    let json = r#""level":"(ERROR|error|fatal|panic)""#;
+    let klog = "(^| F )[EF][0-9]{4} [0-9]{2}:";
+    format!("grep -rlE '{json}|{klog}|^thread .* panicked' {}/logs", run_dir.display())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::process::Command;
+
+    use super::*;
+
+    #[test]
+    fn the_hint_for_an_invalid_run_lists_the_logs_with_errors_and_no_others() {
+        let dir = tempfile::tempdir().unwrap();
+        let logs = dir.path().join("logs/kwok-cluster-0");
+        std::fs::create_dir_all(&logs).unwrap();
+        let with_errors = [
+            ("operator", r#"{"timestamp":"2026-11-30T17:00:00Z","level":"ERROR","fields":{"message":"x"}}"#),
+            ("etcd", r#"{"level":"error","ts":"2026-11-30T17:00:00.1Z","caller":"x.go:1","msg":"x"}"#),
+            ("etcd-2", r#"{"level":"fatal","ts":"2026-11-30T17:00:00.1Z","msg":"discovery failed"}"#),
+            ("kwok", r#"{"time":"2026-11-30T17:00:00.1Z","level":"ERROR","msg":"x"}"#),
+            ("kube-apiserver", "E1130 17:00:00.123456    1234 status.go:71] \"Unhandled Error\""),
+            ("kube-scheduler", "F1130 17:00:00.123456       1 server.go:1] failed"),
+            ("kube-controller-manager", "2026-11-30T17:00:00.1Z stderr F E1130 17:00:00.1  1 x.go:1] x"),
+            ("shard", "thread 'main' (12) panicked at fleet/src/x.rs:1:1:"),
+        ];
+        let without = [
+            ("quiet", r#"{"timestamp":"2026-11-30T17:00:00Z","level":"WARN","fields":{"message":"ERROR"}}"#),
+            ("quiet-etcd", r#"{"level":"warn","ts":"2026-11-30T17:00:00.1Z","msg":"no error"}"#),
+            ("quiet-apiserver", "I1130 17:00:00.123456    1234 x.go:1] \"E1130\" F1130"),
+            ("quiet-kind", "2026-11-30T17:00:00.1Z stderr F W1130 17:00:00.1  1 x.go:1] x"),
+            ("audit", r#"{"kind":"Event","level":"Metadata","verb":"list"}"#),
+        ];
+        for (name, line) in with_errors.into_iter().chain(without) {
+            std::fs::write(logs.join(format!("{name}.log")), format!("first line\n{line}\n")).unwrap();
+        }
+        let output = Command::new("sh").arg("-c").arg(logs_with_errors(dir.path())).output().unwrap();
+        let told = String::from_utf8(output.stdout).unwrap();
+        let mut listed: Vec<_> =
+            told.lines().filter_map(|path| Path::new(path).file_stem()?.to_str()).collect();
+        listed.sort_unstable();
+        let mut expected = with_errors.map(|(name, _)| name);
+        expected.sort_unstable();
+        assert_eq!(listed, expected, "{}", String::from_utf8_lossy(&output.stderr));
     }
 }

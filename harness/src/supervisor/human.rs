@@ -146,9 +146,19 @@ pub async fn kubectl(which: &Which, cluster: Option<&str>, args: &[String]) -> R
     let chosen =
         chosen.ok_or_else(|| Error::Usage(format!("name a cluster with --cluster: {}", names.join(", "))))?;
     let kubeconfig = chosen.kubeconfigs.get("admin").ok_or_else(|| internal("no admin kubeconfig"))?;
-    let program = announcement.tools_dir.join("kubectl");
+    // A run on clusters that are there has brought none; then it is the caller's.
+    let given =
+        std::env::var_os("E2E_TOOLS_DIR").map(PathBuf::from).filter(|dir| !dir.as_os_str().is_empty());
+    let program = kubectl_in(std::iter::once(announcement.tools_dir).chain(given))?;
     let error = std::process::Command::new(&program).arg("--kubeconfig").arg(kubeconfig).args(args).exec();
     Err(Error::Environment(format!("starting {}: {error}", program.display())))
+}
+
+fn kubectl_in(dirs: impl Iterator<Item = PathBuf>) -> Result<PathBuf, Error> {
+    let mut programs = dirs.map(|dir| dir.join("kubectl"));
+    programs.find(|program| tools::is_executable(program)).ok_or_else(|| {
+        Error::Environment("no kubectl is there; call it as `cargo xtask kubectl`, which gets one".to_owned())
+    })
 }
 
 impl Which {

@@ -128,12 +128,16 @@ pub fn bin_dir() -> Result<PathBuf, Error> {
     )))
 }
 
-/// Directory of the control-plane programs: `$E2E_TOOLS_DIR`, or the cache; makes them if need be (minutes,
-/// once).
+/// Directory of the control-plane programs that the provider starts: `$E2E_TOOLS_DIR`, or the cache; makes them if
+/// need be (minutes, once).
 ///
 /// # Errors
 /// What `tools` says is missing.
-pub fn tools_dir() -> Result<PathBuf, Error> {
-    let tools = tools::Toolset::ensure(&tools::Options::from_env());
+pub fn tools_dir(provider: &Choice) -> Result<PathBuf, Error> {
+    let options = tools::Options::from_env();
+    let small = options.tools_dir.is_some() || matches!(provider, Choice::Existing(_));
+    // What is made for control planes of our own is made whole: kubectl, too, and what a node image holds.
+    let names = if small { provider.programs() } else { &tools::pins::TOOL_NAMES };
+    let tools = tools::ensure_programs(&options, names);
     tools.map(|set| set.dir).map_err(|e| Error::Environment(e.to_string()))
 }

@@ -1,7 +1,6 @@
 //! `cargo xtask e2e`: one run of a profile, from nothing to its verdict.
 
 use std::{
-    fs,
     io::IsTerminal,
     os::unix::process::CommandExt,
     path::{Path, PathBuf},
@@ -9,7 +8,7 @@ use std::{
 };
 
 use anyhow::{Context, bail};
-use tools::{ProgressMode, Toolset};
+use tools::ProgressMode;
 
 use crate::{
     cargo, exit, host, run_dir,
@@ -147,7 +146,7 @@ pub fn run(args: &Args) -> anyhow::Result<u8> {
         return Ok(exit::USAGE);
     }
     let options = tools::Options { progress: args.output.progress(), ..args.tools.options() };
-    let set = Toolset::ensure(&options)?;
+    let set = args.provider.ensure_tools(&options)?;
     let provider = args.provider.ensure(&options, &set)?;
     host::refuse_if_lacking(&cargo::runs_dir()?)?;
     let root = match &args.run_dir_root {
@@ -156,7 +155,6 @@ pub fn run(args: &Args) -> anyhow::Result<u8> {
     };
     let run_id = run_dir::new_id(&args.profile);
     let dir = run_dir::create(&root, &run_id)?;
-    write_tools(&set, &dir)?;
 
     let owner = if args.keep { Owner::Nobody } else { Owner::Us };
     let spec = Spec {
@@ -284,13 +282,6 @@ impl Overrides {
     }
 }
 
-/// Records which tools a run used.
-pub fn write_tools(set: &Toolset, run_dir: &Path) -> anyhow::Result<()> {
-    let path = run_dir.join("tools.json");
-    let json = serde_json::to_vec_pretty(set).context("cannot encode the tool set")?;
-    fs::write(&path, json).with_context(|| format!("cannot write {}", path.display()))
-}
-
 impl Scenario<'_> {
     /// Runs it with our stdin and output, from the main thread, and tells its exit code.
     pub fn run(&self, signals: &Signals) -> anyhow::Result<u8> {
@@ -323,9 +314,12 @@ impl Scenario<'_> {
     }
 }
 
+/// A setting that dev-50 takes, shown where one is malformed.
+const EXAMPLE: &str = "churnPerMinute=0.02";
+
 fn key_value(text: &str) -> Result<String, String> {
     match text.split_once('=') {
         Some((key, _)) if !key.is_empty() => Ok(text.to_owned()),
-        _ => Err("expected KEY=VALUE, e.g. churnPerMinute=0.02".to_owned()),
+        _ => Err(format!("expected KEY=VALUE, e.g. {EXAMPLE}")),
     }
 }

@@ -21,7 +21,7 @@ use crate::{
     signals::Signals,
     supervisor::{self, Owner, Spec, Supervisor},
     tasks::{
-        e2e::{OutputArgs, Overrides, Scenario, write_tools},
+        e2e::{OutputArgs, Overrides, Scenario},
         provider::{Environment, ProviderArgs},
         tools::ToolArgs,
     },
@@ -115,7 +115,6 @@ fn start(
     set: &Toolset,
     provider: &Environment,
 ) -> anyhow::Result<Supervisor> {
-    write_tools(set, run_dir)?;
     let owner = Owner::Other(nextest.pid);
     // E2E_LOG of nextest's environment is inherited.
     let log = None;

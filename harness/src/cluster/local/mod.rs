@@ -13,7 +13,7 @@ use std::sync::Arc;
 use futures::future::join_all;
 
 use super::spec::{Lease, LeaseSpec};
-use super::{Error, Places, check, components, scheduler};
+use super::{Error, Places, check, scheduler};
 use crate::supervisor::process::{Key, Table};
 
 /// The local provider: control planes as child processes.
@@ -25,20 +25,8 @@ pub struct Local {
 
 impl Local {
     /// A provider that starts processes through `table`.
-    ///
-    /// # Errors
-    /// When a binary is missing.
-    pub fn new(places: Places, table: Table) -> Result<Self, Error> {
-        let missing: Vec<&str> =
-            components::ALL.into_iter().filter(|name| !places.tools.join(name).is_file()).collect();
-        if !missing.is_empty() {
-            return Err(Error::Environment(format!(
-                "{} lacks {}; run `cargo xtask doctor`, which gets them",
-                places.tools.display(),
-                missing.join(", ")
-            )));
-        }
-        Ok(Self { places, table, ports: ports::Ports::default() })
+    pub fn new(places: Places, table: Table) -> Self {
+        Self { places, table, ports: ports::Ports::default() }
     }
 
     /// As [`super::Provider::start`].
