@@ -14,4 +14,4 @@ pub use crate::record::dir::RunDir;
 pub use crate::record::event::{Event, Phase, Stamped};
 pub use crate::record::lines::{Error, LineWriter, read_lines, read_lines_gz, write_lines_gz};
 pub use crate::record::objects::{NodeRecord, PodRecord};
-pub use crate::record::sample::{HostSample, ProcessSample, Sample, Scrape};
+pub use crate::record::sample::{HostSample, ProcessSample, Sample, Scrape, SpeedSlice};
