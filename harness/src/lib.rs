@@ -16,6 +16,7 @@ pub mod record;
 pub mod report;
 pub mod results;
 pub mod scenario;
+pub mod speed;
 pub mod summary;
 pub mod supervisor;
 pub mod up;

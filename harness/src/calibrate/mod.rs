@@ -9,6 +9,7 @@ use std::collections::BTreeMap;
 
 use crate::compare::sets::{self, Member, Unlike};
 use crate::profile::{Range, Ranges};
+use crate::speed::NORMALISED;
 use crate::summary::screen::number;
 use crate::summary::stats::Spread;
 use crate::summary::{Verdict, file, machine};
@@ -118,12 +119,15 @@ pub fn calibrate(subject: &Subject, members: &[Member]) -> Result<Calibration, E
     // The day of the last run: calibrating the same runs on another day gives the same file.
     let date =
         members.iter().map(|m| m.summary.started.get(..10).unwrap_or_default()).max().unwrap_or_default();
+    // One for all: `check` refuses runs that differ in it.
+    let index_version = members.first().and_then(|member| member.summary.index_version());
     let mut own = BTreeMap::new();
     let mut left_out = Vec::new();
     for (metric, known) in &subject.known.metrics {
-        let values = values(metric, members)?;
+        let normalised_by = index_version.filter(|_| NORMALISED.contains(&metric.as_str()));
+        let values = values(metric, members, normalised_by)?;
         let Some(spread) = Spread::of(&values) else { continue };
-        let range = range(known, &spread, &class, date);
+        let range = range(known, &spread, &class, date, normalised_by);
         // A range that fails the very runs it was taken from would fail others, too.
         match values.iter().find(|value| !range.contains(**value)) {
             None => drop(own.insert(metric.clone(), range)),
@@ -176,20 +180,27 @@ fn check(subject: &Subject, members: &[Member]) -> Result<String, Error> {
     Ok(class)
 }
 
-fn values(metric: &str, members: &[Member]) -> Result<Vec<f64>, Error> {
+/// A metric of each run: at reference speed, by that version of the index, or as it is.
+fn values(metric: &str, members: &[Member], normalised_by: Option<u32>) -> Result<Vec<f64>, Error> {
     let value = |member: &Member| {
         let measured = member.summary.metrics.get(metric);
-        measured.and_then(|m| m.exact()).ok_or_else(|| Error::Unmeasured {
+        let plain = measured.and_then(|m| m.exact()).ok_or_else(|| Error::Unmeasured {
             run: member.name(),
             metric: metric.to_owned(),
             why: measured.map_or_else(|| "there is no such metric".to_owned(), |m| m.note.clone()),
+        })?;
+        let Some(version) = normalised_by else { return Ok(plain) };
+        member.summary.normalised(metric, version).ok_or_else(|| Error::Unmeasured {
+            run: member.name(),
+            metric: format!("{metric} at reference speed"),
+            why: "the host's speed was not measured during its fill".to_owned(),
         })
     };
     members.iter().map(value).collect()
 }
 
 /// Bounded on the sides on which the known range is: only its author knows whether less is better.
-fn range(known: &Range, spread: &Spread, class: &str, date: &str) -> Range {
+fn range(known: &Range, spread: &Spread, class: &str, date: &str, normalised_by: Option<u32>) -> Range {
     let mean = spread.mean;
     let bound = |factor: f64| rounded(mean * factor);
     let max = known.max.map(|_| bound(1.0 + MARGIN));
@@ -200,9 +211,12 @@ fn range(known: &Range, spread: &Spread, class: &str, date: &str) -> Range {
         _ => format!("mean x {}", 1.0 + MARGIN),
     };
     let Spread { n, deviation, .. } = spread;
-    let calibrated =
+    let mut calibrated =
         format!("{factors}, n={n}, mean={}, deviation={}, {class}, {date}", number(mean), number(*deviation));
-    Range { min, max, calibrated }
+    if normalised_by.is_some() {
+        calibrated.push_str(", at reference speed");
+    }
+    Range { min, max, calibrated, index_version: normalised_by }
 }
 
 /// To so many digits as are worth writing down.
@@ -230,6 +244,7 @@ pub fn file_text(profile: &str, ranges: &Ranges) -> Result<String, serde_saphyr:
     Ok(format!(
         "# Ranges of profile {profile}. Metric names are those of summary.json. What stands under `metrics` holds on every\n\
          # machine that has no range of its own; `cargo xtask calibrate {profile} RUN...` writes those of a machine class,\n\
-         # from {RUNS_MIN} passing runs or more on an otherwise idle machine.\n{yaml}"
+         # from {RUNS_MIN} passing runs or more on an otherwise idle machine. A range with an `indexVersion` holds at reference\n\
+         # speed (docs/host-speed.md).\n{yaml}"
     ))
 }

@@ -17,6 +17,7 @@ fn member(n: usize, fill_s: f64) -> Member {
     summary.host = json!({"cores": 2, "memory_mib": 24_105, "cpu_model": "x"});
     summary.tools = json!({"digest": "d", "tools": [{"name": "etcd", "version": "v3.7.3"}]});
     summary.metrics.get_mut("fill_s").unwrap().value = Some(fill_s);
+    summary.host_speed.as_mut().unwrap().normalised.insert("fill_s".into(), fill_s);
     Member { path: summary.run_id.clone().into(), summary }
 }
 
@@ -25,7 +26,7 @@ fn members() -> Vec<Member> {
 }
 
 fn placeholder(max: f64) -> Range {
-    Range { min: None, max: Some(max), calibrated: "placeholder".into() }
+    Range { max: Some(max), calibrated: "placeholder".into(), ..Range::default() }
 }
 
 fn known() -> Ranges {
@@ -48,7 +49,8 @@ fn a_range_is_the_mean_and_a_fifth_and_says_whence_it_is() {
     let own = &found.ranges.machine_classes[CLASS];
     let fill = &own["fill_s"];
     assert_eq!((fill.min, fill.max), (None, Some(120.0)));
-    assert_eq!(fill.calibrated, format!("mean x 1.2, n=5, mean=100, deviation=1.58, {CLASS}, 2026-11-24"));
+    let told = format!("mean x 1.2, n=5, mean=100, deviation=1.58, {CLASS}, 2026-11-24, at reference speed");
+    assert_eq!(fill.calibrated, told);
     assert_eq!(own["machines_over_plan"].max, Some(0.0), "what is always 0 must stay 0");
     assert_eq!(found.ranges.metrics, known().metrics, "placeholders stay for other machines");
 }
@@ -140,4 +142,49 @@ fn bounds_are_written_with_four_digits() {
     {
         assert_eq!(rounded(value), expected);
     }
+}
+
+/// A run on a host of that speed: fill and CPU per Pod as they were there, and at reference speed.
+fn at_speed(mut member: Member, index: f64) -> Member {
+    let metrics = &member.summary.metrics;
+    let at_reference = |name: &str| (name.to_owned(), metrics[name].value.unwrap() * index);
+    let normalised = [at_reference("fill_s"), at_reference("cpu_ms_per_pod")].into();
+    member.summary.host_speed.as_mut().unwrap().normalised = normalised;
+    member
+}
+
+#[test]
+fn ranges_of_cpu_and_time_are_calibrated_at_reference_speed() {
+    // By the clock these runs lie far apart: hosts of speeds from 0.5 to 1.
+    let speeds = [1.0, 0.9, 0.8, 0.6, 0.5];
+    let members: Vec<Member> =
+        speeds.iter().enumerate().map(|(n, speed)| at_speed(member(n, 100.0 / speed), *speed)).collect();
+    let found = calibrated(&known(), &members).unwrap();
+    assert!(found.left_out.is_empty(), "{:?}", found.left_out);
+    let own = &found.ranges.machine_classes[CLASS];
+    assert_eq!((own["fill_s"].max, own["fill_s"].index_version), (Some(120.0), Some(1)));
+    assert!(own["fill_s"].calibrated.ends_with(", at reference speed"), "{}", own["fill_s"].calibrated);
+    assert_eq!(own["machines_over_plan"].index_version, None, "a count does not depend on the host");
+    let text = file_text("made-up", &found.ranges).unwrap();
+    assert!(text.contains("indexVersion: 1"), "{text}");
+}
+
+#[test]
+fn runs_whose_hosts_were_not_measured_alike_are_not_calibrated_together() {
+    let mixed = |change: &dyn Fn(&mut Member)| {
+        let mut members = members();
+        change(&mut members[1]);
+        calibrated(&known(), &members).unwrap_err().to_string()
+    };
+    let error = mixed(&|m| m.summary.host_speed = None);
+    assert!(error.contains("host speed index:\n      not measured: figures are not normalised: run-1"), "{error}");
+    let error = mixed(&|m| m.summary.host_speed.as_mut().unwrap().index_version = 2);
+    assert!(error.contains("version 2: run-1"), "{error}");
+    let error = mixed(&|m| m.summary.host_speed.as_mut().unwrap().normalised.clear());
+    assert!(error.contains("run-1 has no value of fill_s at reference speed"), "{error}");
+
+    let mut old = members();
+    old.iter_mut().for_each(|m| m.summary.host_speed = None);
+    let own = calibrated(&known(), &old).unwrap().ranges.machine_classes[CLASS].clone();
+    assert_eq!((own["fill_s"].max, own["fill_s"].index_version), (Some(120.0), None));
 }

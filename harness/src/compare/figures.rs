@@ -12,6 +12,8 @@ use crate::summary::Summary;
 pub enum Group {
     /// `metrics`.
     Metrics,
+    /// `host_speed`: the index, and metrics at reference speed.
+    Speed,
     /// `phases_s`.
     Phases,
     /// `stages`: median and 99th percentile of each stage of the chain.
@@ -31,6 +33,7 @@ impl Group {
     pub fn title(self) -> &'static str {
         match self {
             Self::Metrics => "metrics",
+            Self::Speed => "host speed, and metrics at reference speed",
             Self::Phases => "phases",
             Self::Stages => "stages of the chain",
             Self::Pods => "Pods when it ended",
@@ -102,6 +105,7 @@ pub(super) fn readings(summary: &Summary) -> Readings {
     let mut put = |group, name: String, unit: &str, value: f64| {
         all.insert((group, name), (unit.to_owned(), Some(Reading { value, saturated: false })));
     };
+    speed(summary, &mut put);
     for (phase, length_s) in &summary.phases_s {
         put(Group::Phases, phase.name().to_owned(), "s", *length_s);
     }
@@ -134,4 +138,18 @@ pub(super) fn readings(summary: &Summary) -> Readings {
         put(Group::Memory, component.clone(), "MiB", *mib as f64);
     }
     all
+}
+
+/// The index and what it makes of the metrics. The version is part of the names: what one run lacks, or has by another
+/// version, is beside nothing.
+fn speed(summary: &Summary, put: &mut impl FnMut(Group, String, &str, f64)) {
+    let Some(speed) = &summary.host_speed else { return };
+    let version = speed.index_version;
+    for (phase, index) in &speed.under_load {
+        put(Group::Speed, format!("host speed of the {} (index {version})", phase.name()), "x", index.median);
+    }
+    for (metric, value) in &speed.normalised {
+        let unit = summary.metrics.get(metric).map_or("", |metric| metric.unit.as_str());
+        put(Group::Speed, format!("{metric} (index {version})"), unit, *value);
+    }
 }

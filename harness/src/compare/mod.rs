@@ -71,6 +71,9 @@ pub struct Comparison {
     pub b: Head,
     /// Where the plans differ; empty when they are the same.
     pub plan: Vec<Difference>,
+    /// What to know of the hosts' speed before figures are compared; empty when both were measured alike.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub host_speed_note: String,
     /// Every figure of the summaries, by group and name.
     pub figures: Vec<Figure>,
     /// Gates that came out differently or had other bounds.
@@ -138,6 +141,7 @@ pub fn compare(a: &Run, b: &Run, any_plan: bool) -> Result<Comparison, Error> {
     }
     Ok(Comparison {
         plan,
+        host_speed_note: host_speed_note(a.summary.index_version(), b.summary.index_version()),
         figures: figures::all(&a.summary, &b.summary),
         gates: gates(&a.summary, &b.summary),
         validity: validity(&a.summary, &b.summary),
@@ -146,6 +150,20 @@ pub fn compare(a: &Run, b: &Run, any_plan: bool) -> Result<Comparison, Error> {
         a: head(&a.dir, &a.summary),
         b: head(&b.dir, &b.summary),
     })
+}
+
+fn host_speed_note(a: Option<u32>, b: Option<u32>) -> String {
+    let of = |version: Option<u32>| {
+        version.map_or_else(|| "not measured".to_owned(), |version| format!("index version {version}"))
+    };
+    let note = |why: &str| {
+        format!("figures are not normalised: {why}; those of CPU and time may differ by the hosts' speed alone")
+    };
+    match (a, b) {
+        (None, None) => note("the host's speed was measured in neither run"),
+        (a, b) if a != b => note(&format!("the host's speed is {} in A, {} in B", of(a), of(b))),
+        _ => String::new(),
+    }
 }
 
 fn head(run_dir: &Path, s: &Summary) -> Head {

@@ -18,6 +18,9 @@ pub fn render(comparison: &Comparison) -> String {
     heads(comparison, &mut out);
     gates(&comparison.gates, &mut out);
     validity(&comparison.validity, &mut out);
+    if !comparison.host_speed_note.is_empty() {
+        let _ = writeln!(out, "\n  {}", comparison.host_speed_note);
+    }
     let groups = comparison.figures.chunk_by(|x, y| x.group == y.group);
     for (i, group) in groups.enumerate() {
         figures(group, i == 0, &mut out);
@@ -103,7 +106,7 @@ fn validity(changes: &[Change<Finding>], out: &mut String) {
 }
 
 fn figures(group: &[Figure], with_heading: bool, out: &mut String) {
-    let shown: Vec<&Figure> = group.iter().filter(|f| f.group == Group::Metrics || f.a != f.b).collect();
+    let shown: Vec<&Figure> = group.iter().filter(|f| matches!(f.group, Group::Metrics | Group::Speed) || f.a != f.b).collect();
     let equal = group.len() - shown.len();
     let title = group.first().map_or("", |f| f.group.title());
     if shown.is_empty() {

@@ -151,3 +151,23 @@ fn what_is_no_judged_run_is_refused_with_what_to_do() {
     run_dir.write_json(&run_dir.plan(), &run().plan).unwrap();
     assert_eq!(Run::load(&run_dir).unwrap().summary.outcome_digest, summary().outcome_digest);
 }
+
+#[test]
+fn figures_at_reference_speed_stand_beside_each_other_only_by_one_version_of_the_index() {
+    let name = "cpu_ms_per_pod (index 1)";
+    let speed = |compared: &super::Comparison| figure(&compared.figures, Group::Speed, name).clone();
+    let both = compare(&run(), &run(), false).unwrap();
+    assert!(speed(&both).difference == Some(0.0) && both.host_speed_note.is_empty(), "{both:?}");
+    let (mut old, mut other) = (run(), run());
+    old.summary.host_speed = None;
+    other.summary.host_speed.as_mut().unwrap().index_version = 2;
+    for (b, told) in [(&old, "index version 1 in A, not measured in B"), (&other, "index version 2 in B")] {
+        let compared = compare(&run(), b, false).unwrap();
+        assert_eq!((speed(&compared).b, speed(&compared).difference), (None, None));
+        let text = screen::render(&compared);
+        assert!(text.contains("figures are not normalised: ") && text.contains(told), "{text}");
+    }
+    let neither = compare(&old, &old, false).unwrap();
+    assert!(neither.host_speed_note.contains("in neither run"), "{}", neither.host_speed_note);
+    assert!(neither.figures.iter().all(|f| f.group != Group::Speed));
+}

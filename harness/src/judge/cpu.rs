@@ -2,8 +2,9 @@
 
 use std::collections::BTreeMap;
 
+use crate::judge::latency::born_in;
 use crate::judge::{Evidence, MEASURED};
-use crate::record::ProcessSample;
+use crate::record::{Phase, ProcessSample};
 use crate::summary::{CpuAccount, MemoryAccount};
 
 /// Components of the harness itself.
@@ -24,6 +25,11 @@ pub fn account(evidence: &Evidence) -> CpuAccount {
     account.share = used.iter().map(|(name, ms)| (name.clone(), *ms as f64 / total_ms as f64)).collect();
     let ours = |name: &&String| HARNESS.contains(&name.as_str()) || FLEET.contains(&name.as_str());
     account.harness_and_fleet_share = account.share.keys().filter(ours).map(|name| account.share[name]).sum();
+    if let Some(window) = evidence.window(Phase::Fill) {
+        let bound = born_in(evidence, Phase::Fill).filter(|pod| pod.bound_us.is_some()).count().max(1) as f64;
+        let per_pod = used_ms(evidence, window).into_iter().map(|(name, ms)| (name, ms as f64 / bound));
+        account.fill_ms_per_pod = per_pod.collect();
+    }
     for phase in MEASURED {
         let Some(window) = evidence.window(phase) else { continue };
         if let Some((name, _)) = used_ms(evidence, window).into_iter().max_by_key(|(_, ms)| *ms) {

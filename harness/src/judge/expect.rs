@@ -46,6 +46,9 @@ pub struct Expect {
     /// Whether ranges were calibrated on machines of that class. Without, the ranges are those of every machine, which
     /// are wide.
     pub is_calibrated: bool,
+    /// Those of the ranges that hold at reference speed, each with the version of the host speed index that it is
+    /// normalised by.
+    pub normalised_ranges: BTreeMap<String, u32>,
 }
 
 /// Resource name to amount, in thousandths of the resource's unit.
@@ -101,6 +104,7 @@ impl Expect {
     pub fn of(plan: &Plan, ranges: &Ranges, machine_class: Option<String>) -> Self {
         let profile = &plan.profile;
         let class = machine_class.as_deref();
+        let ranges_here = ranges.on(class);
         Self {
             profile: profile.name.clone(),
             seed: profile.seed,
@@ -114,8 +118,11 @@ impl Expect {
             has_wave: profile.demand_wave.is_some(),
             listed: ranges.gates.clone(),
             slos: slos(&profile.slo),
-            ranges: ranges
-                .on(class)
+            normalised_ranges: ranges_here
+                .iter()
+                .filter_map(|(name, range)| Some((name.clone(), range.index_version?)))
+                .collect(),
+            ranges: ranges_here
                 .into_iter()
                 .map(|(name, range)| (name, Bound { min: range.min, max: range.max }))
                 .collect(),

@@ -8,7 +8,7 @@ use crate::observe::families::{self, Family, Shown};
 use crate::profile::Scheduler;
 use crate::record::event::End;
 use crate::record::{
-    Event, HostSample, NodeRecord, Phase, PodRecord, ProcessSample, Sample, Scrape, Stamped, Written,
+    Event, HostSample, NodeRecord, Phase, PodRecord, ProcessSample, Sample, Scrape, SpeedSlice, Stamped, Written,
 };
 use crate::summary::Bound;
 
@@ -63,6 +63,7 @@ pub fn expect() -> Expect {
         machine_class: Some("2 cores / 24 GiB / x".into()),
         theirs: false,
         is_calibrated: true,
+        normalised_ranges: BTreeMap::new(),
     }
 }
 
@@ -163,13 +164,20 @@ fn nodes() -> Vec<NodeRecord> {
 
 fn samples() -> Vec<Sample> {
     let names = [("kube-apiserver", 80), ("kube-scheduler", 40), ("shard", 5), ("load-driver", 5)];
+    // A host as fast as the reference, before the run and all along.
+    let slice = |at_s: u64| SpeedSlice {
+        at_us: at_s * SECOND,
+        index_version: host_speed::INDEX_VERSION,
+        before_start: at_s < FILL_S.0 / 2,
+        parts: host_speed::REFERENCE,
+    };
     let sample = |at_s: u64| Sample {
         at_us: at_s * SECOND,
+        host_speed: vec![slice(at_s)],
         host: HostSample {
             busy_cpu_ms: at_s * 500,
             idle_cpu_ms: at_s * 1500,
             available_mib: 8_000,
-            yardstick_us: 100,
             ..HostSample::default()
         },
         processes: names

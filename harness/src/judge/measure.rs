@@ -214,12 +214,6 @@ fn resources(expect: &Expect, evidence: &Evidence, metrics: &mut Metrics) {
     put("cpu_ms_per_pod", "ms", per_pod, "all processes, during the fill");
     let peak = cpu::memory(evidence).peak;
     put("memory_mib_max", "MiB", (peak > 0).then_some(peak as f64), "");
-    metrics.put(
-        "host_slowdown_p90",
-        "x",
-        host_slowdown(evidence),
-        "CPU time of a fixed piece of work under load: 90th over 10th percentile",
-    );
     let lag_ms = evidence.pods.iter().map(|p| p.watch_lag_ms).max();
     metrics.put(
         "watch_lag_ms_max",
@@ -227,16 +221,6 @@ fn resources(expect: &Expect, evidence: &Evidence, metrics: &mut Metrics) {
         lag_ms.map(|ms| ms as f64),
         "receipt against creationTimestamp, grain 1 s",
     );
-}
-
-/// How much slower the cores were at their worst than at their best.
-fn host_slowdown(evidence: &Evidence) -> Option<f64> {
-    let (from, to) = evidence.loaded()?;
-    let in_window = evidence.samples.iter().filter(|s| (from..=to).contains(&s.at_us));
-    let mut taken_us: Vec<u64> = in_window.map(|s| s.host.yardstick_us).filter(|us| *us > 0).collect();
-    taken_us.sort_unstable();
-    let at = |q: f64| taken_us.get((taken_us.len() as f64 * q) as usize).map(|us| *us as f64);
-    Some(at(0.9)? / at(0.1)?)
 }
 
 /// Largest disagreement of declared, live and requested Pods at the quiet points.

@@ -30,6 +30,7 @@ use std::collections::BTreeMap;
 
 use crate::record::event::{End, Phase};
 use crate::record::{RunDir, lines};
+use crate::speed;
 use crate::summary::{self, CpuAccount, Outcome, PodAccount, SCHEMA_VERSION, StuckPod, Summary, Verdict};
 
 /// Seconds after which an unbound Pod is listed.
@@ -78,11 +79,21 @@ pub fn load(dir: &RunDir) -> Result<(Expect, Evidence), Error> {
 pub fn weigh(expect: &Expect, evidence: &Evidence) -> Summary {
     let validity = validity::check(expect, evidence);
     let metrics = measure::all(expect, evidence);
-    let gates = gates::check(expect, &metrics);
+    let mut host_speed = speed::account(evidence);
+    // Control planes elsewhere are not made faster by this host.
+    if let Some(speed) = host_speed.as_mut().filter(|_| !expect.theirs) {
+        speed.normalised = speed::normalise(speed, evidence, &metrics);
+    }
+    let here = speed::at_this_speed(expect, host_speed.as_ref(), &metrics);
+    let mut gates = gates::check(&here, &metrics);
+    speed::note_gates(&mut gates, expect, host_speed.as_ref(), &metrics);
     let (verdict, mut reason) = verdict(expect, evidence, &validity, &gates);
     // Whoever reads the verdict is to know on whom it is.
     if let Some(name) = summary::autoscaler(&evidence.host) {
         reason = format!("{reason}; the autoscaler is `{name}`, not the reference");
+    }
+    if let Some(told) = host_speed.as_ref().and_then(speed::told) {
+        reason = format!("{reason}; {told}");
     }
     let machines = packing::account(expect, evidence);
     let mut summary = Summary {
@@ -103,6 +114,7 @@ pub fn weigh(expect: &Expect, evidence: &Evidence) -> Summary {
         utilisation: machines.utilisation,
         // Without the control planes, neither shares nor a bottleneck can be told.
         cpu: if expect.theirs { CpuAccount::default() } else { cpu::account(evidence) },
+        host_speed,
         held_back: held::back(evidence),
         not_shown: evidence.not_shown(),
         memory_mib: cpu::memory(evidence),

@@ -45,29 +45,7 @@ pub fn host() -> HostSample {
         steal_cpu_ms: ticks_to_ms(steal),
         available_mib: platform::memory::available().map_or(0, |available| available.mib),
         throttled_cpu_ms: Groups::own().throttled_ms(),
-        yardstick_us: yardstick_us(),
     }
-}
-
-/// CPU time of a fixed piece of work (some tenths of a millisecond), in microseconds.
-///
-/// A virtual machine's cores get slower and faster with what their host does besides (measured: by a factor of
-/// 1.6 within minutes), and no steal time tells. Two runs can be compared only with this beside them.
-fn yardstick_us() -> u64 {
-    let before = thread_cpu_us();
-    let mut state = 0x9e37_79b9_7f4a_7c15_u64;
-    for _ in 0..100_000 {
-        state ^= state << 13;
-        state ^= state >> 7;
-        state ^= state << 17;
-    }
-    std::hint::black_box(state);
-    thread_cpu_us().saturating_sub(before)
-}
-
-fn thread_cpu_us() -> u64 {
-    let time = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
-    u64::try_from(time.tv_sec * 1_000_000 + time.tv_nsec / 1_000).unwrap_or_default()
 }
 
 fn ticks_to_ms(ticks: u64) -> u64 {

@@ -37,6 +37,10 @@ pub struct Range {
     /// `placeholder`, or how it was calibrated:
     /// `mean x 1.2, n=5, mean=100, deviation=3, 2 cores / 24 GiB / AMD EPYC, 2026-11-23`.
     pub calibrated: String,
+    /// Version of the host speed index that the bounds are normalised by: they hold at reference speed
+    /// (`docs/host-speed.md`). Without one they are plain values.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub index_version: Option<u32>,
 }
 
 impl Ranges {
@@ -75,12 +79,17 @@ mod tests {
     use super::*;
 
     fn at_most(max: f64) -> Range {
-        Range { min: None, max: Some(max), calibrated: "placeholder".into() }
+        Range { max: Some(max), calibrated: "placeholder".into(), ..Range::default() }
     }
 
     #[test]
     fn both_ends_belong_to_a_range_and_nan_to_none() {
-        let range = Range { min: Some(1.0), max: Some(2.0), calibrated: "placeholder".into() };
+        let range = Range {
+            min: Some(1.0),
+            max: Some(2.0),
+            calibrated: "placeholder".into(),
+            ..Range::default()
+        };
         assert!(range.contains(1.0) && range.contains(2.0) && range.is_placeholder());
         assert!(!range.contains(0.99) && !range.contains(2.01) && !range.contains(f64::NAN));
     }

@@ -15,5 +15,5 @@ pub use crate::record::dir::RunDir;
 pub use crate::record::event::{Event, Phase, Stamped, Written};
 pub use crate::record::lines::{Error, LineWriter, count_lines, read_lines, read_lines_gz, write_lines_gz};
 pub use crate::record::objects::{NodeRecord, PodRecord};
-pub use crate::record::sample::{HostSample, ProcessSample, Sample, Scrape};
+pub use crate::record::sample::{HostSample, ProcessSample, Sample, Scrape, SpeedSlice};
 pub use crate::record::tally::{Tallied, Tally};

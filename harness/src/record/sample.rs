@@ -17,6 +17,24 @@ pub struct Sample {
     pub host: HostSample,
     /// All processes.
     pub processes: Vec<ProcessSample>,
+    /// Slices of the host speed work that were done since the sample before.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub host_speed: Vec<SpeedSlice>,
+}
+
+/// One slice of the host speed work: how fast the host was at that moment (`docs/host-speed.md`).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SpeedSlice {
+    /// When it began.
+    pub at_us: u64,
+    /// Version of the work; slices of two versions are never put together.
+    pub index_version: u32,
+    /// Whether it was done before anything of the run was started.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub before_start: bool,
+    /// CPU time that it took.
+    #[serde(flatten)]
+    pub parts: host_speed::Parts,
 }
 
 /// The host as a whole. CPU times are since boot.
@@ -36,9 +54,6 @@ pub struct HostSample {
     /// CPUs; none where the kernel does not count it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub throttled_cpu_ms: Option<u64>,
-    /// CPU time that a fixed piece of work took, microseconds; 0: not taken.
-    #[serde(default)]
-    pub yardstick_us: u64,
 }
 
 /// One process.

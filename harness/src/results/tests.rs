@@ -155,3 +155,25 @@ fn a_file_that_is_no_summary_and_a_run_kept_twice_are_named() {
 fn the_kept_page_is_up_to_date() {
     assert_eq!(stale(&dir_of_repository()).unwrap(), None, "run `cargo xtask results`");
 }
+
+#[test]
+fn figures_at_reference_speed_are_only_of_runs_that_have_them_by_one_index() {
+    let at_reference = |run_id: &str, version: u32, fill_s: f64| {
+        let mut summary = summary(run_id, 80.0, "x");
+        let speed = summary.host_speed.as_mut().unwrap();
+        speed.index_version = version;
+        speed.normalised.insert("fill_s".into(), fill_s);
+        summary
+    };
+    let mut old = summary("old", 80.0, "x");
+    old.host_speed = None;
+    let dir =
+        book(&[at_reference("a", 1, 20.0), at_reference("b", 1, 30.0), at_reference("c", 2, 500.0), old]);
+    let page = render(dir.path()).unwrap();
+    let row = |run: &str| page.lines().find(|line| line.contains(&format!("{run}.json"))).unwrap().to_owned();
+    assert!(row("old").contains("| not measured | not normalised | not normalised |"), "{page}");
+    assert!(row("a").contains("| 1.00 (index 1) | 20 |") || row("a").contains("| 1 (index 1) | 20 |"), "{page}");
+    assert!(page.contains("| fill, s | 4 | 80 |"), "{page}");
+    assert!(page.contains("| fill at reference speed, s (index 1) | 2 | 25 | 20–30 |"), "{page}");
+    assert!(page.contains("| fill at reference speed, s (index 2) | 1 | 500 |"), "{page}");
+}

@@ -22,6 +22,7 @@ use crate::scenario::progress::Progress;
 use crate::scenario::recorder::Recorder;
 use crate::scenario::sampling::{self, Sampler, Scraper};
 use crate::scenario::{collect, prepare};
+use crate::speed::Meter;
 use crate::supervisor::Client;
 use crate::view::{Facts, Front, View};
 
@@ -105,11 +106,16 @@ pub async fn run(options: &Options<'_>) -> Result<(), Failure> {
         seed: options.plan.profile.seed,
         wall_unix_us: recorder.clock().wall_start_us(),
     });
+    // First, while nothing of the run is at work yet.
+    let meter = Meter::start(recorder.clock());
+    if let Err(error) = meter.quiet().await {
+        recorder.note(format!("the host's speed is not measured, and no figure is normalised: {error}"));
+    }
     let mut tasks = JoinSet::new();
     let (dead_sender, mut dead) = mpsc::unbounded_channel();
     let lease = Arc::new(OnceLock::new());
     let sampled =
-        sampling::Sampled { client: client.clone(), supervisor_pid: status.pid, lease: lease.clone() };
+        sampling::Sampled { client: client.clone(), supervisor_pid: status.pid, lease: lease.clone(), meter };
     let holds = Holds::new(client.clone(), lease.clone(), recorder.clone());
     if status.provider == EXISTING {
         holds.watch(&mut tasks, dead_sender.clone());

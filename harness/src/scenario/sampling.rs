@@ -14,6 +14,7 @@ use crate::observe::scrape::{Endpoint, Target};
 use crate::record::{Event, RunDir, Sample, Scrape};
 use crate::scenario::failure::Failure;
 use crate::scenario::recorder::Recorder;
+use crate::speed;
 use crate::supervisor::Client;
 use crate::supervisor::protocol::{ProcessInfo, ProcessState};
 use crate::view::View;
@@ -76,6 +77,8 @@ pub struct Sampled {
     pub supervisor_pid: u32,
     /// The lease, once there is one.
     pub lease: Arc<OnceLock<Lease>>,
+    /// How fast the host is.
+    pub meter: speed::Meter,
 }
 
 /// Starts sampling. Components that end unasked are recorded, and `dead` is told about the first.
@@ -89,7 +92,7 @@ pub fn sample(
     sampled: Sampled,
     dead: mpsc::UnboundedSender<String>,
 ) -> Result<Sampler, Failure> {
-    let Sampled { client, supervisor_pid, lease } = sampled;
+    let Sampled { client, supervisor_pid, lease, meter } = sampled;
     let mut writer = recorder.tally().create(&dir.processes())?;
     let recorder = recorder.clone();
     let (sender, mut requests) = mpsc::unbounded_channel::<oneshot::Sender<()>>();
@@ -114,7 +117,7 @@ pub fn sample(
             };
             processes.retain(|p| lease.get().is_some_and(|lease| lease.id == p.lease));
             report_dead(&processes, &mut reported, &recorder, &dead);
-            let sample = take(&recorder, &processes, supervisor_pid, late);
+            let sample = take(&recorder, &processes, supervisor_pid, late, &meter);
             writer.write(&sample);
             recorder.view().write(|board| board.sampled(&sample));
             if let Some(done) = done {
@@ -125,7 +128,13 @@ pub fn sample(
     Ok(Sampler(sender))
 }
 
-fn take(recorder: &Recorder, processes: &[ProcessInfo], supervisor_pid: u32, late: Duration) -> Sample {
+fn take(
+    recorder: &Recorder,
+    processes: &[ProcessInfo],
+    supervisor_pid: u32,
+    late: Duration,
+    meter: &speed::Meter,
+) -> Sample {
     let ours = |name: &str, pid| Watched { name: name.into(), cluster: None, pid };
     let mut watched = vec![ours("e2e-scenario", std::process::id()), ours("e2e-supervisor", supervisor_pid)];
     watched.extend(processes.iter().filter(|p| p.state != ProcessState::Exited).map(|p| Watched {
@@ -139,6 +148,7 @@ fn take(recorder: &Recorder, processes: &[ProcessInfo], supervisor_pid: u32, lat
         wall_skew_ms: recorder.clock().wall_skew_ms(),
         host: sampler::host(),
         processes: sampler::processes(&watched),
+        host_speed: meter.taken(),
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use crate::summary::screen::{bound_text, histogram, measured, number, percent};
+use crate::summary::screen::{bound_text, histogram, host_speed, measured, number, percent};
 use crate::summary::{Outcome, Summary};
 
 /// Renders the whole summary.
@@ -113,6 +113,7 @@ fn cpu(summary: &Summary, out: &mut String) {
         false => format!("{} CPU seconds from fill to soak", number(summary.cpu.total_s)),
     };
     let _ = writeln!(out, "\n{used}; peak memory {} MiB.", summary.memory_mib.peak);
+    let _ = writeln!(out, "Host speed: {}.", host_speed(summary.host_speed.as_ref()));
     for (phase, component) in &summary.cpu.bottleneck {
         let _ = writeln!(out, "Bottleneck of the {}: **{component}**.", phase.name());
     }

@@ -7,6 +7,7 @@ pub mod machine;
 pub mod markdown;
 pub mod schema;
 pub mod screen;
+pub mod speed;
 pub mod stats;
 
 use std::collections::BTreeMap;
@@ -15,6 +16,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::record::Phase;
+pub use crate::summary::speed::{HostSpeed, IndexSpread};
 
 /// Version of the summary's shape; raised by every change that breaks a reader.
 pub const SCHEMA_VERSION: u32 = 2;
@@ -58,6 +60,9 @@ pub struct Summary {
     pub utilisation: BTreeMap<String, f64>,
     /// Who used the CPU.
     pub cpu: CpuAccount,
+    /// How fast the host was; absent where it was not measured: such figures are not normalised.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub host_speed: Option<HostSpeed>,
     /// What held the run back without using CPU.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub held_back: Vec<HeldBack>,
@@ -82,6 +87,18 @@ impl Summary {
     /// The name of the autoscaler under test; `None` if it was the reference.
     pub fn autoscaler(&self) -> Option<&str> {
         autoscaler(&self.host)
+    }
+
+    /// Version of the host speed index; `None` where the host's speed was not measured.
+    pub fn index_version(&self) -> Option<u32> {
+        self.host_speed.as_ref().map(|speed| speed.index_version)
+    }
+
+    /// A metric at reference speed, if it is one of those that depend on the host and the host was measured by that
+    /// version of the index.
+    pub fn normalised(&self, metric: &str, index_version: u32) -> Option<f64> {
+        let speed = self.host_speed.as_ref().filter(|speed| speed.index_version == index_version)?;
+        speed.normalised.get(metric).copied()
     }
 }
 
@@ -341,6 +358,9 @@ pub struct CpuAccount {
     pub bottleneck: BTreeMap<Phase, String>,
     /// Share of the harness' and the fleet's processes together, 0..=1.
     pub harness_and_fleet_share: f64,
+    /// CPU of the fill by component, milliseconds per Pod that was bound; absent in older summaries.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub fill_ms_per_pod: BTreeMap<String, f64>,
 }
 
 /// Memory of the run.

@@ -5,10 +5,7 @@ use std::fmt::Write;
 use std::path::Path;
 
 use crate::record::Phase;
-use crate::summary::{Bound, Gate, Outcome, Packing, Summary, Verdict};
-
-/// Ratio of the host's slowest to its fastest from which it is said.
-const NOTABLE_SLOWDOWN: f64 = 1.25;
+use crate::summary::{Bound, Gate, HostSpeed, IndexSpread, Outcome, Packing, Summary, Verdict};
 
 /// Lines of the verdict, without colour, 100 columns at most unless a scheduler's message is longer.
 pub fn render(summary: &Summary, run_dir: &Path) -> String {
@@ -64,6 +61,9 @@ pub fn gate_line(gate: &Gate) -> String {
     }
     if gate.outcome == Outcome::Unbounded {
         line.push_str("  has neither objective nor range");
+    }
+    if !gate.note.is_empty() {
+        let _ = write!(line, "  ({})", gate.note);
     }
     line
 }
@@ -181,13 +181,20 @@ fn resources(summary: &Summary, out: &mut String) {
     for missing in &summary.not_shown {
         let _ = writeln!(out, "  not measured: {missing}");
     }
-    let slowdown = summary.metrics.get("host_slowdown_p90").and_then(|m| m.value);
-    if let Some(slowdown) = slowdown.filter(|x| *x >= NOTABLE_SLOWDOWN) {
-        let _ = writeln!(
-            out,
-            "  host: its cores took up to {slowdown:.1} times as long for the same work; compare runs with care"
-        );
-    }
+    let _ = writeln!(out, "  host speed: {}", host_speed(summary.host_speed.as_ref()));
+}
+
+/// `0.62 of the reference machine in the fill, ...; cpu_ms_per_pod 24.1 at reference speed`.
+pub fn host_speed(speed: Option<&HostSpeed>) -> String {
+    let Some(speed) = speed else { return "not measured; no figure is normalised".to_owned() };
+    let spread = |of: &IndexSpread| format!("{:.2} ({:.2}..{:.2})", of.median, of.min, of.max);
+    let before = speed.before_start.iter().map(|of| format!("{} before the start", spread(of)));
+    let loaded = speed.under_load.iter().map(|(phase, of)| format!("{} in the {}", spread(of), phase.name()));
+    let index: Vec<String> = before.chain(loaded).collect();
+    let figures: Vec<String> =
+        speed.normalised.iter().map(|(metric, value)| format!("{metric} {}", number(*value))).collect();
+    let figures = if figures.is_empty() { "no figure is normalised".to_owned() } else { figures.join(", ") };
+    format!("{}; at reference speed (1.00): {figures}", index.join(", "))
 }
 
 fn stuck(summary: &Summary, out: &mut String) {

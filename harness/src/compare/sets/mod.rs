@@ -97,6 +97,8 @@ pub struct Comparison {
     pub b: Vec<Head>,
     /// Where the runs are not alike; empty unless that was allowed.
     pub unlike: Vec<Unlike>,
+    /// By what figures are normalised; of the first run, where that is not the same in all.
+    pub host_speed_index: String,
     /// Every figure of the summaries, by group and name.
     pub figures: Vec<SetFigure>,
 }
@@ -127,7 +129,8 @@ pub fn compare(a: &[Member], b: &[Member], allowed: Allowed) -> Result<Compariso
     }
     let heads = |set: &[Member]| set.iter().map(|m| super::head(&m.path, &m.summary)).collect();
     let figures = figure::all(a.iter().map(|m| &m.summary), b.iter().map(|m| &m.summary));
-    Ok(Comparison { a: heads(a), b: heads(b), unlike, figures })
+    let host_speed_index = index_version(&a[0].summary);
+    Ok(Comparison { a: heads(a), b: heads(b), unlike, host_speed_index, figures })
 }
 
 /// That no run is there twice; `Err` names it.
@@ -142,9 +145,10 @@ pub fn once_each(members: &[&Member]) -> Result<(), String> {
 const PLAN: &str = "plan digest";
 const VALIDITY: &str = "validity";
 const VALID: &str = "valid";
+const INDEX: &str = "host speed index";
 
-/// What should be the same in runs whose figures are put together, and is not: plan, tools, machine class, autoscaler, and
-/// that each run says anything at all (an invalid one does not).
+/// What should be the same in runs whose figures are put together, and is not: plan, tools, machine class, autoscaler,
+/// version of the host speed index, and that each run says anything at all (an invalid one does not).
 pub fn unlike(members: &[&Member]) -> Vec<Unlike> {
     let mut values: BTreeMap<String, BTreeMap<String, Vec<String>>> = BTreeMap::new();
     for member in members {
@@ -161,6 +165,14 @@ pub fn unlike(members: &[&Member]) -> Vec<Unlike> {
     unlike.map(|(what, values)| Unlike { what, values }).collect()
 }
 
+/// By what the figures of a run are normalised.
+fn index_version(summary: &Summary) -> String {
+    summary.index_version().map_or_else(
+        || "not measured: figures are not normalised".to_owned(),
+        |version| format!("version {version}"),
+    )
+}
+
 /// What a run has to have in common with others.
 fn facts(member: &Member) -> BTreeMap<String, String> {
     let summary = &member.summary;
@@ -172,6 +184,7 @@ fn facts(member: &Member) -> BTreeMap<String, String> {
         ("machine class".to_owned(), class),
         ("autoscaler".to_owned(), summary.autoscaler().unwrap_or("the reference").to_owned()),
         (VALIDITY.to_owned(), verdict.to_owned()),
+        (INDEX.to_owned(), index_version(summary)),
     ]);
     for (name, described) in super::tools(&summary.tools) {
         facts.insert(

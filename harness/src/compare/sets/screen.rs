@@ -18,6 +18,7 @@ pub fn render(comparison: &Comparison) -> String {
     set('B', &comparison.b, &mut out);
     if comparison.unlike.is_empty() {
         let _ = writeln!(out, "\n  plan, tools and machine class: the same in all runs");
+        let _ = writeln!(out, "  host speed index: {}", comparison.host_speed_index);
     } else {
         let _ = writeln!(out, "\n  not alike, and compared all the same\n{}", unlike(&comparison.unlike));
     }
@@ -53,7 +54,7 @@ fn set(letter: char, heads: &[Head], out: &mut String) {
 
 fn figures(group: &[SetFigure], out: &mut String) {
     let differs = |f: &SetFigure| matches!(f.finding, Finding::Lower | Finding::Higher);
-    let shown: Vec<&SetFigure> = group.iter().filter(|f| f.group == Group::Metrics || differs(f)).collect();
+    let shown: Vec<&SetFigure> = group.iter().filter(|f| matches!(f.group, Group::Metrics | Group::Speed) || differs(f)).collect();
     let title = group.first().map_or("", |f| f.group.title());
     let _ = match (shown.len(), group.len() - shown.len()) {
         (0, hidden) => writeln!(out, "  {title}: none of {hidden} differs by more than noise"),

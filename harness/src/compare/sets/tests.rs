@@ -160,3 +160,32 @@ fn all_runs_invalid_is_no_comparison_either() {
     let error = compare(&a, &b, Allowed::default()).unwrap_err().to_string();
     assert!(error.contains("INVALID: a0, a1, a2, b0, b1, b2"), "{error}");
 }
+
+#[test]
+fn sets_are_compared_at_reference_speed_and_never_mixed_with_runs_that_are_not() {
+    let (mut a, mut b) = sets();
+    // Set B was made in an hour in which the host was half as fast.
+    for member in &mut b {
+        let at_reference = member.summary.metrics["fill_s"].value.unwrap() / 1.1;
+        let speed = member.summary.host_speed.as_mut().unwrap();
+        speed.normalised.insert("fill_s".into(), at_reference);
+    }
+    for member in &mut a {
+        let plain = member.summary.metrics["fill_s"].value.unwrap();
+        member.summary.host_speed.as_mut().unwrap().normalised.insert("fill_s".into(), plain);
+    }
+    let compared = compare(&a, &b, Allowed::default()).unwrap();
+    let found = |group, name: &str| {
+        compared.figures.iter().find(|f| f.group == group && f.name == name).unwrap().finding
+    };
+    assert_eq!(found(Group::Metrics, "fill_s"), Finding::Higher);
+    assert_eq!(found(Group::Speed, "fill_s (index 1)"), Finding::WithinNoise);
+    assert!(screen::render(&compared).contains("host speed index: version 1"));
+
+    b[1].summary.host_speed = None;
+    let error = compare(&a, &b, Allowed::default()).unwrap_err().to_string();
+    assert!(error.contains("host speed index:\n      not measured: figures are not normalised: b1"), "{error}");
+    b[1].summary.host_speed = a[1].summary.host_speed.clone();
+    b[1].summary.host_speed.as_mut().unwrap().index_version = 2;
+    assert!(compare(&a, &b, Allowed::default()).unwrap_err().to_string().contains("version 2: b1"));
+}

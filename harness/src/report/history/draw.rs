@@ -2,9 +2,10 @@
 
 use std::fmt::Write;
 
-use super::{History, judged};
+use super::{History, scaled};
 use crate::report::svg::escape;
 use crate::report::tables::{breakable, outcome};
+use crate::speed::NORMALISED;
 use crate::summary::screen::{measured, number};
 use crate::summary::{Bound, Gate, Outcome, Summary};
 
@@ -45,6 +46,18 @@ impl History {
             _ => "The first run of its kind here: no earlier one of the same profile, plan and class of machine."
                 .to_owned(),
         };
+        if !self.is_empty() && !self.factors.is_empty() {
+            let metrics: Vec<&str> =
+                NORMALISED.into_iter().filter(|metric| self.factors.contains_key(*metric)).collect();
+            let _ = write!(text, " In the history {} are at reference speed.", metrics.join(", "));
+        }
+        if self.not_normalised() > 0 {
+            let _ = write!(
+                text,
+                " Of {} earlier runs the host's speed was not measured: theirs are not normalised, and only in the table.",
+                self.not_normalised()
+            );
+        }
         if self.unread > 0 {
             let _ = write!(text, " Left out, for they cannot be read here: {} summaries.", self.unread);
         }
@@ -91,10 +104,11 @@ impl History {
 
     /// Where the values and the limits lie. A run without a value keeps its place and has no point.
     pub(super) fn layout(&self, gate: &Gate) -> (Vec<Point>, Vec<f64>) {
-        let mut drawn: Vec<(&str, &Gate)> =
+        let gate = &self.factors.get(&gate.metric).map_or_else(|| gate.clone(), |factor| scaled(gate, *factor));
+        let mut drawn: Vec<(&str, Gate)> =
             self.gates(&gate.metric).map(|(run, gate)| (run.run_id.as_str(), gate)).collect();
         drawn.drain(..drawn.len().saturating_sub(DRAWN_MAX - 1));
-        drawn.push(("this run", gate));
+        drawn.push(("this run", gate.clone()));
         let limits: Vec<f64> = limits(gate).into_iter().flatten().collect();
         let values = drawn.iter().filter_map(|(_, gate)| value(gate));
         let (low, high) = values
@@ -105,7 +119,7 @@ impl History {
             ROOM + (1.0 - share) * (HEIGHT - 2.0 * ROOM)
         };
         let step = (WIDTH - 2.0 * ROOM) / (drawn.len() - 1).max(1) as f64;
-        let point = |(n, (run, gate)): (usize, &(&str, &Gate))| {
+        let point = |(n, (run, gate)): (usize, &(&str, Gate))| {
             let (word, _) = outcome(gate.outcome);
             Some(Point {
                 x: ROOM + step * n as f64,
@@ -134,7 +148,7 @@ impl History {
         for run in self.earlier.iter().chain([of]) {
             let _ = write!(out, "<tr><td>{}</td><td>{}</td>", escape(&run.started), escape(&run.run_id));
             for gate in &of.gates {
-                let _ = write!(out, "<td>{}</td>", judged(run, &gate.metric).map(figure).unwrap_or_default());
+                let _ = write!(out, "<td>{}</td>", self.judged(run, &gate.metric).as_ref().map(figure).unwrap_or_default());
             }
             out.push_str("</tr>");
         }
@@ -148,7 +162,8 @@ fn figure(gate: &Gate) -> String {
     let (word, class) = outcome(gate.outcome);
     let word = format!("<span class=\"{class}\">{word}</span>");
     match gate.value {
-        None => word,
+        None if gate.note.is_empty() => word,
+        None => format!("{} {word}", escape(&gate.note)),
         Some(value) => {
             let shown = format!("<data value=\"{value}\">{}</data>", number(value));
             if gate.outcome == Outcome::Pass { shown } else { format!("{shown} {word}") }

@@ -4,13 +4,14 @@ mod draw;
 #[cfg(test)]
 mod tests;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use crate::record::RunDir;
 use crate::results::{self, Kind};
 use crate::summary::stats::Spread;
-use crate::summary::{Gate, Outcome, Summary, file};
+use crate::summary::screen::measured;
+use crate::summary::{Bound, Gate, Outcome, Summary, file};
 
 /// Earlier runs that a run is held against: of the same kind, and valid.
 #[derive(Clone, Debug, Default)]
@@ -19,6 +20,10 @@ pub struct History {
     earlier: Vec<Summary>,
     /// Files that are no summaries of a version known here.
     unread: usize,
+    /// By which version of the host speed index figures are brought to reference speed.
+    index_version: u32,
+    /// Metrics of this run that have a value at reference speed, each with that value over the plain one.
+    factors: BTreeMap<String, f64>,
 }
 
 /// One gate over earlier runs.
@@ -46,18 +51,48 @@ impl History {
             unread += usize::from(read.is_err());
             read.ok()
         });
-        let earlier = earlier(of, read);
-        Self { earlier, unread }
+        let history = Self::of(of, read);
+        Self { unread, ..history }
+    }
+
+    /// Of a run among others.
+    fn of(of: &Summary, others: impl Iterator<Item = Summary>) -> Self {
+        let index_version = of.index_version().unwrap_or_default();
+        let factor = |metric: &String| Some((metric.clone(), factor(of, metric, index_version)?));
+        let factors = of.metrics.keys().filter_map(factor).collect();
+        Self { earlier: earlier(of, others), unread: 0, index_version, factors }
     }
 
     /// The gate in each earlier run that judged it, with that run.
-    fn gates<'a>(&'a self, metric: &'a str) -> impl Iterator<Item = (&'a Summary, &'a Gate)> {
-        let gate = |run: &'a Summary| Some((run, judged(run, metric)?));
-        self.earlier.iter().filter_map(gate)
+    fn gates<'a>(&'a self, metric: &'a str) -> impl Iterator<Item = (&'a Summary, Gate)> {
+        self.earlier.iter().filter_map(|run| Some((run, self.judged(run, metric)?)))
+    }
+
+    /// The gate of a run, if it applied there; at reference speed, if this run's is. A run whose host was not measured
+    /// so has no value then, and its plain one in the note: the two are never put together.
+    fn judged(&self, run: &Summary, metric: &str) -> Option<Gate> {
+        let gate =
+            run.gates.iter().find(|gate| gate.metric == metric && gate.outcome != Outcome::NotApplicable)?;
+        if !self.factors.contains_key(metric) {
+            return Some(gate.clone());
+        }
+        Some(match factor(run, metric, self.index_version) {
+            Some(factor) => scaled(gate, factor),
+            None => {
+                let note = format!("{}, not normalised", measured(gate.value));
+                Gate { value: None, note, ..gate.clone() }
+            }
+        })
+    }
+
+    /// Earlier runs whose figures cannot be brought to reference speed although this run's can.
+    fn not_normalised(&self) -> usize {
+        let version = |run: &&Summary| run.index_version() != Some(self.index_version);
+        if self.factors.is_empty() { 0 } else { self.earlier.iter().filter(version).count() }
     }
 
     fn past(&self, metric: &str) -> Past {
-        let gates: Vec<&Gate> = self.gates(metric).map(|(_, gate)| gate).collect();
+        let gates: Vec<Gate> = self.gates(metric).map(|(_, gate)| gate).collect();
         let passed = gates.iter().filter(|gate| gate.outcome == Outcome::Pass).count();
         // What lies beyond a histogram is only known to be larger.
         let exact = gates.iter().filter(|gate| gate.outcome != Outcome::Saturated);
@@ -81,9 +116,23 @@ fn earlier(of: &Summary, runs: impl Iterator<Item = Summary>) -> Vec<Summary> {
     earlier
 }
 
-/// The gate of a run, if it applied there.
-fn judged<'a>(run: &'a Summary, metric: &str) -> Option<&'a Gate> {
-    run.gates.iter().find(|gate| gate.metric == metric && gate.outcome != Outcome::NotApplicable)
+/// Value at reference speed over plain value.
+fn factor(run: &Summary, metric: &str, index_version: u32) -> Option<f64> {
+    let plain = run.metrics.get(metric)?.exact().filter(|value| *value != 0.0)?;
+    Some(run.normalised(metric, index_version)? / plain)
+}
+
+/// A gate's value and bounds at reference speed.
+fn scaled(gate: &Gate, factor: f64) -> Gate {
+    let bound = |bound: Option<Bound>| {
+        bound.map(|b| Bound { min: b.min.map(|v| v * factor), max: b.max.map(|v| v * factor) })
+    };
+    Gate {
+        value: gate.value.map(|value| value * factor),
+        slo: bound(gate.slo),
+        range: bound(gate.range),
+        ..gate.clone()
+    }
 }
 
 /// Summaries in the directories of a directory, by name. Links are left out: `latest` is one of the others.

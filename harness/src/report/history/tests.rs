@@ -4,7 +4,7 @@ use std::path::Path;
 
 use serde_json::json;
 
-use super::{History, Past, earlier};
+use super::{History, Past};
 use crate::judge::{made_up, weigh};
 use crate::record::RunDir;
 use crate::report::html;
@@ -28,7 +28,7 @@ fn fill(summary: &mut Summary) -> &mut Gate {
 }
 
 fn history(of: &Summary, runs: impl IntoIterator<Item = Summary>) -> History {
-    History { earlier: earlier(of, runs.into_iter()), unread: 0 }
+    History::of(of, runs.into_iter())
 }
 
 fn ids(history: &History) -> Vec<&str> {
@@ -186,4 +186,29 @@ fn runs_are_found_beside_the_run_and_among_those_kept() {
     assert_eq!(ids(&found), ["run-4"], "without a repository there are the runs beside it");
     let nowhere = History::find(&RunDir::new("no-such-run"), &now, Path::new("no-such-directory"));
     assert!(nowhere.is_empty() && nowhere.unread == 0);
+}
+
+#[test]
+fn the_history_is_at_reference_speed_and_old_runs_are_only_in_the_table() {
+    let at_speed = |day: u32, fill_s: f64, at_reference: f64| {
+        changed(run(day, fill_s), |r| {
+            r.metrics.get_mut("fill_s").unwrap().value = Some(fill_s);
+            r.host_speed.as_mut().unwrap().normalised.insert("fill_s".into(), at_reference);
+        })
+    };
+    let mut now = at_speed(9, 50.0, 25.0);
+    let old = changed(run(2, 90.0), |r| r.host_speed = None);
+    let other = changed(run(3, 90.0), |r| r.host_speed.as_mut().unwrap().index_version = 2);
+    let history = history(&now, [at_speed(1, 80.0, 24.0), old, other, at_speed(4, 20.0, 26.0)]);
+    let spread = history.past("fill_s").spread.unwrap();
+    assert_eq!((history.past("fill_s").runs, spread.n, spread.min, spread.max), (4, 2, 24.0, 26.0));
+    let (points, limits) = history.layout(fill(&mut now));
+    let titles: Vec<&str> = points.iter().map(|point| point.title.as_str()).collect();
+    assert_eq!(titles, ["run-1: 24 s, fail", "run-4: 26 s, pass", "this run: 25 s, pass"]);
+    assert_eq!(limits, [5.0], "the range of 60 is 30 at reference speed");
+    assert!(history.note().contains("Of 2 earlier runs the host's speed was not measured"), "{}", history.note());
+    assert_eq!(history.figures(&now).matches("90, not normalised").count(), 2);
+    let unmeasured = changed(run(9, 50.0), |r| r.host_speed = None);
+    let plain = super::History::of(&unmeasured, [run(1, 40.0)].into_iter());
+    assert_eq!(plain.past("fill_s").spread.unwrap().median, 40.0, "what was not measured is held against plain values");
 }

@@ -2,6 +2,7 @@
 //!
 //! Not a test: figures depend on the machine. The exit code says whether all that were measured are reached.
 
+mod host_speed;
 mod kwokctl;
 mod load;
 mod place;
@@ -65,6 +66,15 @@ pub struct Args {
     #[arg(long, conflicts_with_all = ["only_start", "dev_500"])]
     only_sim: bool,
 
+    /// Only the experiment of docs/host-speed.md: six runs of dev-50, some beside a busy neighbour (half an hour).
+    /// Writes its page and data to docs/host-speed.
+    #[arg(long, conflicts_with_all = ["only_start", "only_sim", "kwokctl", "dev_500"])]
+    host_speed: bool,
+
+    /// Further runs of dev-50 for that experiment, made without a neighbour at other hours.
+    #[arg(long, value_name = "RUN", num_args = 1.., requires = "host_speed")]
+    with: Vec<std::path::PathBuf>,
+
     /// Also read the figures of this run directory of dev-500.
     #[arg(long, value_name = "RUN")]
     dev_500: Option<std::path::PathBuf>,
@@ -90,6 +100,9 @@ enum Goal {
 pub fn run(args: &Args) -> anyhow::Result<u8> {
     if args.only_sim {
         return sim();
+    }
+    if args.host_speed {
+        return host_speed::experiment(&args.with);
     }
     let bin_dir = cargo::build_bins(false, ProgressMode::Auto)?;
     let options = ToolArgs::default().options();
