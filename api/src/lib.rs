@@ -7,6 +7,7 @@ pub mod capacity_request;
 pub mod names;
 pub mod upcoming_node;
 
+pub mod actuation;
 pub mod available_capacity;
 pub mod crds;
 pub mod inventory;
