@@ -70,7 +70,7 @@ struct Chosen {
 pub async fn up(up: &Up) -> Result<String, Error> {
     let provider = Choice::from_env()?;
     let meant = provider.name();
-    if up.provider.as_ref().is_some_and(|provider| provider != meant) {
+    if up.provider.as_ref().is_some_and(|provider| provider != meant.name()) {
         let message = format!("--provider says otherwise than E2E_PROVIDER ({meant}); use `cargo xtask up`");
         return Err(Error::Usage(message));
     }
@@ -154,7 +154,7 @@ async fn start_fleet(chosen: &Chosen, start: &Start, client: &Client, lease: &Le
     let dir = RunDir::new(root);
     let status = client.status().await?;
     let autoscaler = chosen.autoscaler.as_ref();
-    let made = prepare::Made { provider: &status.provider, autoscaler };
+    let made = prepare::Made { provider: status.provider, autoscaler };
     prepare::write(&dir, &chosen.loaded, &chosen.plan, &start.tools_dir, &made)
         .map_err(|e| Error::Environment(format!("{e:#}")))?;
     let scratch = status.scratch.join("scenario");

@@ -28,7 +28,7 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-pub use choice::{Choice, NAMES};
+pub use choice::{Choice, NAMES, ProviderName};
 
 pub use crate::supervisor::Error;
 use crate::supervisor::process::{Key, Table};
@@ -89,11 +89,11 @@ impl Provider {
     }
 
     /// Its name, as after `--provider`.
-    pub fn name(&self) -> &'static str {
+    pub fn name(&self) -> ProviderName {
         match self {
-            Self::Local(_) => "local",
-            Self::Kind(_) => "kind",
-            Self::Existing(_) => "existing",
+            Self::Local(_) => ProviderName::Local,
+            Self::Kind(_) => ProviderName::Kind,
+            Self::Existing(_) => ProviderName::Existing,
         }
     }
 

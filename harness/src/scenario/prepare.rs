@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use anyhow::Context;
 use serde_json::json;
 
+use crate::cluster::ProviderName;
 use crate::cluster::spec::{ClusterSpec, DISRUPTION_CONTROLLER, LeaseSpec};
 use crate::observe::sampler;
 use crate::plan::Plan;
@@ -17,7 +18,7 @@ use crate::scenario::autoscaler::Autoscaler;
 #[derive(Clone, Copy, Debug)]
 pub struct Made<'a> {
     /// How control planes are made.
-    pub provider: &'a str,
+    pub provider: ProviderName,
     /// The autoscaler, if it is not the reference's.
     pub autoscaler: Option<&'a Autoscaler>,
 }
@@ -46,9 +47,9 @@ pub fn write(
 }
 
 /// Why a profile cannot be run on control planes of that provider; none if it can.
-pub fn refused(profile: &Profile, provider: &str) -> Option<String> {
+pub fn refused(profile: &Profile, provider: ProviderName) -> Option<String> {
     let holds_schedulers_back = profile.pre_bind && profile.harness.scheduler == Scheduler::KubeScheduler;
-    (provider == "existing" && holds_schedulers_back).then(|| {
+    (provider == ProviderName::Existing && holds_schedulers_back).then(|| {
         format!(
             "the profile {} binds the fill itself and holds the schedulers back meanwhile (preBind), which those of \
              existing clusters are not ours to do; give --set preBind=false, or another provider",

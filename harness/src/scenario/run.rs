@@ -68,10 +68,10 @@ pub struct Run<'a> {
 pub async fn run(options: &Options<'_>) -> Result<(), Failure> {
     let client = Client::connect(options.supervisor).await?;
     let status = client.status().await?;
-    if let Some(why) = prepare::refused(&options.plan.profile, &status.provider) {
+    if let Some(why) = prepare::refused(&options.plan.profile, status.provider) {
         return Err(Failure::Usage(why));
     }
-    let made = prepare::Made { provider: &status.provider, autoscaler: options.autoscaler };
+    let made = prepare::Made { provider: status.provider, autoscaler: options.autoscaler };
     prepare::write(options.dir, options.loaded, options.plan, options.tools_dir, &made)
         .map_err(|e| Failure::Environment(format!("{e:#}")))?;
     let (view, inbox) = View::new(Facts::of(options.plan, &options.dir.run_id()), options.front);

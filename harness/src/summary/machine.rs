@@ -1,6 +1,9 @@
 //! What kind of machine a run was made on: figures of two kinds say nothing about each other.
 
+use serde::Deserialize;
 use serde_json::Value;
+
+use crate::cluster::ProviderName;
 
 /// The class of a host as recorded in a run: cores, memory to the GiB and processor, for example
 /// `2 cores / 24 GiB / AMD EPYC`, and `/ kind` where control planes ran in kind clusters: kubelet and containerd take
@@ -17,13 +20,18 @@ pub fn class(host: &Value) -> Option<String> {
     let processor = host["cpu_model"].as_str().map(processor).filter(|model| !model.is_empty())?;
     let noun = if cores == 1 { "core" } else { "cores" };
     // Two kernels on one machine keep some MiB more or less for themselves.
-    let clusters = if host["provider"] == "kind" { " / kind" } else { "" };
+    let clusters = if provider(host) == Some(ProviderName::Kind) { " / kind" } else { "" };
     Some(format!("{cores} {noun} / {} GiB / {processor}{clusters}", (memory_mib + 512) / 1024))
 }
 
 /// Whether the control planes were somebody else's, wherever they ran.
 pub fn is_beside_foreign_clusters(host: &Value) -> bool {
-    host["provider"] == "existing"
+    provider(host) == Some(ProviderName::Existing)
+}
+
+/// How control planes were made; `None` when that was not recorded, as in the oldest runs.
+fn provider(host: &Value) -> Option<ProviderName> {
+    ProviderName::deserialize(&host["provider"]).ok()
 }
 
 /// The processor's name without trademarks and repeated blanks.

@@ -13,9 +13,9 @@ use rustix::process::Signal;
 use super::Error;
 use super::process::{CLIENT_NICE, Key, Plan, Table};
 use super::protocol::{ComponentRequest, ProcessInfo, SpawnRequest, Spawned, Verb};
-use crate::cluster::Provider;
 use crate::cluster::components;
 use crate::cluster::spec::{Lease, LeaseSpec};
+use crate::cluster::{Provider, ProviderName};
 
 /// What a program gets to end itself on `stop` and `restart`.
 const STOP_GRACE: Duration = Duration::from_secs(10);
@@ -154,7 +154,7 @@ impl Leases {
     }
 
     /// How control planes are made here.
-    pub fn provider(&self) -> &'static str {
+    pub fn provider(&self) -> ProviderName {
         self.provider.name()
     }
 

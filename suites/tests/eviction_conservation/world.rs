@@ -68,7 +68,7 @@ impl World {
         let overrides: Vec<String> = overrides.iter().map(|o| (*o).to_owned()).collect();
         let loaded = profile::load(&fixtures_dir(), "eviction", &overrides)?;
         let plan = plan::derive(&loaded)?;
-        let made = prepare::Made { provider: &status.provider, autoscaler: None };
+        let made = prepare::Made { provider: status.provider, autoscaler: None };
         prepare::write(&dir, &loaded, &plan, &suites::tools_dir()?, &made)?;
         let mut spec = prepare::lease_spec(&plan.profile);
         for cluster in &mut spec.clusters {
