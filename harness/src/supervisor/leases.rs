@@ -230,15 +230,9 @@ impl Leases {
                 },
             }
         });
-        waited.await.map_err(|error| {
-            let text = error.to_string();
-            let tail = if text.contains("last lines of") {
-                String::new()
-            } else {
-                format!("; {}", self.table.tail(key))
-            };
-            Error::Environment(format!("{text}{tail}"))
-        })
+        waited
+            .await
+            .map_err(|error| Error::Component { message: error.to_string(), log: self.table.tail(key) })
     }
 
     /// Acts on a process of a lease.
