@@ -23,6 +23,7 @@ use clap::Args;
 use kube::Client;
 
 pub use self::control::Request;
+pub use self::world::Totals;
 use crate::plan::Plan;
 
 /// Flags of load-driver beyond the common ones.
