@@ -252,10 +252,14 @@ fn a_dead_component_makes_it_invalid() {
     let ended = Event::ProcessEnded {
         name: "operator".into(),
         cluster: Some(CLUSTER.into()),
-        exit_code: Some(1),
+        exit_code: None,
+        signal: Some(9),
         log_tail: Vec::new(),
     };
-    assert_invalid(&with_event(ended), "components_alive");
+    let summary = with_event(ended);
+    assert_invalid(&summary, "components_alive");
+    let found = summary.validity.iter().find(|found| found.rule == "components_alive").unwrap();
+    assert!(found.detail.contains("ended with signal 9"), "{}", found.detail);
 }
 
 #[test]

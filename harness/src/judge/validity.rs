@@ -71,10 +71,14 @@ fn completed(_: &Expect, evidence: &Evidence) -> Result<String, String> {
 
 fn components_alive(_: &Expect, evidence: &Evidence) -> Result<String, String> {
     let ended = evidence.events.iter().filter_map(|e| match &e.event {
-        Event::ProcessEnded { name, cluster, exit_code, .. } => {
+        Event::ProcessEnded { name, cluster, exit_code, signal, .. } => {
             let whose = cluster.as_ref().map_or_else(String::new, |c| format!(" of {c}"));
-            let code = exit_code.map_or_else(|| "a signal".into(), |c| format!("exit code {c}"));
-            Some(format!("{name}{whose} ended with {code}"))
+            let how = match (exit_code, signal) {
+                (Some(code), _) => format!("exit code {code}"),
+                (None, Some(signal)) => format!("signal {signal}"),
+                (None, None) => "an unknown status (a signal, most likely)".into(),
+            };
+            Some(format!("{name}{whose} ended with {how}"))
         }
         _ => None,
     });

@@ -191,6 +191,9 @@ pub enum Event {
         cluster: Option<String>,
         /// Exit code, if known.
         exit_code: Option<i32>,
+        /// Signal that ended it, by number; absent when none did, and in older runs.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        signal: Option<i32>,
         /// Its last log lines.
         log_tail: Vec<String>,
     },
