@@ -7,6 +7,7 @@ pub mod capacity_request;
 pub mod names;
 pub mod upcoming_node;
 
+pub mod actuation;
 pub mod available_capacity;
 pub mod crds;
 pub mod inventory;
@@ -16,6 +17,19 @@ pub mod quantity;
 #[allow(missing_docs, clippy::all)]
 pub mod session {
     tonic::include_proto!("bigfleet.v1alpha1");
+
+    impl From<std::collections::BTreeMap<String, String>> for Resources {
+        fn from(resources: std::collections::BTreeMap<String, String>) -> Self {
+            Self { resources }
+        }
+    }
+
+    impl NodeStateUpdate {
+        /// Amounts by resource name; none when the frame does not say.
+        pub fn amounts(&self) -> impl Iterator<Item = (&String, &String)> {
+            self.resources.iter().flat_map(|r| &r.resources)
+        }
+    }
 }
 
 pub use crate::available_capacity::AvailableCapacity;

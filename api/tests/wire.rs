@@ -168,7 +168,7 @@ fn node_state_update() {
         provider_id: "p0".into(),
         last_error: "e".into(),
         labels: texts(&[("a", "b")]),
-        resources: texts(&[("cpu", "16")]),
+        resources: Some(texts(&[("cpu", "16"), ("memory", "64Gi")]).into()),
         taints: vec![],
     };
     let fields = [
@@ -180,7 +180,8 @@ fn node_state_update() {
         text(6, "p0"),
         text(8, "e"),
         entry(9, "a", "b"),
-        entry(10, "cpu", "16"),
+        // A message whose field 1 is the map, not the map itself.
+        bytes(10, &[entry(1, "cpu", "16"), entry(1, "memory", "64Gi")].concat()),
     ];
     same_down(Down::NodeStateUpdate(update), &bytes(4, &fields.concat()));
 }
@@ -190,14 +191,14 @@ fn available_capacity() {
     let available = AvailableCapacity {
         supersedes_key: "available:f".into(),
         requirements: vec![],
-        resources: texts(&[("cpu", "1")]),
+        resources: Some(texts(&[("cpu", "1")]).into()),
         available_count: 7,
         confidence: api::session::available_capacity::Confidence::High.into(),
         cost_per_hour: 1.5,
     };
     // A double is wire type 1: eight bytes, little endian.
     let cost = [varint(6 << 3 | 1), 1.5f64.to_le_bytes().to_vec()].concat();
-    let fields = [text(1, "available:f"), entry(3, "cpu", "1"), int(4, 7), int(5, 4), cost];
+    let fields = [text(1, "available:f"), bytes(3, &entry(1, "cpu", "1")), int(4, 7), int(5, 4), cost];
     same_down(Down::AvailableCapacity(available), &bytes(5, &fields.concat()));
 }
 

@@ -75,7 +75,7 @@ struct Chosen {
 pub async fn up(up: &Up) -> Result<String, Error> {
     let provider = Choice::from_env()?;
     let meant = provider.name();
-    if up.provider.as_ref().is_some_and(|provider| provider != meant) {
+    if up.provider.as_ref().is_some_and(|provider| provider != meant.name()) {
         let message = format!("--provider says otherwise than E2E_PROVIDER ({meant}); use `cargo xtask up`");
         return Err(Error::Usage(message));
     }
@@ -168,7 +168,7 @@ async fn start_fleet(chosen: &Chosen, start: &Start, client: &Client, lease: &Le
     let status = client.status().await?;
     let autoscaler = chosen.autoscaler.as_ref();
     let made = prepare::Made {
-        provider: &status.provider,
+        provider: status.provider,
         autoscaler,
         sched_batch: status.not_batch.is_none(),
         apiserver_gomemlimit_mib: chosen.apiserver_gomemlimit_mib,

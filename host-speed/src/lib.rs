@@ -84,7 +84,9 @@ impl Parts {
     /// The same for each part alone; parts that were not measured are left out.
     pub fn index_by_part(&self) -> impl Iterator<Item = (&'static str, f64)> {
         let pairs = self.named().into_iter().zip(REFERENCE.named());
-        pairs.filter(|((_, us), _)| *us > 0).map(|((name, us), (_, of))| (name, f64::from(of) / f64::from(us)))
+        pairs
+            .filter(|((_, us), _)| *us > 0)
+            .map(|((name, us), (_, of))| (name, f64::from(of) / f64::from(us)))
     }
 }
 

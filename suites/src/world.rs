@@ -8,10 +8,10 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, ensure};
 use component::poll::{self, Look};
-use harness::cluster::Choice;
 use harness::cluster::components::APISERVER;
 use harness::cluster::existing;
 use harness::cluster::spec::{Cluster, Lease};
+use harness::cluster::{Choice, ProviderName};
 use harness::supervisor::Client;
 use harness::supervisor::protocol::{Announcement, ProcessState, Verb};
 use harness::supervisor::starter::{self, Owner, Start};
@@ -51,7 +51,7 @@ impl World {
     /// When it does not start, or xtask has not said what kind clusters are made of.
     pub async fn of_kind(label: &str, owner: Option<u32>) -> anyhow::Result<Self> {
         let choice = Choice::from_env()?;
-        ensure!(choice.name() == "kind", "E2E_PROVIDER is not kind");
+        ensure!(choice.name() == ProviderName::Kind, "E2E_PROVIDER is not kind");
         Self::start(label, owner, None, choice).await
     }
 

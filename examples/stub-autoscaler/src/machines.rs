@@ -201,7 +201,7 @@ fn gone_is_fine(result: Result<(), Error>) -> Result<(), Error> {
 fn spec(state: &NodeStateUpdate) -> UpcomingNodeSpec {
     UpcomingNodeSpec {
         labels: state.labels.clone().into_iter().collect(),
-        resources: state.resources.iter().map(|(k, v)| (k.clone(), Quantity(v.clone()))).collect(),
+        resources: state.amounts().map(|(k, v)| (k.clone(), Quantity(v.clone()))).collect(),
         taints: Vec::new(),
     }
 }

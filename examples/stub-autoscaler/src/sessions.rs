@@ -91,7 +91,7 @@ pub(crate) fn node_state_update(machine: &Machine) -> Answer {
         provider_id: machine.id.clone(),
         last_error: String::new(),
         labels: machine.labels.clone(),
-        resources: machine.resources.clone(),
+        resources: Some(machine.resources.clone().into()),
         taints: Vec::new(),
     })
 }

@@ -226,7 +226,7 @@ impl Shard {
             let instruction = ReclaimInstruction {
                 instruction_id: instruction_id.clone(),
                 nodes: vec![machine.id.clone()],
-                grace_period_seconds: i32::try_from(self.args.reclaim_grace.as_secs()).unwrap_or(i32::MAX),
+                grace_period_seconds: i64::try_from(self.args.reclaim_grace.as_secs()).unwrap_or(i64::MAX),
                 preemptor_priority: 0,
             };
             known.send(&machine.cluster.clone().unwrap_or_default(), Answer::ReclaimInstruction(instruction));

@@ -105,7 +105,8 @@ impl Operator {
         let Answer::NodeStateUpdate(update) = self.hear().await else { panic!("no state") };
         assert_eq!(update.state(), state);
         assert_eq!((update.node_name.as_str(), update.cluster_id.as_str()), ("m", "c"));
-        assert_eq!((update.labels["rack"].as_str(), update.resources["cpu"].as_str()), ("r", "10"));
+        let amounts: Vec<_> = update.amounts().map(|(k, v)| (k.as_str(), v.as_str())).collect();
+        assert_eq!((update.labels["rack"].as_str(), amounts.as_slice()), ("r", [("cpu", "10")].as_slice()));
     }
 }
 

@@ -266,7 +266,7 @@ impl Keeper {
             return Ok(());
         };
         // A frame without resources says nothing about the machine, only about its state.
-        if frame.resources.is_empty() || known.spec == wanted {
+        if frame.amounts().next().is_none() || known.spec == wanted {
             return Ok(());
         }
         let patch = objects::spec_patch(&known.spec, &wanted);

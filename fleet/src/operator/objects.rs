@@ -17,7 +17,7 @@ pub fn spec(frame: &NodeStateUpdate) -> UpcomingNodeSpec {
     let some = |text: &str| Some(text.to_owned()).filter(|text| !text.is_empty());
     UpcomingNodeSpec {
         labels: frame.labels.clone().into_iter().collect(),
-        resources: frame.resources.iter().map(|(k, v)| (k.clone(), Quantity(v.clone()))).collect(),
+        resources: frame.amounts().map(|(k, v)| (k.clone(), Quantity(v.clone()))).collect(),
         taints: frame
             .taints
             .iter()
@@ -121,7 +121,7 @@ mod tests {
             node_name: "idle-1".into(),
             provider_id: "fake:///idle-1".into(),
             labels: map(&[(names::ZONE, "zone-a"), (names::INSTANCE_TYPE, "shape-a")]),
-            resources: map(&[("cpu", "100"), ("memory", "400Gi")]),
+            resources: Some(map(&[("cpu", "100"), ("memory", "400Gi")]).into()),
             ..NodeStateUpdate::default()
         }
     }

@@ -26,7 +26,7 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// Upstream raised gRPC's 4 MiB on both sides: a roll-up of 250,000 requests broke it.
 const MAX_FRAME_BYTES: usize = 256 << 20;
 /// How long a bootstrap blob is good for, in seconds; upstream's.
-const BLOB_TTL_SECONDS: i32 = 600;
+const BLOB_TTL_SECONDS: i64 = 600;
 
 /// One operator's side of the session.
 pub struct Session {

@@ -16,6 +16,7 @@ fn frame(payload: Payload) -> ShardMessage {
 
 /// Answers `hello` or `rollup`.
 pub(crate) fn ack(echo: &str, shard_epoch: u64) -> ShardMessage {
+    let shard_epoch = i64::try_from(shard_epoch).unwrap_or(i64::MAX);
     frame(Payload::Ack(Ack { echo: echo.to_owned(), coordinator_term: 0, shard_epoch }))
 }
 
@@ -33,7 +34,7 @@ pub(crate) fn node_state_update(cluster: &str, machine: &Machine) -> ShardMessag
         provider_id: machine.id.to_string(),
         last_error: machine.last_error.clone(),
         labels,
-        resources: machine.allocatable.to_texts(),
+        resources: Some(machine.allocatable.to_texts().into()),
         taints: Vec::new(),
     }))
 }
@@ -52,7 +53,7 @@ pub(crate) fn reclaim_instruction(instruction_id: &str, action: &Action) -> Shar
     frame(Payload::ReclaimInstruction(ReclaimInstruction {
         instruction_id: instruction_id.to_owned(),
         nodes: vec![action.machine.to_string()],
-        grace_period_seconds: i32::try_from(action.grace_s).unwrap_or(i32::MAX),
+        grace_period_seconds: i64::from(action.grace_s),
         preemptor_priority: action.preemptor_priority,
     }))
 }

@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use anyhow::Context;
+use api::actuation::Actuation as Answer;
 use axum::Router;
 use axum::http::header::CONTENT_TYPE;
 use axum::response::IntoResponse;
@@ -129,15 +130,8 @@ pub(crate) async fn serve(
     Ok(bound)
 }
 
-/// Answer of `/actuation`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct ActuationView {
-    /// Whether decided actions stay undone.
-    pub paused: bool,
-}
-
-fn actuation_of(shard: &Shard) -> ActuationView {
-    ActuationView { paused: shard.lock().is_paused() }
+fn actuation_of(shard: &Shard) -> Answer {
+    Answer { paused: shard.lock().is_paused() }
 }
 
 /// Sets the kill switch; what runs already is resumed by asking again.

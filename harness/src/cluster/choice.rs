@@ -1,16 +1,58 @@
 //! Which provider is meant, as programs of ours tell each other in their environment.
 
 use std::ffi::OsString;
+use std::fmt;
+use std::str::FromStr;
+
+use serde::{Deserialize, Serialize};
 
 use tools::pins::started;
 
 use super::{Error, existing, kind};
 
 /// The names that may follow `--provider`.
-pub const NAMES: [&str; 3] = ["local", "kind", EXISTING];
+pub const NAMES: [&str; 3] =
+    [ProviderName::Local.name(), ProviderName::Kind.name(), ProviderName::Existing.name()];
 
-/// Of clusters that are there.
-pub const EXISTING: &str = "existing";
+/// How control planes are made; what follows `--provider`, and what a run records of its host.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ProviderName {
+    /// As child processes.
+    Local,
+    /// As kind clusters.
+    Kind,
+    /// Not at all: they are there.
+    Existing,
+}
+
+impl ProviderName {
+    /// As it is written.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Local => "local",
+            Self::Kind => "kind",
+            Self::Existing => "existing",
+        }
+    }
+}
+
+impl fmt::Display for ProviderName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+impl FromStr for ProviderName {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self, Error> {
+        [Self::Local, Self::Kind, Self::Existing]
+            .into_iter()
+            .find(|one| one.name() == text)
+            .ok_or_else(|| Error::Usage(format!("{text:?} is no provider; known are {}", NAMES.join(", "))))
+    }
+}
 
 /// A provider, with what it needs to know.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -38,22 +80,23 @@ impl Choice {
             let advice = format!("`cargo xtask` sets it; give {flag} there");
             var(name).ok_or_else(|| Error::Usage(format!("{name} is not set: {advice}")))
         };
-        match var("E2E_PROVIDER").as_deref().unwrap_or("local") {
-            "local" => Ok(Self::Local),
-            "kind" => kind::Settings::from(|name| need(name, "--provider kind")).map(Self::Kind),
-            "existing" => {
+        let name = var("E2E_PROVIDER").map_or(Ok(ProviderName::Local), |name| name.parse());
+        let unknown = |error| Error::Usage(format!("E2E_PROVIDER: {error}"));
+        match name.map_err(unknown)? {
+            ProviderName::Local => Ok(Self::Local),
+            ProviderName::Kind => kind::Settings::from(|name| need(name, "--provider kind")).map(Self::Kind),
+            ProviderName::Existing => {
                 existing::Settings::from(|name| need(name, "--kubeconfig FILE"), &var).map(Self::Existing)
             }
-            other => Err(Error::Usage(format!("E2E_PROVIDER={other}: known are {}", NAMES.join(", ")))),
         }
     }
 
     /// Its name, as after `--provider`.
-    pub fn name(&self) -> &'static str {
+    pub fn name(&self) -> ProviderName {
         match self {
-            Self::Local => "local",
-            Self::Kind(_) => "kind",
-            Self::Existing(_) => "existing",
+            Self::Local => ProviderName::Local,
+            Self::Kind(_) => ProviderName::Kind,
+            Self::Existing(_) => ProviderName::Existing,
         }
     }
 
@@ -68,7 +111,7 @@ impl Choice {
 
     /// The variables that say all of this to another program.
     pub fn variables(&self) -> Vec<(&'static str, OsString)> {
-        let mut variables = vec![("E2E_PROVIDER", self.name().into())];
+        let mut variables = vec![("E2E_PROVIDER", self.name().name().into())];
         match self {
             Self::Local => {}
             Self::Kind(settings) => variables.extend(settings.variables()),
@@ -101,7 +144,8 @@ mod tests {
             let pairs: Vec<_> =
                 variables.iter().map(|(name, value)| (*name, value.to_str().unwrap())).collect();
             assert_eq!(from(&pairs).unwrap(), choice);
-            assert!(NAMES.contains(&choice.name()));
+            let name = serde_json::to_value(choice.name()).unwrap();
+            assert_eq!(name, choice.name().name(), "records and --provider have one spelling");
         }
         assert_eq!(from(&[]).unwrap(), Choice::Local);
     }

@@ -28,7 +28,7 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-pub use choice::{Choice, EXISTING, NAMES};
+pub use choice::{Choice, NAMES, ProviderName};
 
 use crate::record::event::LeftBehind;
 pub use crate::supervisor::Error;
@@ -91,11 +91,11 @@ impl Provider {
     }
 
     /// Its name, as after `--provider`.
-    pub fn name(&self) -> &'static str {
+    pub fn name(&self) -> ProviderName {
         match self {
-            Self::Local(_) => "local",
-            Self::Kind(_) => "kind",
-            Self::Existing(_) => "existing",
+            Self::Local(_) => ProviderName::Local,
+            Self::Kind(_) => ProviderName::Kind,
+            Self::Existing(_) => ProviderName::Existing,
         }
     }
 
@@ -225,7 +225,7 @@ mod tests {
             etcd_tag: String::new(),
             kwok_image: String::new(),
         };
-        let existing = existing::Settings { kubeconfigs: Vec::new() };
+        let existing = existing::Settings { kubeconfigs: Vec::new(), cleanup_patience_s: None };
         for choice in [Choice::Local, Choice::Kind(kind), Choice::Existing(existing)] {
             let dir = tempfile::tempdir().unwrap();
             for program in choice.programs() {

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use crate::judge::{Evidence, Expect};
 use crate::load_driver::LoadFailure;
 use crate::record::Event;
-use crate::record::event::{Blame, End, LoadFailed};
+use crate::record::event::{Blame, End, LoadFailed, how_it_ended};
 
 /// What an object that came with the autoscaler refused, if any did: the autoscaler fails by it.
 pub fn refused_by_the_autoscaler(evidence: &Evidence) -> Option<&LoadFailed> {
@@ -55,9 +55,9 @@ fn failed(evidence: &Evidence) -> impl Iterator<Item = &LoadFailed> {
 
 fn driver_ended(event: &Event) -> Option<String> {
     match event {
-        Event::ProcessEnded { name, cluster, exit_code, log_tail } if name == "load-driver" => {
+        Event::ProcessEnded { name, cluster, exit_code, signal, log_tail } if name == "load-driver" => {
             let cluster = cluster.as_deref().unwrap_or("a cluster");
-            let how = exit_code.map_or_else(|| "a signal".into(), |code| format!("exit code {code}"));
+            let how = how_it_ended(*exit_code, *signal);
             let last =
                 log_tail.last().map_or_else(String::new, |line| format!("; its last log line: {line}"));
             Some(format!("{cluster}: load-driver ended with {how}, and the load with it{last}"))

@@ -8,7 +8,8 @@ use crate::observe::families::{self, Family, Shown};
 use crate::profile::Scheduler;
 use crate::record::event::End;
 use crate::record::{
-    Event, HostSample, NodeRecord, Phase, PodRecord, ProcessSample, Sample, Scrape, SpeedSlice, Stamped, Written,
+    Event, HostSample, NodeRecord, Phase, PodRecord, ProcessSample, Sample, Scrape, SpeedSlice, Stamped,
+    Written,
 };
 use crate::summary::Bound;
 

@@ -345,7 +345,9 @@ fn a_profile_of_ones_own_passes_by_what_it_gives_and_says_what_was_not_judged() 
         evidence.nodes.push(spare);
     });
     assert_gate(&too_many, "machines_over_plan", Outcome::Fail);
-    let listed = broken(|expect, _| drop(expect.ranges.remove("fill_s")));
+    let listed = broken(|expect, _| {
+        expect.ranges.remove("fill_s");
+    });
     assert_gate(&listed, "fill_s", Outcome::Unbounded);
 }
 
@@ -367,10 +369,14 @@ fn a_dead_component_makes_it_invalid() {
     let ended = Event::ProcessEnded {
         name: "operator".into(),
         cluster: Some(CLUSTER.into()),
-        exit_code: Some(1),
+        exit_code: None,
+        signal: Some(9),
         log_tail: Vec::new(),
     };
-    assert_invalid(&with_event(ended), "components_alive");
+    let summary = with_event(ended);
+    assert_invalid(&summary, "components_alive");
+    let found = summary.validity.iter().find(|found| found.rule == "components_alive").unwrap();
+    assert!(found.detail.contains("ended with signal 9"), "{}", found.detail);
 }
 
 #[test]
@@ -589,17 +595,18 @@ fn load_that_the_autoscaler_refused_is_its_failure() {
 
 #[test]
 fn a_load_driver_that_died_voids_the_run_in_every_phase() {
-    let ended = |exit_code| Event::ProcessEnded {
+    let ended = |exit_code: Option<i32>| Event::ProcessEnded {
         name: "load-driver".into(),
         cluster: Some(CLUSTER.into()),
         exit_code,
+        signal: exit_code.is_none().then_some(9),
         log_tail: Vec::new(),
     };
     for end in [End::Aborted, End::GoalMissed] {
         let summary = cut_short_by(ended(None), end);
         assert_invalid(&summary, "load_was_made");
         assert!(
-            summary.reason.contains("kwok-cluster-0: load-driver ended with a signal"),
+            summary.reason.contains("kwok-cluster-0: load-driver ended with signal 9"),
             "{}",
             summary.reason
         );

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use crate::judge::{Evidence, Expect, MEASURED, held, holds, load, refused};
 use crate::observe::families::{APISERVER_DISPATCHED, APISERVER_REJECTED, APISERVER_REQUESTS};
-use crate::record::event::End;
+use crate::record::event::{End, how_it_ended};
 use crate::record::{Event, Phase, Sample};
 use crate::summary::Finding;
 
@@ -112,10 +112,10 @@ fn evidence_complete(_: &Expect, evidence: &Evidence) -> Result<String, String> 
 
 fn components_alive(_: &Expect, evidence: &Evidence) -> Result<String, String> {
     let ended = evidence.events.iter().filter_map(|e| match &e.event {
-        Event::ProcessEnded { name, cluster, exit_code, .. } => {
+        Event::ProcessEnded { name, cluster, exit_code, signal, .. } => {
             let whose = cluster.as_ref().map_or_else(String::new, |c| format!(" of {c}"));
-            let code = exit_code.map_or_else(|| "a signal".into(), |c| format!("exit code {c}"));
-            Some(format!("{name}{whose} ended with {code}"))
+            let how = how_it_ended(*exit_code, *signal);
+            Some(format!("{name}{whose} ended with {how}"))
         }
         _ => None,
     });

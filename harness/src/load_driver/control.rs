@@ -5,7 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::Context;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{UnixListener, UnixStream};
@@ -13,7 +13,7 @@ use tokio::net::{UnixListener, UnixStream};
 use super::driver::{Driver, Refusal};
 
 /// What can be asked.
-#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "request", rename_all = "snake_case", deny_unknown_fields)]
 pub enum Request {
     /// Declares all workloads at the profile's pace. Answered at once; `status` tells when it is done.
@@ -21,6 +21,7 @@ pub enum Request {
     /// Starts churn, ageing and the demand wave, as the profile has them.
     Soak {
         /// Length; the profile's soak if absent.
+        #[serde(skip_serializing_if = "Option::is_none")]
         seconds: Option<u64>,
     },
     /// Starts churn alone.
@@ -111,6 +112,9 @@ mod tests {
             read(r#"{"request":"scale","workload":"w","replicas":3}"#).unwrap(),
             Request::Scale { workload: "w".into(), replicas: 3 }
         );
+        let write = |request| serde_json::to_string(&request).unwrap();
+        assert_eq!(write(Request::Status {}), r#"{"request":"status"}"#);
+        assert_eq!(write(Request::Soak { seconds: None }), r#"{"request":"soak"}"#);
         for bad in
             [r#"{"request":"fil"}"#, r#"{"request":"fill","x":1}"#, r#"{"request":"churn"}"#, "{}", "fill"]
         {

@@ -26,6 +26,7 @@ use kube::Client;
 
 pub use self::control::Request;
 pub use self::failures::LoadFailure;
+pub use self::world::Totals;
 use crate::plan::Plan;
 
 /// Flags of load-driver beyond the common ones.

@@ -28,7 +28,7 @@ pub struct Seen {
 }
 
 /// Counts over all workloads.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Totals {
     /// Replicas declared so far.
     pub declared: u32,

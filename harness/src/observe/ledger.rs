@@ -61,6 +61,28 @@ impl std::ops::SubAssign for Counts {
     }
 }
 
+/// What is watched.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[allow(missing_docs)]
+pub enum Kind {
+    Pod,
+    CapacityRequest,
+    UpcomingNode,
+    Node,
+}
+
+impl Kind {
+    /// As Kubernetes and the events of a run write it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Pod => "Pod",
+            Self::CapacityRequest => "CapacityRequest",
+            Self::UpcomingNode => "UpcomingNode",
+            Self::Node => "Node",
+        }
+    }
+}
+
 /// Everything seen of one cluster.
 #[derive(Debug, Default)]
 pub struct Ledger {
@@ -77,7 +99,8 @@ pub struct Ledger {
     counts: Counts,
     /// Uids of Pods in the order of their creation; those that wait no more leave when somebody asks who waits longest.
     waiting: VecDeque<String>,
-    listing: HashMap<&'static str, HashSet<String>>,
+    /// What the lists that are under way have named: uids of Pods, names of all else.
+    listing: HashMap<Kind, HashSet<String>>,
 }
 
 impl Ledger {
@@ -140,9 +163,7 @@ impl Ledger {
     /// A Pod was added or changed. `in_first_list` means that its creation was not watched.
     pub fn pod_applied(&mut self, at_us: u64, wall_us: u64, pod: &Pod, in_first_list: bool) {
         let Some(uid) = pod.metadata.uid.clone() else { return };
-        if let Some(seen) = self.listing.get_mut("Pod") {
-            seen.insert(uid.clone());
-        }
+        self.named(Kind::Pod, &uid);
         if !self.pods.contains_key(&uid) {
             let record = self.new_pod(at_us, wall_us, &uid, pod, in_first_list);
             self.counts += flags(&record);
@@ -168,9 +189,7 @@ impl Ledger {
     /// A CapacityRequest was added or changed.
     pub fn request_applied(&mut self, at_us: u64, request: &Request) {
         let (Some(name), Some(uid)) = (request.metadata.name.clone(), request.pod_uid()) else { return };
-        if let Some(seen) = self.listing.get_mut("CapacityRequest") {
-            seen.insert(name.clone());
-        }
+        self.named(Kind::CapacityRequest, &name);
         self.requests.insert(name, uid.to_owned());
         let acked = request.is_acknowledged().then_some(at_us);
         if let Some(record) = self.pods.get_mut(uid) {
@@ -201,6 +220,7 @@ impl Ledger {
         let Some(machine) = upcoming.metadata.name.as_deref().and_then(api::names::machine_id) else {
             return;
         };
+        self.named(Kind::UpcomingNode, machine);
         let record = self.node_mut(machine, |n| n.upcoming_gone_us.is_some());
         record.upcoming_us.get_or_insert(at_us);
         let label = |key| upcoming.spec.labels.get(key).cloned();
@@ -221,7 +241,13 @@ impl Ledger {
 
     /// An UpcomingNode is gone.
     pub fn upcoming_deleted(&mut self, at_us: u64, name: &str) {
-        if let Some(record) = api::names::machine_id(name).and_then(|id| self.nodes.get_mut(id)) {
+        if let Some(machine) = api::names::machine_id(name) {
+            self.machine_withdrawn(at_us, machine);
+        }
+    }
+
+    fn machine_withdrawn(&mut self, at_us: u64, machine: &str) {
+        if let Some(record) = self.nodes.get_mut(machine) {
             record.upcoming_gone_us.get_or_insert(at_us);
         }
     }
@@ -229,6 +255,7 @@ impl Ledger {
     /// A Node was added or changed. Returns true if it left Ready without being drained.
     pub fn node_applied(&mut self, at_us: u64, node: &Node) -> bool {
         let Some(name) = node.metadata.name.as_deref() else { return false };
+        self.named(Kind::Node, name);
         let ready = is_ready(node);
         let was_ready = self.node_ready.insert(name.to_owned(), ready).unwrap_or(false);
         let record = self.node_mut(name, |n| n.gone_us.is_some());
@@ -263,20 +290,42 @@ impl Ledger {
     }
 
     /// A list of `kind` begins; what it does not name is gone.
-    pub fn list_started(&mut self, kind: &'static str) {
+    pub fn list_started(&mut self, kind: Kind) {
         self.listing.insert(kind, HashSet::new());
     }
 
+    fn named(&mut self, kind: Kind, name: &str) {
+        if let Some(seen) = self.listing.get_mut(&kind) {
+            seen.insert(name.to_owned());
+        }
+    }
+
     /// The list is complete.
-    pub fn list_done(&mut self, at_us: u64, kind: &'static str) {
-        let Some(seen) = self.listing.remove(kind) else { return };
-        if kind == "Pod" {
-            let here = self.pods.values().filter(|p| p.gone_us.is_none());
-            let gone: Vec<String> = here.filter(|p| !seen.contains(&p.uid)).map(|p| p.uid.clone()).collect();
-            gone.iter().for_each(|uid| self.pod_deleted(at_us, uid, None));
-        } else if kind == "CapacityRequest" {
-            let gone: Vec<String> = self.requests.keys().filter(|n| !seen.contains(*n)).cloned().collect();
-            gone.iter().for_each(|name| self.request_deleted(at_us, name));
+    pub fn list_done(&mut self, at_us: u64, kind: Kind) {
+        let Some(seen) = self.listing.remove(&kind) else { return };
+        let machines = |is_here: fn(&NodeRecord) -> bool| -> Vec<String> {
+            let here = self.nodes.values().filter(|n| is_here(n) && !seen.contains(&n.name));
+            here.map(|n| n.name.clone()).collect()
+        };
+        match kind {
+            Kind::Pod => {
+                let here = self.pods.values().filter(|p| p.gone_us.is_none() && !seen.contains(&p.uid));
+                let gone: Vec<String> = here.map(|p| p.uid.clone()).collect();
+                gone.iter().for_each(|uid| self.pod_deleted(at_us, uid, None));
+            }
+            Kind::CapacityRequest => {
+                let gone: Vec<String> =
+                    self.requests.keys().filter(|n| !seen.contains(*n)).cloned().collect();
+                gone.iter().for_each(|name| self.request_deleted(at_us, name));
+            }
+            Kind::UpcomingNode => {
+                let gone = machines(|n| n.upcoming_us.is_some() && n.upcoming_gone_us.is_none());
+                gone.iter().for_each(|machine| self.machine_withdrawn(at_us, machine));
+            }
+            Kind::Node => {
+                let gone = machines(|n| n.created_us.is_some() && n.gone_us.is_none());
+                gone.iter().for_each(|name| self.node_deleted(at_us, name, None));
+            }
         }
     }
 

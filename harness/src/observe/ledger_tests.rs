@@ -76,11 +76,37 @@ fn what_a_second_list_does_not_name_is_gone() {
     let mut ledger = Ledger::new("c");
     ledger.pod_applied(1, 0, &pod("a", None, "Pending"), false);
     ledger.pod_applied(1, 0, &pod("b", None, "Pending"), false);
-    ledger.list_started("Pod");
+    ledger.list_started(Kind::Pod);
     ledger.pod_applied(2, 0, &pod("b", None, "Pending"), false);
-    ledger.list_done(3, "Pod");
+    ledger.list_done(3, Kind::Pod);
     assert_eq!(ledger.counts().live, 1);
     assert_eq!(ledger.live_by_workload()["w-0"], 1);
+}
+
+#[test]
+fn a_machine_that_a_second_list_does_not_name_is_gone() {
+    let node = |name: &str| -> Node { serde_json::from_value(json!({"metadata": {"name": name}})).unwrap() };
+    let upcoming = |machine: &str| -> UpcomingNode {
+        let name = api::names::upcoming_node_name(machine);
+        serde_json::from_value(json!({
+            "apiVersion": "bigfleet.lucy.sh/v1alpha1", "kind": "UpcomingNode",
+            "metadata": {"name": name}, "spec": {"labels": {}, "resources": {}},
+        }))
+        .unwrap()
+    };
+    let mut ledger = Ledger::new("c");
+    for machine in ["a", "b"] {
+        ledger.upcoming_applied(1, &upcoming(machine));
+        ledger.node_applied(2, &node(machine));
+    }
+    ledger.list_started(Kind::UpcomingNode);
+    ledger.upcoming_applied(3, &upcoming("b"));
+    ledger.list_done(4, Kind::UpcomingNode);
+    ledger.list_started(Kind::Node);
+    ledger.node_applied(5, &node("b"));
+    ledger.list_done(6, Kind::Node);
+    let ends: Vec<_> = ledger.nodes().map(|n| (n.name.as_str(), n.upcoming_gone_us, n.gone_us)).collect();
+    assert_eq!(ends, [("a", Some(4), Some(6)), ("b", None, None)]);
 }
 
 #[test]

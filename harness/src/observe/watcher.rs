@@ -19,7 +19,7 @@ use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::task::JoinSet;
 
 use crate::observe::clock::Clock;
-use crate::observe::ledger::{Counts, Ledger};
+use crate::observe::ledger::{Counts, Kind, Ledger};
 use crate::observe::request::Request;
 use crate::record::Event;
 
@@ -145,9 +145,9 @@ async fn fold(
         let (cluster, ledger) = ledgers[index];
         let at_us = clock.at_us(at);
         let report = |event| drop(events.send(event));
-        let gap = |gap: bool, kind: &str| {
+        let gap = |gap: bool, kind: Kind| {
             if gap {
-                report(Event::WatchGap { cluster: cluster.clone(), kind: kind.to_owned() });
+                report(Event::WatchGap { cluster: cluster.clone(), kind: kind.name().to_owned() });
             }
         };
         let mut ledger = lock(ledger);
@@ -161,22 +161,22 @@ async fn fold(
             }
             Seen::Pod(Change::ListStarted { gap: is_gap }) => {
                 first_list[index] = !is_gap;
-                ledger.list_started("Pod");
-                gap(is_gap, "Pod");
+                ledger.list_started(Kind::Pod);
+                gap(is_gap, Kind::Pod);
             }
             Seen::Pod(Change::ListDone) => {
                 first_list[index] = false;
-                ledger.list_done(at_us, "Pod");
+                ledger.list_done(at_us, Kind::Pod);
             }
             Seen::Request(Change::Applied(request)) => ledger.request_applied(at_us, &request),
             Seen::Request(Change::Deleted(request)) => {
                 ledger.request_deleted(at_us, request.metadata.name.as_deref().unwrap_or_default());
             }
             Seen::Request(Change::ListStarted { gap: is_gap }) => {
-                ledger.list_started("CapacityRequest");
-                gap(is_gap, "CapacityRequest");
+                ledger.list_started(Kind::CapacityRequest);
+                gap(is_gap, Kind::CapacityRequest);
             }
-            Seen::Request(Change::ListDone) => ledger.list_done(at_us, "CapacityRequest"),
+            Seen::Request(Change::ListDone) => ledger.list_done(at_us, Kind::CapacityRequest),
             Seen::Upcoming(Change::Applied(upcoming)) => ledger.upcoming_applied(at_us, &upcoming),
             Seen::Upcoming(Change::Deleted(upcoming)) => {
                 ledger.upcoming_deleted(at_us, upcoming.metadata.name.as_deref().unwrap_or_default());
@@ -191,9 +191,16 @@ async fn fold(
                 let name = node.metadata.name.as_deref().unwrap_or_default();
                 ledger.node_deleted(at_us, name, version(&node.metadata));
             }
-            Seen::Upcoming(Change::ListStarted { gap: is_gap }) => gap(is_gap, "UpcomingNode"),
-            Seen::Node(Change::ListStarted { gap: is_gap }) => gap(is_gap, "Node"),
-            Seen::Upcoming(Change::ListDone) | Seen::Node(Change::ListDone) => {}
+            Seen::Upcoming(Change::ListStarted { gap: is_gap }) => {
+                ledger.list_started(Kind::UpcomingNode);
+                gap(is_gap, Kind::UpcomingNode);
+            }
+            Seen::Upcoming(Change::ListDone) => ledger.list_done(at_us, Kind::UpcomingNode),
+            Seen::Node(Change::ListStarted { gap: is_gap }) => {
+                ledger.list_started(Kind::Node);
+                gap(is_gap, Kind::Node);
+            }
+            Seen::Node(Change::ListDone) => ledger.list_done(at_us, Kind::Node),
         }
     }
 }

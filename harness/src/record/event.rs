@@ -83,6 +83,15 @@ pub enum End {
     Aborted,
 }
 
+/// How a process ended, after "ended with".
+pub fn how_it_ended(exit_code: Option<i32>, signal: Option<i32>) -> String {
+    match (exit_code, signal) {
+        (Some(code), _) => format!("exit code {code}"),
+        (None, Some(signal)) => format!("signal {signal}"),
+        (None, None) => "an unknown status (a signal, most likely)".to_owned(),
+    }
+}
+
 /// How well the record in a cluster of somebody else's, which says whose it is, was kept.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Hold {
@@ -271,6 +280,9 @@ pub enum Event {
         cluster: Option<String>,
         /// Exit code, if known.
         exit_code: Option<i32>,
+        /// Signal that ended it, by number; absent when none did, and in older runs.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        signal: Option<i32>,
         /// Its last log lines.
         log_tail: Vec<String>,
     },

@@ -1,9 +1,11 @@
 //! Reading the clusters' own accounts: declared replicas, an independent list of Pods, rights, and what the
 //! shard thinks.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::time::Duration;
 
 use anyhow::Context;
+use component::poll::{self, Look};
 use component::slim::Pod;
 use k8s_openapi::api::apps::v1::{Deployment, StatefulSet};
 use k8s_openapi::api::authorization::v1::{ResourceAttributes, SubjectAccessReview, SubjectAccessReviewSpec};
@@ -14,6 +16,10 @@ use serde_json::Value;
 use crate::observe::{Ledger, Observer, scrape};
 use crate::record::Event;
 use crate::scenario::driver::Driver;
+
+/// How far the watch may lag behind a list before what it has not shown counts as lost; more than any lag seen.
+const WATCH_CATCHES_UP: Duration = Duration::from_secs(10);
+const LOOK_AGAIN: Duration = Duration::from_millis(50);
 
 /// What node-creator must not be able to do (ADR-0023: zero responsibility for Pods).
 const FORBIDDEN: [(&str, &str); 6] = [
@@ -36,10 +42,8 @@ pub async fn declared(
     bare: &[Driver],
 ) -> anyhow::Result<BTreeMap<String, u64>> {
     if let Some(driver) = bare.iter().find(|d| d.cluster() == cluster) {
-        let status = driver.status().await?;
-        let declared = status.pointer("/counts/declared").and_then(Value::as_u64);
-        let declared = declared.with_context(|| format!("load-driver's status has no count: {status}"))?;
-        return Ok(BTreeMap::from([("bare Pods".to_owned(), declared)]));
+        let declared = driver.counts().await?.declared;
+        return Ok(BTreeMap::from([("bare Pods".to_owned(), u64::from(declared))]));
     }
     let client = observer.client(cluster).context("no client")?;
     let mut replicas = BTreeMap::new();
@@ -54,29 +58,57 @@ pub async fn declared(
     Ok(replicas)
 }
 
-/// Compares a cluster's ledger with a list of its Pods. Only Pods that neither the ledger of before nor that
-/// of after the list knows to be there (or gone) are reported, because Pods come and go meanwhile.
+/// Compares a cluster's ledger with a list of its Pods. Pods come and go meanwhile, and the watch may lag behind the
+/// list: what it still explains within [`WATCH_CATCHES_UP`] is no difference.
 ///
 /// # Errors
 /// When the list fails.
 pub async fn ledger_check(observer: &Observer, cluster: &str) -> anyhow::Result<Event> {
     let client = observer.client(cluster).context("no client")?;
-    let before = present(&*observer.ledger(cluster).context("no ledger")?);
+    let ledger = || observer.ledger(cluster).context("no ledger");
+    let before = present(&*ledger()?);
     let load = ListParams::default().fields(api::names::LOAD_PODS);
     let list = Api::<Pod>::all(client.clone()).list(&load).await.context("listing Pods")?;
     let listed: HashMap<String, String> =
         list.into_iter().filter_map(|p| Some((p.uid()?, p.name_any()))).collect();
-    // What the watch still has in the queue arrives within a moment.
-    tokio::time::sleep(std::time::Duration::from_millis(500)).await;
-    let after = present(&*observer.ledger(cluster).context("no ledger")?);
-    let unknown = listed.iter().filter(|(uid, _)| !before.contains_key(*uid) && !after.contains_key(*uid));
-    let vanished = before.iter().filter(|(uid, _)| after.contains_key(*uid) && !listed.contains_key(*uid));
-    let names = |(_, name): (&String, &String)| name.clone();
-    Ok(Event::LedgerCheck {
-        cluster: cluster.to_owned(),
-        unknown: unknown.map(names).collect(),
-        vanished: vanished.map(names).collect(),
-    })
+    let what = format!("the watch of {cluster}'s Pods to show what a list shows");
+    let explained = poll::until(&what, LOOK_AGAIN, WATCH_CATCHES_UP, || async {
+        match ledger().map(|ledger| Differences::between(&before, &listed, &ledger)) {
+            Ok(found) if found == Differences::default() => Look::Ready(()),
+            Ok(found) => Look::NotYet(format!("{found:?}")),
+            Err(error) => Look::Never(error.to_string()),
+        }
+    });
+    // What it does not explain in that time is what is reported.
+    let _ = explained.await;
+    let Differences { unknown, vanished } = Differences::between(&before, &listed, &*ledger()?);
+    Ok(Event::LedgerCheck { cluster: cluster.to_owned(), unknown, vanished })
+}
+
+/// How a ledger and a list of Pods differ; names, sorted.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Differences {
+    /// Listed, and never seen.
+    unknown: Vec<String>,
+    /// Seen before the list and to this moment, and not listed.
+    vanished: Vec<String>,
+}
+
+impl Differences {
+    /// `before`: who was there before the list, uid to name, as `listed`.
+    fn between(before: &HashMap<String, String>, listed: &HashMap<String, String>, now: &Ledger) -> Self {
+        let seen: HashSet<&str> = now.pods().map(|p| p.uid.as_str()).collect();
+        let here = present(now);
+        let unknown = listed.iter().filter(|(uid, _)| !seen.contains(uid.as_str()));
+        let vanished = before.iter().filter(|(uid, _)| here.contains_key(*uid) && !listed.contains_key(*uid));
+        Self { unknown: names(unknown), vanished: names(vanished) }
+    }
+}
+
+fn names<'a>(pods: impl Iterator<Item = (&'a String, &'a String)>) -> Vec<String> {
+    let mut names: Vec<String> = pods.map(|(_, name)| name.clone()).collect();
+    names.sort();
+    names
 }
 
 fn present(ledger: &Ledger) -> HashMap<String, String> {
@@ -137,4 +169,48 @@ pub async fn shard(shard_http: &str) -> anyhow::Result<Event> {
         *machines.entry(state.to_owned()).or_insert(0_u64) += 1;
     }
     Ok(Event::ShardAccount { needs, machines })
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn pod(uid: &str) -> Pod {
+        serde_json::from_value(json!({"metadata": {"uid": uid, "name": uid}, "spec": {}})).unwrap()
+    }
+
+    fn pods(uids: &[&str]) -> HashMap<String, String> {
+        uids.iter().map(|uid| ((*uid).to_owned(), (*uid).to_owned())).collect()
+    }
+
+    #[test]
+    fn a_pod_that_came_and_went_since_the_list_is_no_difference() {
+        let mut ledger = Ledger::new("c");
+        ["stays", "went"].iter().for_each(|uid| ledger.pod_applied(1, 0, &pod(uid), false));
+        let before = present(&ledger);
+        let listed = pods(&["stays", "came", "came-and-went"]);
+        let lagging = Differences::between(&before, &listed, &ledger);
+        let expected = Differences {
+            unknown: vec!["came".into(), "came-and-went".into()],
+            vanished: vec!["went".into()],
+        };
+        assert_eq!(lagging, expected, "the watch has shown none of it yet");
+        ledger.pod_deleted(2, "went", None);
+        ledger.pod_applied(2, 0, &pod("came"), false);
+        ledger.pod_applied(2, 0, &pod("came-and-went"), false);
+        ledger.pod_deleted(3, "came-and-went", None);
+        assert_eq!(Differences::between(&before, &listed, &ledger), Differences::default());
+    }
+
+    #[test]
+    fn what_the_watch_lost_stays_a_difference() {
+        let mut ledger = Ledger::new("c");
+        ledger.pod_applied(1, 0, &pod("never-deleted"), false);
+        let found = Differences::between(&present(&ledger), &pods(&["never-seen"]), &ledger);
+        let expected =
+            Differences { unknown: vec!["never-seen".into()], vanished: vec!["never-deleted".into()] };
+        assert_eq!(found, expected);
+    }
 }

@@ -5,11 +5,12 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context, bail};
-use serde_json::{Value, json};
+use serde::Deserialize;
+use serde_json::Value;
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::net::UnixStream;
 
-use crate::load_driver::LoadFailure;
+use crate::load_driver::{LoadFailure, Request, Totals};
 use crate::scenario::fleet::flags;
 
 /// How long a driver may take to answer a question, however busy the machine is.
@@ -49,7 +50,7 @@ impl Driver {
     /// # Errors
     /// When the driver does not answer, or refuses.
     pub async fn fill(&self) -> anyhow::Result<()> {
-        self.ask("fill").await.map(drop)
+        self.ask(&Request::Fill {}).await.map(drop)
     }
 
     /// Starts churn, ageing and the demand wave.
@@ -57,7 +58,7 @@ impl Driver {
     /// # Errors
     /// As [`Self::fill`].
     pub async fn soak(&self) -> anyhow::Result<()> {
-        self.ask("soak").await.map(drop)
+        self.ask(&Request::Soak { seconds: None }).await.map(drop)
     }
 
     /// Ends churn and wave; replicas go back to the plan's.
@@ -65,7 +66,7 @@ impl Driver {
     /// # Errors
     /// As [`Self::fill`].
     pub async fn stop(&self) -> anyhow::Result<()> {
-        self.ask("stop").await.map(drop)
+        self.ask(&Request::Stop {}).await.map(drop)
     }
 
     /// What it did so far.
@@ -73,7 +74,7 @@ impl Driver {
     /// # Errors
     /// As [`Self::fill`].
     pub async fn status(&self) -> anyhow::Result<Value> {
-        self.ask("status").await
+        self.ask(&Request::Status {}).await
     }
 
     /// What it could not do so far.
@@ -92,12 +93,23 @@ impl Driver {
         LoadFailure::in_status(&status).context("reading load-driver's status")
     }
 
-    async fn ask(&self, request: &str) -> anyhow::Result<Value> {
-        let what = || format!("asking the load-driver of {} to {request}", self.cluster);
+    /// Replicas and Pods as it counts them.
+    ///
+    /// # Errors
+    /// As [`Self::fill`], or when its status has no counts.
+    pub async fn counts(&self) -> anyhow::Result<Totals> {
+        let status = self.status().await?;
+        Totals::deserialize(&status["counts"]).with_context(|| {
+            format!("reading the counts in the status of {}'s load-driver: {status}", self.cluster)
+        })
+    }
+
+    async fn ask(&self, request: &Request) -> anyhow::Result<Value> {
+        let line = serde_json::to_string(request).context("a request must serialise")?;
+        let what = || format!("asking the load-driver of {}: {line}", self.cluster);
         let stream = UnixStream::connect(&self.socket).await.with_context(what)?;
         let mut stream = BufReader::new(stream);
-        let line = format!("{}\n", json!({ "request": request }));
-        stream.get_mut().write_all(line.as_bytes()).await.with_context(what)?;
+        stream.get_mut().write_all(format!("{line}\n").as_bytes()).await.with_context(what)?;
         let mut answer = String::new();
         if stream.read_line(&mut answer).await.with_context(what)? == 0 {
             bail!("{}: it hung up; see logs/{}/load-driver.log", what(), self.cluster);

@@ -1,6 +1,7 @@
 //! Why a run ended before its end.
 
 use crate::record::event::End;
+use crate::supervisor::protocol::ErrorKind;
 
 /// Why a run ended early.
 #[derive(Debug, thiserror::Error)]
@@ -43,12 +44,12 @@ impl Failure {
 
 impl From<crate::supervisor::Error> for Failure {
     fn from(error: crate::supervisor::Error) -> Self {
-        use crate::supervisor::Error;
-        match error {
-            Error::Usage(message) => Self::Usage(message),
-            Error::Environment(message) => Self::Environment(message),
-            Error::LeftBehind(message) => Self::LeftBehind(message),
-            Error::Internal(message) => Self::Broken(message),
+        let message = error.to_string();
+        match error.kind() {
+            ErrorKind::Usage => Self::Usage(message),
+            ErrorKind::Environment => Self::Environment(message),
+            ErrorKind::LeftBehind => Self::LeftBehind(message),
+            ErrorKind::Internal => Self::Broken(message),
         }
     }
 }

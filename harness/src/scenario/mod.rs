@@ -3,6 +3,7 @@
 //! The scenario measures and writes down; it judges nothing (see [`crate::judge`]).
 
 pub mod account;
+pub mod actuation;
 pub mod autoscaler;
 pub mod collect;
 pub mod driver;

@@ -21,7 +21,7 @@ use crate::scenario::held;
 use crate::scenario::load::{self, Gate};
 use crate::scenario::quiet::{self, Still};
 use crate::scenario::run::Run;
-use crate::scenario::{account, driver::Driver, prepare};
+use crate::scenario::{account, actuation, driver::Driver, prepare};
 use crate::supervisor::protocol::Verb;
 
 /// How long a number of machines that differs from the plan must stand still to count as quiet.
@@ -185,13 +185,12 @@ impl Run<'_> {
         if !profile.shard.paused_until_filled {
             return Ok(());
         }
-        let actuation = format!("{}/actuation", self.fleet()?.shard_http);
-        scrape::post(&format!("{actuation}/resume")).await.map_err(Failure::broken)?;
+        let url = format!("{}/actuation", self.fleet()?.shard_http);
+        scrape::post(&format!("{url}/resume")).await.map_err(Failure::broken)?;
         let ceiling = profile.operator.rollup_interval.0 + RESUMED_WITHIN;
         poll::until("the shard to act (it begins with the next roll-up)", RESUME_POLL, ceiling, || async {
-            match scrape::get(&actuation).await {
-                Ok(answer) if answer.contains("false") => Look::Ready(()),
-                Ok(answer) => Look::NotYet(answer),
+            match scrape::get(&url).await {
+                Ok(answer) => actuation::look(&answer),
                 Err(error) => Look::NotYet(format!("{error:#}")),
             }
         })

@@ -7,6 +7,7 @@ use anyhow::Context;
 use platform::cgroup::Groups;
 use serde_json::json;
 
+use crate::cluster::ProviderName;
 use crate::cluster::spec::{ClusterSpec, DISRUPTION_CONTROLLER, LeaseSpec};
 use crate::observe::sampler;
 use crate::plan::Plan;
@@ -19,7 +20,7 @@ use crate::summary::machine;
 #[derive(Clone, Copy, Debug)]
 pub struct Made<'a> {
     /// How control planes are made.
-    pub provider: &'a str,
+    pub provider: ProviderName,
     /// The autoscaler, if it is not the reference's.
     pub autoscaler: Option<&'a Autoscaler>,
     /// Whether programs run in the scheduling class SCHED_BATCH.
@@ -52,9 +53,9 @@ pub fn write(
 }
 
 /// Why a profile cannot be run on control planes of that provider; none if it can.
-pub fn refused(profile: &Profile, provider: &str) -> Option<String> {
+pub fn refused(profile: &Profile, provider: ProviderName) -> Option<String> {
     let holds_schedulers_back = profile.pre_bind && profile.harness.scheduler == Scheduler::KubeScheduler;
-    (provider == "existing" && holds_schedulers_back).then(|| {
+    (provider == ProviderName::Existing && holds_schedulers_back).then(|| {
         format!(
             "the profile {} binds the fill itself and holds the schedulers back meanwhile (preBind), which those of \
              existing clusters are not ours to do; give --set preBind=false, or another provider",
@@ -107,7 +108,7 @@ fn host(made: &Made<'_>) -> serde_json::Value {
         facts["sched_batch"] = false.into();
     }
     // Of clusters that are there, it is not ours to set.
-    if made.provider != "existing" {
+    if made.provider != ProviderName::Existing {
         facts[machine::APISERVER_GOMEMLIMIT_MIB] = made.apiserver_gomemlimit_mib.into();
     }
     if let Some(autoscaler) = made.autoscaler {

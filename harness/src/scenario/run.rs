@@ -7,7 +7,7 @@ use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use crate::cluster::EXISTING;
+use crate::cluster::ProviderName;
 use crate::cluster::spec::Lease;
 use crate::observe::{Observer, sampler};
 use crate::plan::{Plan, memory};
@@ -78,7 +78,7 @@ pub struct Run<'a> {
 pub async fn run(options: &Options<'_>) -> Result<(), Failure> {
     let client = Client::connect(options.supervisor).await?;
     let status = client.status().await?;
-    if let Some(why) = prepare::refused(&options.plan.profile, &status.provider) {
+    if let Some(why) = prepare::refused(&options.plan.profile, status.provider) {
         return Err(Failure::Usage(why));
     }
     if let Some(why) = &status.not_batch {
@@ -90,7 +90,7 @@ pub async fn run(options: &Options<'_>) -> Result<(), Failure> {
     let apiserver_gomemlimit_mib =
         memory::apiserver_limit_mib(&options.plan.profile, sampler::host().available_mib);
     let made = prepare::Made {
-        provider: &status.provider,
+        provider: status.provider,
         autoscaler: options.autoscaler,
         sched_batch: status.not_batch.is_none(),
         apiserver_gomemlimit_mib,
@@ -117,7 +117,7 @@ pub async fn run(options: &Options<'_>) -> Result<(), Failure> {
     let sampled =
         sampling::Sampled { client: client.clone(), supervisor_pid: status.pid, lease: lease.clone(), meter };
     let holds = Holds::new(client.clone(), lease.clone(), recorder.clone());
-    if status.provider == EXISTING {
+    if status.provider == ProviderName::Existing {
         holds.watch(&mut tasks, dead_sender.clone());
     }
     let sampler = sampling::sample(&mut tasks, options.dir, &recorder, sampled, dead_sender)?;

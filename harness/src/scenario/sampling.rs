@@ -166,6 +166,7 @@ fn report_dead(
             name: process.name.clone(),
             cluster: process.cluster.clone(),
             exit_code: process.exit_code,
+            signal: process.signal,
             log_tail: process.last_log_lines.clone(),
         });
         let _ = dead.send(obituary(process));

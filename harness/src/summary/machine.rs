@@ -1,6 +1,9 @@
 //! What kind of machine a run was made on: figures of two kinds say nothing about each other.
 
+use serde::Deserialize;
 use serde_json::Value;
+
+use crate::cluster::ProviderName;
 
 /// Key of a host's record: the memory limit of each apiserver, MiB.
 pub const APISERVER_GOMEMLIMIT_MIB: &str = "apiserver_gomemlimit_mib";
@@ -20,14 +23,19 @@ pub fn class(host: &Value) -> Option<String> {
     let processor = host["cpu_model"].as_str().map(processor).filter(|model| !model.is_empty())?;
     let noun = if cores == 1 { "core" } else { "cores" };
     // Two kernels on one machine keep some MiB more or less for themselves.
-    let clusters = if host["provider"] == "kind" { " / kind" } else { "" };
+    let clusters = if provider(host) == Some(ProviderName::Kind) { " / kind" } else { "" };
     let scheduling = if host["sched_batch"] == false { " / no SCHED_BATCH" } else { "" };
     Some(format!("{cores} {noun} / {} GiB / {processor}{clusters}{scheduling}", (memory_mib + 512) / 1024))
 }
 
 /// Whether the control planes were somebody else's, wherever they ran.
 pub fn is_beside_foreign_clusters(host: &Value) -> bool {
-    host["provider"] == "existing"
+    provider(host) == Some(ProviderName::Existing)
+}
+
+/// How control planes were made; `None` when that was not recorded, as in the oldest runs.
+fn provider(host: &Value) -> Option<ProviderName> {
+    ProviderName::deserialize(&host["provider"]).ok()
 }
 
 /// The processor's name without trademarks and repeated blanks.

@@ -13,9 +13,9 @@ use rustix::process::Signal;
 use super::Error;
 use super::process::{CLIENT_NICE, Key, Plan, Table};
 use super::protocol::{ComponentRequest, HoldStatus, ProcessInfo, SpawnRequest, Spawned, Verb};
-use crate::cluster::Provider;
 use crate::cluster::components;
 use crate::cluster::spec::{Lease, LeaseSpec};
+use crate::cluster::{Provider, ProviderName};
 use crate::record::event::LeftBehind;
 
 /// What a program gets to end itself on `stop` and `restart`.
@@ -163,7 +163,7 @@ impl Leases {
     }
 
     /// How control planes are made here.
-    pub fn provider(&self) -> &'static str {
+    pub fn provider(&self) -> ProviderName {
         self.provider.name()
     }
 
@@ -239,15 +239,9 @@ impl Leases {
                 },
             }
         });
-        waited.await.map_err(|error| {
-            let text = error.to_string();
-            let tail = if text.contains("last lines of") {
-                String::new()
-            } else {
-                format!("; {}", self.table.tail(key))
-            };
-            Error::Environment(format!("{text}{tail}"))
-        })
+        waited
+            .await
+            .map_err(|error| Error::Component { message: error.to_string(), log: self.table.tail(key) })
     }
 
     /// Acts on a process of a lease.

@@ -326,7 +326,7 @@ impl Table {
     /// How the process ended, in words; none while it runs or when it is unknown.
     pub fn ended(&self, key: &Key) -> Option<String> {
         let status = self.with(key, |entry| *entry.exit.borrow()).ok()??;
-        Some(format!("{key} ended ({status}); {}", self.tail(key)))
+        Some(format!("{key} ended ({status})"))
     }
 }
 

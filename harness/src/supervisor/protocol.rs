@@ -9,6 +9,7 @@ use serde_json::Value;
 
 use super::Error;
 use super::birth::Birth;
+use crate::cluster::ProviderName;
 use crate::cluster::spec::{Lease, LeaseSpec};
 use crate::record::event::{Hold, LeftBehind};
 
@@ -199,8 +200,8 @@ pub struct Status {
     pub run_dir: PathBuf,
     /// Directory of sockets, data and keys; removed at the end.
     pub scratch: PathBuf,
-    /// How control planes are made: `local`, `kind` or `existing`.
-    pub provider: String,
+    /// How control planes are made.
+    pub provider: ProviderName,
     /// MiB that leases may take together.
     pub memory_budget_mib: u64,
     /// MiB that they have taken.

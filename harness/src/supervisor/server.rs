@@ -297,7 +297,7 @@ impl Server {
             memory_budget_mib: self.budget_mib,
             memory_leased_mib: self.leases.memory_mib(),
             leases: self.leases.ready(),
-            provider: self.leases.provider().to_owned(),
+            provider: self.leases.provider(),
             processes_running: processes.iter().filter(|p| p.state != ProcessState::Exited).count(),
             not_batch: self.not_batch.clone(),
             holds: self.leases.holds(),

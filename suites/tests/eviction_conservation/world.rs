@@ -70,7 +70,7 @@ impl World {
         let plan = plan::derive(&loaded)?;
         let apiserver_gomemlimit_mib = memory::suitable_limit_mib(plan.profile.pods_per_cluster);
         let made = prepare::Made {
-            provider: &status.provider,
+            provider: status.provider,
             autoscaler: None,
             sched_batch: status.not_batch.is_none(),
             apiserver_gomemlimit_mib,
@@ -100,9 +100,9 @@ impl World {
         driver.fill().await?;
         let target = u64::from(self.plan.profile.pods_per_cluster);
         let filled = poll::until("every Pod to be bound", TICK, CEILING, || async {
-            match driver.status().await {
-                Ok(status) if status["counts"]["bound"].as_u64() == Some(target) => Look::Ready(()),
-                Ok(status) => Look::NotYet(status["counts"].to_string()),
+            match driver.counts().await {
+                Ok(counts) if u64::from(counts.bound) == target => Look::Ready(()),
+                Ok(counts) => Look::NotYet(format!("{counts:?}")),
                 Err(error) => Look::NotYet(format!("{error:#}")),
             }
         });

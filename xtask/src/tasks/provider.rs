@@ -232,7 +232,7 @@ mod tests {
     }
 
     #[test]
-    fn names_are_those_of_the_supervisor() {
+    fn names_on_the_command_line_stay_as_they_are() {
         use clap::ValueEnum;
         let names: Vec<_> = Provider::value_variants().iter().filter_map(|v| v.to_possible_value()).collect();
         assert_eq!(names.iter().map(|n| n.get_name()).collect::<Vec<_>>(), ["local", "kind", "existing"]);

@@ -40,6 +40,7 @@ use super::spec::{Cluster, ClusterSpec, Lease, LeaseSpec};
 use super::steps::{Steps, brief};
 use super::{Error, check, flags, io, kwok, manifests, scheduler};
 use crate::supervisor::process::{Key, Plan};
+use crate::supervisor::protocol::ErrorKind;
 pub use adopt::{Adopt, adopt};
 use given::Given;
 use hold::Hold;
@@ -305,11 +306,11 @@ fn mark(scratch: &Path) -> String {
 /// The error with the kubeconfig of the cluster that it is about.
 fn at(given: &Given, error: &Error) -> Error {
     let text = format!("the cluster of {} ({}): {error}", given.path.display(), given.server());
-    match error {
-        Error::Usage(_) => Error::Usage(text),
-        Error::Environment(_) => Error::Environment(text),
-        Error::LeftBehind(_) => Error::LeftBehind(text),
-        Error::Internal(_) => Error::Internal(text),
+    match error.kind() {
+        ErrorKind::Usage => Error::Usage(text),
+        ErrorKind::Environment => Error::Environment(text),
+        ErrorKind::LeftBehind => Error::LeftBehind(text),
+        ErrorKind::Internal => Error::Internal(text),
     }
 }
 
@@ -336,10 +337,9 @@ impl Fate for OnlyKwok<'_> {
     }
 
     fn explain(&self, component: &str, error: Error) -> Error {
+        let key = Key::of_cluster(self.lease, self.cluster, component);
         match error {
-            Error::Environment(message) if component == KWOK => {
-                Error::Environment(format!("{component}: {message}"))
-            }
+            error if component == KWOK => error.with_log(&component, || self.existing.local.table.tail(&key)),
             Error::Environment(message) => Error::Environment(format!(
                 "{component}: {message}; docs/existing.md has a configuration that fits"
             )),

@@ -57,11 +57,6 @@ impl Local {
 
     /// Adds a component's last log lines to an error that lacks them.
     fn with_tail<T>(&self, key: &Key, result: Result<T, Error>) -> Result<T, Error> {
-        result.map_err(|error| match error {
-            Error::Environment(message) if !message.contains("last lines of") => {
-                Error::Environment(format!("{key}: {message}; {}", self.table.tail(key)))
-            }
-            other => other,
-        })
+        result.map_err(|error| error.with_log(key, || self.table.tail(key)))
     }
 }

@@ -266,6 +266,5 @@ mod tests {
         let run = serde_json::from_slice(&fs::read(path).unwrap()).unwrap();
         let figures = dev_500(&run).unwrap();
         assert_eq!(figures.len(), 5);
-        assert!(figures.iter().all(Figure::is_reached), "that run reached them all");
     }
 }
