@@ -80,20 +80,20 @@ pub const APISERVER_CUT_OFF: Family = Family {
     targets: &["kube-apiserver"],
     unit: "watchers",
     read_by: &["watchers_cut_off"],
-    shown: Shown::With(APISERVER_WATCH_EVENTS.name),
-    doc: "watchers that the apiserver closed because they (or it) did not keep up; registered together with the events \
-          that its watch caches received (apiserver/pkg/storage/cacher/metrics)",
+    shown: Shown::With(APISERVER_WATCH_CACHES.name),
+    doc: "watchers that the apiserver closed because they (or it) did not keep up; registered together with the \
+          watch caches that it filled (apiserver/pkg/storage/cacher/metrics)",
 };
 
-/// Events that the apiserver's watch caches received.
-pub const APISERVER_WATCH_EVENTS: Family = Family {
-    name: "apiserver_watch_cache_events_received_total",
+/// Watch caches that the apiserver filled.
+pub const APISERVER_WATCH_CACHES: Family = Family {
+    name: "apiserver_watch_cache_initializations_total",
     kind: "counter",
     targets: &["kube-apiserver"],
-    unit: "events",
+    unit: "watch caches",
     read_by: &["watchers_cut_off"],
     shown: Shown::Itself,
-    doc: "events that the watch caches received; proves that watchers which are cut off are counted",
+    doc: "watch caches that were filled, from the start on; proves that watchers which are cut off are counted",
 };
 
 /// Objects in etcd.
@@ -327,7 +327,7 @@ pub const ALL: [&Family; 24] = [
     &APISERVER_REJECTED,
     &APISERVER_DISPATCHED,
     &APISERVER_CUT_OFF,
-    &APISERVER_WATCH_EVENTS,
+    &APISERVER_WATCH_CACHES,
     &APISERVER_OBJECTS,
     &APISERVER_GC,
     &APISERVER_GC_IDLE,
@@ -440,7 +440,7 @@ mod tests {
         assert_eq!(names, [SHARD_SHORTFALLS.name, CLIENT_WAITED.name]);
         assert!(CLIENT_WAITED.is_proved_by(&announced(text)));
         assert!(!APISERVER_CUT_OFF.is_proved_by(&announced(text)));
-        let sibling = BTreeSet::from([APISERVER_WATCH_EVENTS.name.to_owned()]);
+        let sibling = BTreeSet::from([APISERVER_WATCH_CACHES.name.to_owned()]);
         assert!(APISERVER_CUT_OFF.is_proved_by(&sibling));
     }
 
