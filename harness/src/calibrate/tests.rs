@@ -177,7 +177,10 @@ fn runs_whose_hosts_were_not_measured_alike_are_not_calibrated_together() {
         calibrated(&known(), &members).unwrap_err().to_string()
     };
     let error = mixed(&|m| m.summary.host_speed = None);
-    assert!(error.contains("host speed index:\n      not measured: figures are not normalised: run-1"), "{error}");
+    assert!(
+        error.contains("host speed index:\n      not measured: figures are not normalised: run-1"),
+        "{error}"
+    );
     let error = mixed(&|m| m.summary.host_speed.as_mut().unwrap().index_version = 2);
     assert!(error.contains("version 2: run-1"), "{error}");
     let error = mixed(&|m| m.summary.host_speed.as_mut().unwrap().normalised.clear());

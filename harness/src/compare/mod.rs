@@ -157,7 +157,9 @@ fn host_speed_note(a: Option<u32>, b: Option<u32>) -> String {
         version.map_or_else(|| "not measured".to_owned(), |version| format!("index version {version}"))
     };
     let note = |why: &str| {
-        format!("figures are not normalised: {why}; those of CPU and time may differ by the hosts' speed alone")
+        format!(
+            "figures are not normalised: {why}; those of CPU and time may differ by the hosts' speed alone"
+        )
     };
     match (a, b) {
         (None, None) => note("the host's speed was measured in neither run"),

@@ -106,7 +106,8 @@ fn validity(changes: &[Change<Finding>], out: &mut String) {
 }
 
 fn figures(group: &[Figure], with_heading: bool, out: &mut String) {
-    let shown: Vec<&Figure> = group.iter().filter(|f| matches!(f.group, Group::Metrics | Group::Speed) || f.a != f.b).collect();
+    let shown: Vec<&Figure> =
+        group.iter().filter(|f| matches!(f.group, Group::Metrics | Group::Speed) || f.a != f.b).collect();
     let equal = group.len() - shown.len();
     let title = group.first().map_or("", |f| f.group.title());
     if shown.is_empty() {

@@ -79,12 +79,8 @@ mod tests {
 
     #[test]
     fn both_ends_belong_to_a_range_and_nan_to_none() {
-        let range = Range {
-            min: Some(1.0),
-            max: Some(2.0),
-            calibrated: "placeholder".into(),
-            ..Range::default()
-        };
+        let range =
+            Range { min: Some(1.0), max: Some(2.0), calibrated: "placeholder".into(), ..Range::default() };
         assert!(range.contains(1.0) && range.contains(2.0) && range.is_placeholder());
         assert!(!range.contains(0.99) && !range.contains(2.01) && !range.contains(f64::NAN));
     }

@@ -172,7 +172,10 @@ fn figures_at_reference_speed_are_only_of_runs_that_have_them_by_one_index() {
     let page = render(dir.path()).unwrap();
     let row = |run: &str| page.lines().find(|line| line.contains(&format!("{run}.json"))).unwrap().to_owned();
     assert!(row("old").contains("| not measured | not normalised | not normalised |"), "{page}");
-    assert!(row("a").contains("| 1.00 (index 1) | 20 |") || row("a").contains("| 1 (index 1) | 20 |"), "{page}");
+    assert!(
+        row("a").contains("| 1.00 (index 1) | 20 |") || row("a").contains("| 1 (index 1) | 20 |"),
+        "{page}"
+    );
     assert!(page.contains("| fill, s | 4 | 80 |"), "{page}");
     assert!(page.contains("| fill at reference speed, s (index 1) | 2 | 25 | 20–30 |"), "{page}");
     assert!(page.contains("| fill at reference speed, s (index 2) | 1 | 500 |"), "{page}");

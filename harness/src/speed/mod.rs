@@ -11,4 +11,4 @@ mod tests;
 
 pub use self::account::{CHANGE_MAX, account, told};
 pub use self::meter::Meter;
-pub use self::normalise::{NORMALISED, at_this_speed, note_gates, normalise};
+pub use self::normalise::{NORMALISED, at_this_speed, normalise, note_gates};

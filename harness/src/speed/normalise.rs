@@ -23,7 +23,10 @@ pub fn normalise(
     let all = [
         ("cpu_ms_per_pod", exact("cpu_ms_per_pod").map(|ms| ms * index)),
         ("fill_s", exact("fill_s").zip(factor).map(|(s, factor)| s * factor)),
-        ("fill_rate_pods_per_s", exact("fill_rate_pods_per_s").zip(factor).map(|(rate, factor)| rate / factor)),
+        (
+            "fill_rate_pods_per_s",
+            exact("fill_rate_pods_per_s").zip(factor).map(|(rate, factor)| rate / factor),
+        ),
     ];
     all.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?))).collect()
 }
@@ -79,7 +82,8 @@ pub fn note_gates(
         let range = expect.ranges.get(&gate.metric).copied().map(bound_text).unwrap_or_default();
         match factor(speed, *version, &gate.metric, metrics) {
             Some(factor) => {
-                let value = gate.value.map_or_else(String::new, |value| format!("{} ", number(value * factor)));
+                let value =
+                    gate.value.map_or_else(String::new, |value| format!("{} ", number(value * factor)));
                 gate.note = format!("at reference speed {value}{}, range {range}", gate.unit);
             }
             None => {

@@ -8,7 +8,8 @@ use std::time::{Duration, Instant};
 
 use rustix::process::{Signal, set_parent_process_death_signal};
 
-const USAGE: &str = "usage: e2e-neighbour memory|compute THREADS SECONDS (at most 64 threads and 3600 seconds)";
+const USAGE: &str =
+    "usage: e2e-neighbour memory|compute THREADS SECONDS (at most 64 threads and 3600 seconds)";
 /// What each thread of `memory` streams through, far more than caches hold.
 const STREAMED_MIB: usize = 128;
 
@@ -87,7 +88,8 @@ mod tests {
             parsed(&args).is_some()
         };
         assert!(is_taken("memory 2 900") && is_taken("compute 1 60"));
-        for line in ["memory 2", "disk 1 60", "memory 0 60", "compute 65 60", "compute 1 3601", "compute 1 0"] {
+        for line in ["memory 2", "disk 1 60", "memory 0 60", "compute 65 60", "compute 1 3601", "compute 1 0"]
+        {
             assert!(!is_taken(line), "{line}");
         }
     }

@@ -54,7 +54,8 @@ fn set(letter: char, heads: &[Head], out: &mut String) {
 
 fn figures(group: &[SetFigure], out: &mut String) {
     let differs = |f: &SetFigure| matches!(f.finding, Finding::Lower | Finding::Higher);
-    let shown: Vec<&SetFigure> = group.iter().filter(|f| matches!(f.group, Group::Metrics | Group::Speed) || differs(f)).collect();
+    let shown: Vec<&SetFigure> =
+        group.iter().filter(|f| matches!(f.group, Group::Metrics | Group::Speed) || differs(f)).collect();
     let title = group.first().map_or("", |f| f.group.title());
     let _ = match (shown.len(), group.len() - shown.len()) {
         (0, hidden) => writeln!(out, "  {title}: none of {hidden} differs by more than noise"),

@@ -184,7 +184,10 @@ fn sets_are_compared_at_reference_speed_and_never_mixed_with_runs_that_are_not()
 
     b[1].summary.host_speed = None;
     let error = compare(&a, &b, Allowed::default()).unwrap_err().to_string();
-    assert!(error.contains("host speed index:\n      not measured: figures are not normalised: b1"), "{error}");
+    assert!(
+        error.contains("host speed index:\n      not measured: figures are not normalised: b1"),
+        "{error}"
+    );
     b[1].summary.host_speed = a[1].summary.host_speed.clone();
     b[1].summary.host_speed.as_mut().unwrap().index_version = 2;
     assert!(compare(&a, &b, Allowed::default()).unwrap_err().to_string().contains("version 2: b1"));

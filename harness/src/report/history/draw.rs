@@ -104,7 +104,8 @@ impl History {
 
     /// Where the values and the limits lie. A run without a value keeps its place and has no point.
     pub(super) fn layout(&self, gate: &Gate) -> (Vec<Point>, Vec<f64>) {
-        let gate = &self.factors.get(&gate.metric).map_or_else(|| gate.clone(), |factor| scaled(gate, *factor));
+        let gate =
+            &self.factors.get(&gate.metric).map_or_else(|| gate.clone(), |factor| scaled(gate, *factor));
         let mut drawn: Vec<(&str, Gate)> =
             self.gates(&gate.metric).map(|(run, gate)| (run.run_id.as_str(), gate)).collect();
         drawn.drain(..drawn.len().saturating_sub(DRAWN_MAX - 1));
@@ -148,7 +149,11 @@ impl History {
         for run in self.earlier.iter().chain([of]) {
             let _ = write!(out, "<tr><td>{}</td><td>{}</td>", escape(&run.started), escape(&run.run_id));
             for gate in &of.gates {
-                let _ = write!(out, "<td>{}</td>", self.judged(run, &gate.metric).as_ref().map(figure).unwrap_or_default());
+                let _ = write!(
+                    out,
+                    "<td>{}</td>",
+                    self.judged(run, &gate.metric).as_ref().map(figure).unwrap_or_default()
+                );
             }
             out.push_str("</tr>");
         }

@@ -9,8 +9,8 @@ use std::path::{Path, PathBuf};
 
 use crate::record::RunDir;
 use crate::results::{self, Kind};
-use crate::summary::stats::Spread;
 use crate::summary::screen::measured;
+use crate::summary::stats::Spread;
 use crate::summary::{Bound, Gate, Outcome, Summary, file};
 
 /// Earlier runs that a run is held against: of the same kind, and valid.

@@ -206,9 +206,17 @@ fn the_history_is_at_reference_speed_and_old_runs_are_only_in_the_table() {
     let titles: Vec<&str> = points.iter().map(|point| point.title.as_str()).collect();
     assert_eq!(titles, ["run-1: 24 s, fail", "run-4: 26 s, pass", "this run: 25 s, pass"]);
     assert_eq!(limits, [5.0], "the range of 60 is 30 at reference speed");
-    assert!(history.note().contains("Of 2 earlier runs the host's speed was not measured"), "{}", history.note());
+    assert!(
+        history.note().contains("Of 2 earlier runs the host's speed was not measured"),
+        "{}",
+        history.note()
+    );
     assert_eq!(history.figures(&now).matches("90, not normalised").count(), 2);
     let unmeasured = changed(run(9, 50.0), |r| r.host_speed = None);
     let plain = super::History::of(&unmeasured, [run(1, 40.0)].into_iter());
-    assert_eq!(plain.past("fill_s").spread.unwrap().median, 40.0, "what was not measured is held against plain values");
+    assert_eq!(
+        plain.past("fill_s").spread.unwrap().median,
+        40.0,
+        "what was not measured is held against plain values"
+    );
 }

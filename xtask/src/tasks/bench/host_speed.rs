@@ -263,7 +263,10 @@ fn page(outcome: &Outcome, date: &str) -> String {
         met(outcome.goal_met)
     );
     if let Some((name, span)) = outcome.span_by_component.iter().max_by(|a, b| a.1.total_cmp(b.1)) {
-        let _ = writeln!(out, "The component that follows the index least is {name}: its CPU per Pod at reference speed spans {span:.2}.");
+        let _ = writeln!(
+            out,
+            "The component that follows the index least is {name}: its CPU per Pod at reference speed spans {span:.2}."
+        );
     }
     for (title, spans) in [
         ("CPU per Pod at reference speed, by component", &outcome.span_by_component),
@@ -272,7 +275,9 @@ fn page(outcome: &Outcome, date: &str) -> String {
         let _ = writeln!(out, "\n## {title}\n\n| | largest over smallest |\n|---|---|");
         let mut spans: Vec<_> = spans.iter().collect();
         spans.sort_by(|a, b| b.1.total_cmp(a.1));
-        spans.iter().for_each(|(name, span)| drop(writeln!(out, "| {name} | {span:.2} |")));
+        for (name, span) in spans {
+            let _ = writeln!(out, "| {name} | {span:.2} |");
+        }
     }
     out
 }
@@ -316,7 +321,10 @@ mod tests {
         assert!(outcome.condition_met && !outcome.goal_met);
         let page = page(&outcome, "2026-12-01");
         assert!(page.contains("(less than 1.15: **missed**)"), "{page}");
-        assert!(page.contains("follows the index least is etcd: its CPU per Pod at reference speed spans 6.00"), "{page}");
+        assert!(
+            page.contains("follows the index least is etcd: its CPU per Pod at reference speed spans 6.00"),
+            "{page}"
+        );
     }
 
     #[test]
@@ -327,7 +335,11 @@ mod tests {
         old.as_object_mut().unwrap().remove("host_speed");
         let outcome = weighed(&[unbound, old]);
         assert_eq!(outcome.left_out[0], "a: not all Pods were bound in the fill");
-        assert!(outcome.left_out[1].starts_with("b: the summary has no /host_speed"), "{:?}", outcome.left_out);
+        assert!(
+            outcome.left_out[1].starts_with("b: the summary has no /host_speed"),
+            "{:?}",
+            outcome.left_out
+        );
         assert!(!outcome.condition_met && !outcome.goal_met);
     }
 }
