@@ -106,7 +106,8 @@ impl Encode {
             let back: Pod = serde_json::from_slice(&text)?;
             let mut tree: serde_json::Value = serde_json::from_slice(&text)?;
             tree["status"]["phase"] = "Running".into();
-            seen = fold(seen, text.len() as u64 ^ serde_json::to_vec(&tree)?.len() as u64);
+            seen = fold(seen, text.len() as u64);
+            seen = fold(seen, serde_json::to_vec(&tree)?.len() as u64);
             same(&back, pod)?;
         }
         Ok(seen)
