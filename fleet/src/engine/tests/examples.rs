@@ -197,6 +197,17 @@ fn important_demand_preempts_and_waits_for_the_drain() {
 }
 
 #[test]
+fn a_need_does_not_preempt_what_it_is_credited_with() {
+    // Seeded for demand of priority 0, claimed by a Need of priority 5 that wants one more.
+    let mut world = World::new(configured_for("a", machines("conf", 1, "c", "16", 1)));
+    let mut need = demand("c", "32");
+    need.priority = 5;
+    world.rollup("a", vec![need]);
+    let decisions = world.decide();
+    assert_eq!((kinds(&decisions), decisions.shortfalls().count()), ([].into(), 1));
+}
+
+#[test]
 fn only_rented_machines_are_released() {
     let mut seed = machines("idle", 2, "c", "16", 1);
     seed[1].capacity_type = api::inventory::CapacityType::Spot;
