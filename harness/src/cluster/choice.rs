@@ -45,9 +45,10 @@ impl FromStr for ProviderName {
     type Err = Error;
 
     fn from_str(text: &str) -> Result<Self, Error> {
-        [Self::Local, Self::Kind, Self::Existing].into_iter().find(|one| one.name() == text).ok_or_else(|| {
-            Error::Usage(format!("{text:?} is no provider; known are {}", NAMES.join(", ")))
-        })
+        [Self::Local, Self::Kind, Self::Existing]
+            .into_iter()
+            .find(|one| one.name() == text)
+            .ok_or_else(|| Error::Usage(format!("{text:?} is no provider; known are {}", NAMES.join(", "))))
     }
 }
 

@@ -100,8 +100,7 @@ impl Differences {
         let seen: HashSet<&str> = now.pods().map(|p| p.uid.as_str()).collect();
         let here = present(now);
         let unknown = listed.iter().filter(|(uid, _)| !seen.contains(uid.as_str()));
-        let vanished =
-            before.iter().filter(|(uid, _)| here.contains_key(*uid) && !listed.contains_key(*uid));
+        let vanished = before.iter().filter(|(uid, _)| here.contains_key(*uid) && !listed.contains_key(*uid));
         Self { unknown: names(unknown), vanished: names(vanished) }
     }
 }
@@ -193,8 +192,10 @@ mod tests {
         let before = present(&ledger);
         let listed = pods(&["stays", "came", "came-and-went"]);
         let lagging = Differences::between(&before, &listed, &ledger);
-        let expected =
-            Differences { unknown: vec!["came".into(), "came-and-went".into()], vanished: vec!["went".into()] };
+        let expected = Differences {
+            unknown: vec!["came".into(), "came-and-went".into()],
+            vanished: vec!["went".into()],
+        };
         assert_eq!(lagging, expected, "the watch has shown none of it yet");
         ledger.pod_deleted(2, "went", None);
         ledger.pod_applied(2, 0, &pod("came"), false);
@@ -208,7 +209,8 @@ mod tests {
         let mut ledger = Ledger::new("c");
         ledger.pod_applied(1, 0, &pod("never-deleted"), false);
         let found = Differences::between(&present(&ledger), &pods(&["never-seen"]), &ledger);
-        let expected = Differences { unknown: vec!["never-seen".into()], vanished: vec!["never-deleted".into()] };
+        let expected =
+            Differences { unknown: vec!["never-seen".into()], vanished: vec!["never-deleted".into()] };
         assert_eq!(found, expected);
     }
 }

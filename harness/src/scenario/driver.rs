@@ -79,8 +79,9 @@ impl Driver {
     /// As [`Self::fill`], or when its status has no counts.
     pub async fn counts(&self) -> anyhow::Result<Totals> {
         let status = self.status().await?;
-        Totals::deserialize(&status["counts"])
-            .with_context(|| format!("reading the counts in the status of {}'s load-driver: {status}", self.cluster))
+        Totals::deserialize(&status["counts"]).with_context(|| {
+            format!("reading the counts in the status of {}'s load-driver: {status}", self.cluster)
+        })
     }
 
     async fn ask(&self, request: &Request) -> anyhow::Result<Value> {

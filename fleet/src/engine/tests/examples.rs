@@ -132,7 +132,11 @@ fn a_gang_waits_for_its_own_machine_to_come_back_and_stays_where_it_is() {
     let (mut world, machine) = a_gang_with_a_machine_draining();
     for _ in 0..40 {
         let decisions = world.decide();
-        assert_eq!(kinds(&decisions), [].into(), "the other whole rack is no better, the rest of the gang runs");
+        assert_eq!(
+            kinds(&decisions),
+            [].into(),
+            "the other whole rack is no better, the rest of the gang runs"
+        );
         assert_eq!((decisions.shortfalls().count(), decisions.needs[0].parked), (1, false));
     }
     world.inventory.apply(&machine, Change::Free { now_s: 0 }).unwrap();
