@@ -52,9 +52,7 @@ fn any_workload() -> impl Strategy<Value = WorkloadSetup> {
             requests: BTreeMap::from([("cpu".to_owned(), cpu.to_string())]),
             instance_types: vec![shape_name(shape)],
             zones: Vec::new(),
-            // A gang without hope preempts in vain whenever it tries again, so that what matters less never rests:
-            // fixtures/sim/hopeless-gang-preempts.yaml.
-            priority: if kind == 3 { 0 } else { priority + 1 },
+            priority,
             interruption_penalty: None,
             reclamation_penalty: None,
             gang: (kind == 3).then(|| GangSetup {
@@ -126,6 +124,81 @@ fn any_trouble(setup: Setup) -> impl Strategy<Value = Setup> {
     )
 }
 
+/// Gangs of four, one per cluster, and one rack more than there are gangs; their demand flickers as it does while Pods
+/// are being replaced, then stays.
+fn any_flickering_gangs() -> impl Strategy<Value = Setup> {
+    let seconds = || (0..8_u64).prop_map(|n| Span::seconds(n * 5));
+    let events = prop::collection::vec((2..FLICKER_CYCLES, 0..3_usize, 0..5_u32), 0..30);
+    let latency = (seconds(), seconds(), seconds(), seconds());
+    (1..=3_usize, latency, events).prop_map(
+        |(clusters, (configure, drain, eviction, termination), events)| {
+            let machines = (0..4 * (clusters + 1)).map(|n| gpu(n, n / 4)).collect();
+            let workload = |c| WorkloadSetup {
+                name: "gang".into(),
+                replicas: 4,
+                requests: BTreeMap::from([("cpu".to_owned(), "8".to_owned())]),
+                instance_types: vec!["gpu".into()],
+                zones: Vec::new(),
+                priority: 1000,
+                interruption_penalty: None,
+                reclamation_penalty: None,
+                gang: Some(GangSetup { group: format!("g{c}"), topology_key: api::names::RACK.to_owned() }),
+                spread: None,
+                lifetime: None,
+            };
+            let mut events: Vec<Event> = events
+                .into_iter()
+                .map(|(cycle, cluster, replicas)| Event {
+                    cycle,
+                    clusters: vec![format!("c{cluster}")],
+                    scale: Some(Scale { workload: "gang".into(), replicas }),
+                    ..Event::default()
+                })
+                .collect();
+            events.push(Event {
+                cycle: FLICKER_CYCLES,
+                scale: Some(Scale { workload: "gang".into(), replicas: 4 }),
+                ..Event::default()
+            });
+            Setup {
+                name: "gangs".into(),
+                seed: 1,
+                cycles: 0,
+                window: 0,
+                cycle_interval: Span::seconds(10),
+                inventory: Inventory { machines },
+                clusters: (0..clusters)
+                    .map(|c| ClusterSetup { name: format!("c{c}"), workloads: vec![workload(c)] })
+                    .collect(),
+                switches: Switches::default(),
+                latency: Latency { configure, drain, eviction, termination, ..Latency::default() },
+                failure_rate: FailureRate::default(),
+                churn_per_minute: 0.0,
+                events,
+            }
+        },
+    )
+}
+
+/// Cycles in which the demand of gangs flickers.
+const FLICKER_CYCLES: u32 = 40;
+
+fn gpu(n: usize, rack: usize) -> SeedMachine {
+    SeedMachine {
+        id: format!("m-{n:03}"),
+        state: SeedState::Idle,
+        cluster: None,
+        instance_type: "gpu".into(),
+        zone: "zone-0".into(),
+        labels: BTreeMap::from([(api::names::RACK.to_owned(), format!("rack-{rack}"))]),
+        allocatable: BTreeMap::from([("cpu".to_owned(), "8".to_owned())]),
+        capacity_type: CapacityType::BareMetal,
+        price_per_hour: 0.0,
+        interruption_probability: 0.0,
+        assigned_priority: 0,
+    }
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(128))]
 
@@ -137,6 +210,17 @@ proptest! {
             let counters = sim.cycle();
             prop_assert_eq!(sim.broken_invariant(), None, "in cycle {}", counters.cycle);
         }
+    }
+
+    #[test]
+    fn every_gang_has_a_rack_again_once_its_demand_stays(setup in any_flickering_gangs()) {
+        let mut sim = Simulation::new(setup).unwrap();
+        // The longest drain takes eleven cycles, and a parked gang tries again within 32 (ADR-0042).
+        for _ in 0..FLICKER_CYCLES + 80 {
+            sim.cycle();
+        }
+        let counters = sim.cycle();
+        prop_assert_eq!((counters.pending, counters.shortfalls, counters.churn()), (0, 0, 0));
     }
 
     #[test]

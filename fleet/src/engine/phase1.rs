@@ -44,8 +44,8 @@ pub(crate) fn assign(needs: Vec<Need>, pool: &mut Pool<'_>, memory: &mut Memory)
         if let Some(key) = s.need.profile.same_key().map(str::to_owned) {
             let mut past = patience.remove(&s.need.key).unwrap_or_default();
             s.parked = past.is_parked();
-            serve_same(&mut s, &key, pool);
-            if past.look(&s.residual, &s.need.aggregate) == gang::Outlook::Waiting {
+            let short_for_good = serve_same(&mut s, &key, pool);
+            if past.look(&short_for_good, &s.need.aggregate) == gang::Outlook::Waiting {
                 memory.gangs.insert(s.need.key.clone(), past);
             }
         } else if s.need.profile.spread.is_empty() {
@@ -75,12 +75,17 @@ fn serve_plain(s: &mut Served, pool: &Pool<'_>) {
 struct Offer<'p> {
     own: &'p [usize],
     coming: Vec<usize>,
+    returning: Vec<usize>,
     free_looks: Vec<usize>,
 }
 
 /// Chooses the one domain that covers the Need with the fewest, then cheapest, new machines; without one
 /// that covers it, the one that leaves least. Domains come in order of their names, and of equals the first stays.
-fn serve_same(s: &mut Served, key: &str, pool: &Pool<'_>) {
+///
+/// What the cluster itself is draining in a domain counts as if it were free there already, since it soon is: else a
+/// gang that was one Pod short for the length of one roll-up would find its rack short, and be moved to another whole
+/// one while the rest of it runs. They are not taken before they are free. Returns what will be left uncovered then.
+fn serve_same(s: &mut Served, key: &str, pool: &Pool<'_>) -> Resources {
     let need = &s.need;
     let domains = pool.domains(key);
     let own = pool.own(need, &s.kind);
@@ -94,7 +99,7 @@ fn serve_same(s: &mut Served, key: &str, pool: &Pool<'_>) {
             let taken = pool.take(need, &mut residual, own, &[], None);
             if residual.is_zero() {
                 (s.domain, s.residual, s.taken) = (Some(domains.name(domain)), residual, taken);
-                return;
+                return Resources::default();
             }
         }
     }
@@ -103,6 +108,12 @@ fn serve_same(s: &mut Served, key: &str, pool: &Pool<'_>) {
     for i in coming {
         if let Some(domain) = domains.of(pool.machines[i]) {
             offers.entry(domain).or_default().coming.push(i);
+        }
+    }
+    for i in pool.returning(need, &s.kind) {
+        // Where nothing of the gang is left, nothing holds it: a domain that is free now is better.
+        if let Some(offer) = domains.of(pool.machines[i]).and_then(|domain| offers.get_mut(&domain)) {
+            offer.returning.push(i);
         }
     }
     if !s.parked {
@@ -118,13 +129,29 @@ fn serve_same(s: &mut Served, key: &str, pool: &Pool<'_>) {
             let mut residual = need.aggregate.clone();
             let looks = Some(offer.free_looks.as_slice());
             let taken = pool.take(need, &mut residual, offer.own, &offer.coming, looks);
-            let new = taken.iter().filter(|(_, tier)| *tier != Tier::Credited);
-            let cost: f64 = new.clone().map(|&(i, _)| pool.machines[i].price_per_hour).sum();
-            let rank = (residual.permille_of(&need.aggregate), new.count());
-            (rank, cost, domain, residual, taken)
+            let (awaited, left) = await_own(&residual, &offer.returning, pool);
+            let new = taken.iter().filter(|(_, tier)| *tier != Tier::Credited).map(|&(i, _)| i);
+            let new = new.chain(awaited.iter().copied());
+            let cost: f64 = new.clone().map(|i| pool.machines[i].price_per_hour).sum();
+            let rank = (left.permille_of(&need.aggregate), new.count());
+            (rank, cost, domain, residual, taken, left)
         })
         .min_by(|a, b| a.0.cmp(&b.0).then(a.1.total_cmp(&b.1)));
-    if let Some((_, _, domain, residual, taken)) = best {
-        (s.domain, s.residual, s.taken) = (Some(domains.name(domain)), residual, taken);
+    let Some((_, _, domain, residual, taken, left)) = best else { return s.residual.clone() };
+    (s.domain, s.residual, s.taken) = (Some(domains.name(domain)), residual, taken);
+    left
+}
+
+/// The machines on their way back that a residual will need, and what is left of it then.
+fn await_own(residual: &Resources, returning: &[usize], pool: &Pool<'_>) -> (Vec<usize>, Resources) {
+    let mut left = residual.clone();
+    let mut awaited = Vec::new();
+    for &i in returning {
+        let allocatable = &pool.machines[i].allocatable;
+        if !left.is_zero() && left.is_served_by(allocatable) {
+            left.subtract(allocatable);
+            awaited.push(i);
+        }
     }
+    (awaited, left)
 }

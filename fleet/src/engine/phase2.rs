@@ -11,13 +11,16 @@ use crate::engine::pool::Pool;
 /// Needs with a spread do not preempt: a victim frees its own domain only, where the skew may not let it be
 /// counted, so that victim and Need would trade the machine for ever.
 pub(crate) fn preempt(served: &mut [Served], pool: &Pool<'_>) -> Vec<Action> {
+    let may_preempt = |s: &Served| !s.residual.is_zero() && !s.parked && s.need.profile.spread.is_empty();
+    if !served.iter().any(may_preempt) {
+        return Vec::new();
+    }
     let mut spoken_for = vec![false; pool.machines.len()];
     let mut actions = Vec::new();
-    let may_preempt =
-        |s: &&mut Served| !s.residual.is_zero() && !s.parked && s.need.profile.spread.is_empty();
-    for s in served.iter_mut().filter(may_preempt) {
+    let claims = claims(served, pool);
+    for s in served.iter_mut().filter(|s| may_preempt(s)) {
         let mut residual = s.residual.clone();
-        for i in draining(s, pool).into_iter().chain(victims(s, pool)) {
+        for i in draining(s, pool).into_iter().chain(victims(s, pool, &claims)) {
             let machine = pool.machines[i];
             if residual.is_zero() {
                 break;
@@ -40,11 +43,21 @@ fn draining(s: &Served, pool: &Pool<'_>) -> Vec<usize> {
     pool.draining.iter().copied().filter(|&i| may_serve(pool.machines[i], s)).collect()
 }
 
-/// Configured machines of strictly lower priority, best score first.
-fn victims(s: &Served, pool: &Pool<'_>) -> Vec<usize> {
+/// The priority that each machine was claimed with in Phase 1, by index. It may have been taken for another Need.
+fn claims(served: &[Served], pool: &Pool<'_>) -> Vec<Option<i32>> {
+    let mut claims = vec![None; pool.machines.len()];
+    for s in served {
+        s.taken.iter().for_each(|&(i, _)| claims[i] = Some(s.need.profile.priority));
+    }
+    claims
+}
+
+/// Configured machines of strictly lower priority, best score first: held for less, and claimed by nobody who matters as
+/// much. Else a Need that is credited with a machine of less important demand would take that very machine from itself.
+fn victims(s: &Served, pool: &Pool<'_>, claims: &[Option<i32>]) -> Vec<usize> {
     let priority = s.need.profile.priority;
     let mut victims = pool.held_for_less(&s.need, &s.kind);
-    victims.retain(|&i| may_serve(pool.machines[i], s));
+    victims.retain(|&i| may_serve(pool.machines[i], s) && claims[i].is_none_or(|claim| claim < priority));
     victims.sort_by(|&a, &b| {
         let score = |i: usize| score(pool.machines[i], priority);
         score(b).total_cmp(&score(a)).then(a.cmp(&b))

@@ -223,6 +223,13 @@ impl<'a> Pool<'a> {
         coming.filter(|&i| !self.claimed[i] && kind.suits(self.machines[i], need)).collect()
     }
 
+    /// Machines that are leaving the Need's own cluster and will do.
+    pub(crate) fn returning(&self, need: &Need, kind: &Kind) -> Vec<usize> {
+        let is_own = |i: &usize| self.machines[*i].cluster.as_deref() == Some(need.key.cluster.as_str());
+        let draining = self.draining.iter().copied().filter(is_own);
+        draining.filter(|&i| kind.suits(self.machines[i], need)).collect()
+    }
+
     /// The looks of free machines that will do; those of which all are claimed, too.
     pub(crate) fn free_looks(&self, need: &Need, kind: &Kind) -> Rc<[usize]> {
         let mut known = self.free_looks.borrow_mut();

@@ -3,7 +3,7 @@
 use super::world::{World, configured_for, demand, kinds, machines, same, spread};
 use crate::engine::action::UnmetReason;
 use crate::engine::rails::{RollupGuard, Verdict};
-use crate::engine::{Attribution, Kind, State};
+use crate::engine::{Attribution, Change, Kind, State};
 
 #[test]
 fn idle_comes_before_speculative() {
@@ -112,6 +112,49 @@ fn a_hopeless_gang_is_parked_after_eight_cycles() {
     assert_eq!(world.cycle().actions.len(), 0);
 }
 
+/// A gang of four in one of two racks of four; for one roll-up it was one Pod short, and one of its machines drains.
+fn a_gang_with_a_machine_draining() -> (World, String) {
+    let mut world = World::new(machines("idle", 8, "gpu", "8", 2));
+    world.policy.reclaim_cap_fraction = 0.0;
+    let gang = |cpu| vec![same(demand("gpu", cpu), api::names::ZONE, "g")];
+    world.rollup("a", gang("32"));
+    world.cycle();
+    world.rollup("a", gang("24"));
+    let decisions = world.decide();
+    assert_eq!(kinds(&decisions), [(Kind::Reclaim, 1)].into());
+    world.inventory.begin(&decisions.actions[0]).unwrap();
+    world.rollup("a", gang("32"));
+    (world, decisions.actions[0].machine.to_string())
+}
+
+#[test]
+fn a_gang_waits_for_its_own_machine_to_come_back_and_stays_where_it_is() {
+    let (mut world, machine) = a_gang_with_a_machine_draining();
+    for _ in 0..40 {
+        let decisions = world.decide();
+        assert_eq!(
+            kinds(&decisions),
+            [].into(),
+            "the other whole rack is no better, the rest of the gang runs"
+        );
+        assert_eq!((decisions.shortfalls().count(), decisions.needs[0].parked), (1, false));
+    }
+    world.inventory.apply(&machine, Change::Free { now_s: 0 }).unwrap();
+    let taken: Vec<_> = world.cycle().actions.iter().map(|a| (a.kind, a.machine.to_string())).collect();
+    assert_eq!(taken, [(Kind::Bootstrap, machine)]);
+    assert_eq!(world.decide().shortfalls().count(), 0);
+}
+
+#[test]
+fn a_gang_moves_when_its_machine_does_not_come_back() {
+    let (mut world, machine) = a_gang_with_a_machine_draining();
+    world.decide();
+    world.inventory.apply(&machine, Change::Fail { error: "not drained".into() }).unwrap();
+    assert_eq!(kinds(&world.cycle()), [(Kind::Bootstrap, 4), (Kind::Reclaim, 3)].into());
+    let decisions = world.cycle();
+    assert_eq!((decisions.shortfalls().count(), decisions.actions.len()), (0, 0));
+}
+
 #[test]
 fn the_cap_drains_25_of_100_as_5_4_4_4_4_3_1() {
     let mut world = World::new(configured_for("a", machines("conf", 100, "c", "16", 1)));
@@ -155,6 +198,17 @@ fn important_demand_preempts_and_waits_for_the_drain() {
     assert_eq!(decisions.actions[0].grace_s, 10);
     world.inventory.begin(&decisions.actions[0]).unwrap();
     assert_eq!(kinds(&world.decide()), [].into(), "the draining machine counts");
+}
+
+#[test]
+fn a_need_does_not_preempt_what_it_is_credited_with() {
+    // Seeded for demand of priority 0, claimed by a Need of priority 5 that wants one more.
+    let mut world = World::new(configured_for("a", machines("conf", 1, "c", "16", 1)));
+    let mut need = demand("c", "32");
+    need.priority = 5;
+    world.rollup("a", vec![need]);
+    let decisions = world.decide();
+    assert_eq!((kinds(&decisions), decisions.shortfalls().count()), ([].into(), 1));
 }
 
 #[test]
