@@ -51,6 +51,11 @@ impl Amount {
         self.nanos / finer + (self.nanos % finer).signum()
     }
 
+    /// Whether [`Self::milli`] loses nothing: Kubernetes rounds requests that are finer.
+    pub fn is_whole_milli(self) -> bool {
+        self.nanos % (NANO / 1000) == 0
+    }
+
     /// Whether the amount is below zero.
     pub fn is_negative(self) -> bool {
         self.nanos < 0

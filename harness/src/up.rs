@@ -8,6 +8,7 @@ use clap::Args;
 
 use crate::cluster::Choice;
 use crate::cluster::spec::{Lease, LeaseSpec};
+use crate::observe::sampler;
 use crate::plan::{self, Plan};
 use crate::profile::{self, Loaded};
 use crate::record::RunDir;
@@ -61,6 +62,8 @@ struct Chosen {
     plan: Plan,
     /// The autoscaler, if it is not the reference's.
     autoscaler: Option<Autoscaler>,
+    /// Memory limit of each apiserver, MiB.
+    apiserver_gomemlimit_mib: u32,
 }
 
 /// Starts a supervisor that stays, and control planes with it; answers what to type next.
@@ -114,13 +117,15 @@ fn choose(up: &Up) -> Result<Option<Chosen>, Error> {
         profile::load(&profile::fixtures_dir(), name, &overrides).map_err(|e| Error::Usage(e.to_string()))?;
     let plan = plan::derive(&loaded).map_err(|e| Error::Usage(e.to_string()))?;
     let autoscaler = up.autoscaler.as_deref().map(Autoscaler::in_dir).transpose().map_err(Error::Usage)?;
-    Ok(Some(Chosen { loaded, plan, autoscaler }))
+    let apiserver_gomemlimit_mib =
+        plan::memory::apiserver_limit_mib(&plan.profile, sampler::host().available_mib);
+    Ok(Some(Chosen { loaded, plan, autoscaler, apiserver_gomemlimit_mib }))
 }
 
 /// What to lease; of clusters that are there, as many as are `given`.
 fn lease_spec(up: &Up, chosen: Option<&Chosen>, given: Option<usize>) -> Result<LeaseSpec, Error> {
     let mut spec = match chosen {
-        Some(chosen) => prepare::lease_spec(&chosen.plan.profile),
+        Some(chosen) => prepare::lease_spec(&chosen.plan.profile, chosen.apiserver_gomemlimit_mib),
         None => LeaseSpec::of(up.clusters.map(usize::from).or(given).unwrap_or(1)),
     };
     if let Some(given) = given.filter(|given| *given != spec.clusters.len()) {
@@ -154,7 +159,8 @@ async fn start_fleet(chosen: &Chosen, start: &Start, client: &Client, lease: &Le
     let dir = RunDir::new(root);
     let status = client.status().await?;
     let autoscaler = chosen.autoscaler.as_ref();
-    let made = prepare::Made { provider: &status.provider, autoscaler };
+    let apiserver_gomemlimit_mib = chosen.apiserver_gomemlimit_mib;
+    let made = prepare::Made { provider: &status.provider, autoscaler, apiserver_gomemlimit_mib };
     prepare::write(&dir, &chosen.loaded, &chosen.plan, &start.tools_dir, &made)
         .map_err(|e| Error::Environment(format!("{e:#}")))?;
     let scratch = status.scratch.join("scenario");

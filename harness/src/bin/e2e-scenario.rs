@@ -14,7 +14,9 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
-use harness::judge::Evidence;
+use harness::judge::{Evidence, Expect, gates};
+use harness::observe::sampler;
+use harness::plan::memory::{self, Planes};
 use harness::plan::{self, Plan};
 use harness::profile::{self, Loaded};
 use harness::record::RunDir;
@@ -197,9 +199,13 @@ fn run(args: &RunArgs, front: &Front) -> u8 {
 }
 
 fn check_memory(plan: &Plan) -> Result<(), String> {
-    let available_mib = harness::observe::sampler::host().available_mib;
-    let checked = plan.estimate.check_memory(&plan.profile.name, available_mib);
-    checked.map_err(|error| error.to_string())
+    let available_mib = sampler::host().available_mib;
+    memory::check(&plan.profile, planes(), available_mib).map_err(|error| error.to_string())
+}
+
+/// Where control planes are made, as xtask hands it on.
+fn planes() -> Planes {
+    Planes::of(&std::env::var("E2E_PROVIDER").unwrap_or_default())
 }
 
 fn announced_tools(run_dir: &Path) -> Option<PathBuf> {
@@ -272,12 +278,19 @@ fn write_summaries(dir: &RunDir, summary: &Summary, report: &str) -> Result<(), 
 
 fn show_plan(args: &ProfileArgs, json: bool) -> u8 {
     match load(args) {
-        Ok(Made { plan, .. }) => {
-            println!("{}", if json { plan.to_json() } else { plan.render(cores()) });
+        Ok(Made { loaded, plan, .. }) => {
+            println!("{}", if json { plan.to_json() } else { told(&loaded, &plan) });
             0
         }
         Err(error) => complain(2, error),
     }
+}
+
+/// A plan for people, with what it will be judged by.
+fn told(loaded: &Loaded, plan: &Plan) -> String {
+    let gates = gates::announcement(&Expect::of(plan, &loaded.ranges, None));
+    let model = memory::of_this_machine(&plan.profile, planes(), sampler::host().available_mib);
+    format!("{}{gates}", plan.render(cores(), &model))
 }
 
 fn cores() -> usize {
@@ -302,6 +315,8 @@ fn load(args: &ProfileArgs) -> Result<Made, String> {
     let loaded =
         profile::load(&profile::fixtures_dir(), &args.profile, &overrides).map_err(|e| e.to_string())?;
     let plan = plan::derive(&loaded).map_err(|e| e.to_string())?;
+    gates::check_list(&loaded.ranges.gates)
+        .map_err(|why| format!("ranges.yaml beside {}: {why}", loaded.source.display()))?;
     let autoscaler = args.autoscaler.as_deref().map(Autoscaler::in_dir).transpose()?;
     Ok(Made { loaded, plan, autoscaler })
 }

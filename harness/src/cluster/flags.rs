@@ -2,6 +2,21 @@
 
 use super::components::{APISERVER, ETCD, KCM};
 use super::spec::ClusterSpec;
+use crate::profile::ControlPlane;
+
+/// `GOGC` of all components but the apiserver, percent.
+const OTHERS_GOGC: u32 = 200;
+/// `--max-requests-inflight` of the apiserver.
+const MAX_REQUESTS_INFLIGHT: u32 = 2_000;
+/// `--max-mutating-requests-inflight` of the apiserver.
+const MAX_MUTATING_REQUESTS_INFLIGHT: u32 = 1_000;
+/// MiB that etcd, kube-controller-manager, kube-scheduler and kwok take together under load, for the memory budget.
+const OTHERS_MEMORY_MIB: u64 = 900;
+
+/// What one control plane may take, MiB.
+pub(super) fn memory_mib(limits: &ControlPlane) -> u64 {
+    u64::from(limits.gomemlimit_mib()) + OTHERS_MEMORY_MIB
+}
 
 /// A flag's name, without dashes, and its value.
 pub(super) type Flag = (&'static str, String);
@@ -15,7 +30,7 @@ fn flag(name: &'static str, value: impl ToString) -> Flag {
 pub(super) fn common(component: &str, spec: &ClusterSpec) -> Vec<Flag> {
     match component {
         ETCD => etcd(),
-        APISERVER => apiserver(spec),
+        APISERVER => apiserver(),
         KCM => kcm(spec),
         _ => Vec::new(),
     }
@@ -35,14 +50,13 @@ fn etcd() -> Vec<Flag> {
 }
 
 /// The admission that fits a cluster without kubelets.
-fn apiserver(spec: &ClusterSpec) -> Vec<Flag> {
-    let tuning = &spec.control_plane_tuning;
+fn apiserver() -> Vec<Flag> {
     vec![
         // ServiceAccount: no controller makes the `default` accounts. TaintNodesByCondition: no
         // node-lifecycle controller takes the taint off again. Priority stays: classes are pre-seeded.
         flag("disable-admission-plugins", "ServiceAccount,TaintNodesByCondition"),
-        flag("max-requests-inflight", tuning.apiserver_max_requests_inflight),
-        flag("max-mutating-requests-inflight", tuning.apiserver_max_mutating_requests_inflight),
+        flag("max-requests-inflight", MAX_REQUESTS_INFLIGHT),
+        flag("max-mutating-requests-inflight", MAX_MUTATING_REQUESTS_INFLIGHT),
         // At the default of 100 one HTTP/2 connection with many watches hangs without an error.
         flag("http2-max-streams-per-connection", 1000),
     ]
@@ -50,16 +64,16 @@ fn apiserver(spec: &ClusterSpec) -> Vec<Flag> {
 
 /// The listed controllers only.
 fn kcm(spec: &ClusterSpec) -> Vec<Flag> {
-    let tuning = &spec.control_plane_tuning;
-    let syncs = tuning.kcm_concurrent_syncs;
+    let limits = &spec.control_plane;
+    let syncs = limits.kcm_concurrent_syncs;
     vec![
         flag("controllers", spec.controllers.join(",")),
         // With RBAC its own role may not create Pods; those of its controllers may.
         flag("use-service-account-credentials", true),
         // Leases get lost under load, and the component then ends itself.
         flag("leader-elect", false),
-        flag("kube-api-qps", tuning.kcm_qps),
-        flag("kube-api-burst", tuning.kcm_burst),
+        flag("kube-api-qps", limits.kcm_qps),
+        flag("kube-api-burst", limits.kcm_burst),
         flag("concurrent-deployment-syncs", syncs),
         flag("concurrent-replicaset-syncs", syncs),
         flag("concurrent-statefulset-syncs", syncs),
@@ -70,12 +84,12 @@ fn kcm(spec: &ClusterSpec) -> Vec<Flag> {
 
 /// Environment of a component: how its garbage collector trades memory for CPU.
 pub(super) fn environment(component: &str, spec: &ClusterSpec) -> Vec<Flag> {
-    let tuning = &spec.control_plane_tuning;
     if component == APISERVER {
+        let limits = &spec.control_plane;
         return vec![
-            flag("GOGC", tuning.apiserver_gogc),
-            flag("GOMEMLIMIT", format!("{}MiB", tuning.apiserver_gomemlimit_mib)),
+            flag("GOGC", limits.apiserver_gogc),
+            flag("GOMEMLIMIT", format!("{}MiB", limits.gomemlimit_mib())),
         ];
     }
-    vec![flag("GOGC", tuning.others_gogc)]
+    vec![flag("GOGC", OTHERS_GOGC)]
 }

@@ -29,7 +29,7 @@ pub fn configuration(
     lease_seconds: Option<u32>,
 ) -> Result<PathBuf, Error> {
     let ours = fixtures.join("kwok/kwok.yaml");
-    let termination_ms = spec.control_plane_tuning.pod_termination_ms;
+    let termination_ms = spec.control_plane.pod_termination.0.as_millis() as u64;
     if termination_ms == 0 && lease_seconds.is_none() {
         return Ok(ours);
     }

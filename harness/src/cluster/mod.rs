@@ -162,7 +162,7 @@ impl Provider {
     pub fn memory_mib(&self, spec: &LeaseSpec) -> u64 {
         match self {
             Self::Local(_) | Self::Kind(_) => {
-                spec.clusters.iter().map(|c| c.control_plane_tuning.memory_mib()).sum()
+                spec.clusters.iter().map(|c| flags::memory_mib(&c.control_plane)).sum()
             }
             Self::Existing(_) => spec.clusters.len() as u64 * existing::KWOK_MIB,
         }

@@ -151,11 +151,11 @@ async fn check_rights(dir: &Path, fixtures: &Path) -> Result<(), Error> {
 
 /// What was asked of KCM, by path in its `/configz`.
 fn asked_of_kcm(spec: &ClusterSpec) -> BTreeMap<&'static str, Value> {
-    let tuning = &spec.control_plane_tuning;
-    let syncs = json!(tuning.kcm_concurrent_syncs);
+    let limits = &spec.control_plane;
+    let syncs = json!(limits.kcm_concurrent_syncs);
     BTreeMap::from([
-        ("/Generic/ClientConnection/qps", json!(tuning.kcm_qps)),
-        ("/Generic/ClientConnection/burst", json!(tuning.kcm_burst)),
+        ("/Generic/ClientConnection/qps", json!(limits.kcm_qps)),
+        ("/Generic/ClientConnection/burst", json!(limits.kcm_burst)),
         ("/Generic/LeaderElection/leaderElect", json!(false)),
         ("/Generic/Controllers", json!(spec.controllers)),
         ("/DeploymentController/ConcurrentDeploymentSyncs", syncs.clone()),

@@ -6,6 +6,8 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use crate::profile::ControlPlane;
+
 /// The identities that every control plane has client certificates for. `admin` is in `system:masters`;
 /// the others are users `e2e:<identity>` whose rights `fixtures/rbac` grants.
 pub const IDENTITIES: [&str; 7] = [
@@ -60,9 +62,9 @@ pub struct ClusterSpec {
     /// kube-controller-manager's `--controllers`.
     #[serde(default = "default_controllers")]
     pub controllers: Vec<String>,
-    /// Limits and garbage collector settings.
+    /// Limits and garbage collector settings: those that a profile without any has.
     #[serde(default)]
-    pub control_plane_tuning: Tuning,
+    pub control_plane: ControlPlane,
     /// Whether to run kube-scheduler; false when the pod-shim binds.
     #[serde(default = "yes")]
     pub run_scheduler: bool,
@@ -79,7 +81,7 @@ impl ClusterSpec {
             scheduler_config: default_scheduler_config(),
             scheduler_config_overlay: BTreeMap::new(),
             controllers: default_controllers(),
-            control_plane_tuning: Tuning::default(),
+            control_plane: ControlPlane::default(),
             run_scheduler: true,
             extra_flags: BTreeMap::new(),
         }
@@ -96,57 +98,6 @@ fn default_controllers() -> Vec<String> {
 
 fn yes() -> bool {
     true
-}
-
-/// Limits of a control plane. Every one is explicit, because hidden defaults (KCM: 20 requests/s) pass for
-/// the speed of the system.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
-pub struct Tuning {
-    /// `GOGC` of kube-apiserver, percent. 400 saves about 30 % of its CPU on custom resources.
-    pub apiserver_gogc: u32,
-    /// `GOMEMLIMIT` of kube-apiserver, MiB: what keeps a high `GOGC` from taking the machine's memory.
-    pub apiserver_gomemlimit_mib: u64,
-    /// `GOGC` of the other components, percent.
-    pub others_gogc: u32,
-    /// `--max-requests-inflight` of kube-apiserver.
-    pub apiserver_max_requests_inflight: u32,
-    /// `--max-mutating-requests-inflight` of kube-apiserver.
-    pub apiserver_max_mutating_requests_inflight: u32,
-    /// `--kube-api-qps` of kube-controller-manager.
-    pub kcm_qps: u32,
-    /// `--kube-api-burst` of kube-controller-manager.
-    pub kcm_burst: u32,
-    /// `--concurrent-{deployment,replicaset,statefulset,gc,namespace}-syncs`.
-    pub kcm_concurrent_syncs: u32,
-    /// MiB that etcd, KCM, scheduler and kwok take together under load, for the memory budget.
-    pub others_memory_mib: u64,
-    /// Milliseconds that kwok leaves a deleted Pod Terminating.
-    pub pod_termination_ms: u64,
-}
-
-impl Default for Tuning {
-    fn default() -> Self {
-        Self {
-            apiserver_gogc: 400,
-            apiserver_gomemlimit_mib: 1_600,
-            others_gogc: 200,
-            apiserver_max_requests_inflight: 2_000,
-            apiserver_max_mutating_requests_inflight: 1_000,
-            kcm_qps: 1_000,
-            kcm_burst: 2_000,
-            kcm_concurrent_syncs: 20,
-            others_memory_mib: 900,
-            pod_termination_ms: 0,
-        }
-    }
-}
-
-impl Tuning {
-    /// What one control plane may take, MiB.
-    pub fn memory_mib(&self) -> u64 {
-        self.apiserver_gomemlimit_mib + self.others_memory_mib
-    }
 }
 
 /// Control planes on loan.
@@ -211,6 +162,13 @@ mod tests {
     fn a_name_is_enough() {
         let spec: LeaseSpec = serde_json::from_str(r#"{"clusters":[{"name":"kwok-cluster-0"}]}"#).unwrap();
         assert_eq!(spec, LeaseSpec::of(1));
+    }
+
+    #[test]
+    fn what_no_profile_made_runs_under_the_limits_of_a_profile() {
+        let profile: ControlPlane = serde_json::from_str("{}").unwrap();
+        assert_eq!(ClusterSpec::named("a").control_plane, profile);
+        assert_eq!(profile.gomemlimit_mib(), 2048);
     }
 
     #[test]

@@ -33,6 +33,8 @@ pub struct Expect {
     pub has_churn: bool,
     /// Whether demand swings during the soak.
     pub has_wave: bool,
+    /// Metrics that the profile says must be judged; empty: it says nothing.
+    pub listed: Vec<String>,
     /// Objectives by metric.
     pub slos: BTreeMap<String, Bound>,
     /// Ranges by metric, as they hold on this machine.
@@ -67,8 +69,11 @@ pub struct ExpectedNeed {
     pub pods: u64,
     /// Pods that one machine holds.
     pub density: u64,
-    /// Machines that the plan foresees: each Need of the archetype rounded up for itself.
+    /// Machines that the plan foresees: each Need of the archetype rounded up for itself. The fewest, where the profile
+    /// says that its counts are not exact.
     pub machines: u64,
+    /// The most that it foresees.
+    pub machines_most: u64,
     /// Fewest machines that hold the Pods, whatever they ask for beside resources.
     pub lower_bound: u64,
 }
@@ -107,6 +112,7 @@ impl Expect {
             requests: requests(plan),
             has_churn: profile.churn_per_minute > 0.0,
             has_wave: profile.demand_wave.is_some(),
+            listed: ranges.gates.clone(),
             slos: slos(&profile.slo),
             ranges: ranges
                 .on(class)
@@ -154,7 +160,9 @@ fn needs(plan: &Plan) -> Vec<ExpectedNeed> {
                 (expected, 0.0)
             });
             expected.pods += u64::from(need.pods);
-            expected.machines += u64::from(need.machines);
+            let (fewest, most) = need.machines_quiet(&plan.profile, &plan.catalog);
+            expected.machines += u64::from(fewest);
+            expected.machines_most += u64::from(most);
             *exact += need.machines_exact;
         }
     }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use crate::judge::expect::ExpectedNeed;
-use crate::judge::{Evidence, Expect};
+use crate::judge::{Evidence, Expect, gates};
 use crate::profile::Scheduler;
 use crate::record::event::End;
 use crate::record::{
@@ -28,6 +28,7 @@ pub fn expect() -> Expect {
         pods: 4,
         density: 2,
         machines: 2,
+        machines_most: 2,
         lower_bound: 2,
     };
     let requests = [("cpu", 500), ("memory", 1 << 30), ("pods", 1000)];
@@ -55,6 +56,7 @@ pub fn expect() -> Expect {
         requests: [("tiny-0".into(), requests.map(|(name, n)| (name.to_owned(), n)).into())].into(),
         has_churn: true,
         has_wave: false,
+        listed: gates::ALWAYS.into_iter().chain(gates::WITH_CHURN).map(str::to_owned).collect(),
         slos: named(&slo),
         ranges: named(&ranges),
         machine_class: Some("2 cores / 24 GiB / x".into()),

@@ -7,7 +7,7 @@ use crate::judge::{Evidence, Expect, cpu, packing};
 use crate::observe::prometheus::{Buckets, Quantile, Series, label, sum};
 use crate::profile::Scheduler;
 use crate::record::{Event, Phase, PodRecord};
-use crate::summary::Metric;
+use crate::summary::{Metric, Packing};
 
 /// The shard's gauge of Needs that lack machines.
 pub const SHORTFALLS: &str = "bigfleet_shard_shortfalls";
@@ -231,13 +231,13 @@ fn ledger_mismatch(expect: &Expect, evidence: &Evidence) -> Option<f64> {
     (points >= 3 * expect.clusters.len() && points > 0).then_some(worst as f64)
 }
 
-/// Machines beyond what the plan foresees, over all Needs, when quiet.
+/// Machines more or fewer than the plan foresees, over all Needs, when quiet.
 fn machines_over_plan(expect: &Expect, evidence: &Evidence) -> Option<f64> {
     if expect.needs.is_empty() || evidence.nodes.is_empty() {
         return None;
     }
     let machines = packing::account(expect, evidence).packing;
-    Some(machines.iter().map(|p| p.nodes.abs_diff(p.planned)).sum::<u64>() as f64)
+    Some(machines.iter().map(Packing::off_plan).sum::<u64>() as f64)
 }
 
 fn soak_histogram(evidence: &Evidence, target: &str, name: &str) -> Result<Buckets, String> {

@@ -147,7 +147,7 @@ fn verdict(
                 gates.len(),
                 names.join(", "),
                 first.metric,
-                basis(expect)
+                not_judged(expect) + &basis(expect)
             ),
         );
     }
@@ -156,7 +156,16 @@ fn verdict(
         let names: Vec<_> = inapplicable.iter().map(|g| g.metric.as_str()).collect();
         reason = format!("{reason} that apply; not applicable: {}", names.join(", "));
     }
-    (Verdict::Pass, reason + &basis(expect))
+    (Verdict::Pass, reason + &not_judged(expect) + &basis(expect))
+}
+
+/// What nobody said how it should be.
+fn not_judged(expect: &Expect) -> String {
+    let names = gates::not_judged(expect);
+    if names.is_empty() {
+        return String::new();
+    }
+    format!("; measured but not judged, for want of an objective or range: {}", names.join(", "))
 }
 
 /// What the gates rest on, where nobody measured yet what the figures are on such a machine.

@@ -53,6 +53,9 @@ pub fn account(expect: &Expect, evidence: &Evidence) -> Account {
             nodes: pods_per_node.values().sum(),
             nodes_asked_max: asked_max(evidence.nodes.iter().filter(|n| mine(key_of(n)))),
             planned: need.map_or(0, |n| n.machines),
+            planned_most: need
+                .map(|n| n.machines_most)
+                .filter(|most| need.is_some_and(|n| n.machines < *most)),
             lower_bound: need.map_or(0, |n| n.lower_bound),
             density: need.map_or(0, |n| n.density),
             pods_per_node,

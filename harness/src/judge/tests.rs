@@ -124,6 +124,7 @@ fn ranges_are_those_of_the_machine_that_the_run_was_made_on() {
     let range = |max: f64| Range { min: None, max: Some(max), calibrated: "placeholder".into() };
     let of = |metric: &str, max: f64| [(metric.to_owned(), range(max))].into();
     let ranges = Ranges {
+        gates: Vec::new(),
         metrics: of("fill_s", 60.0),
         machine_classes: [("x".to_owned(), of("fill_s", 20.0))].into(),
     };
@@ -232,6 +233,44 @@ fn a_machine_too_many_fails() {
         evidence.nodes.push(spare);
     });
     assert_gate(&summary, "machines_over_plan", Outcome::Fail);
+}
+
+#[test]
+fn where_counts_are_not_exact_machines_are_judged_by_their_range() {
+    let summary = |nodes: usize| {
+        broken(|expect, evidence| {
+            expect.needs[0].machines_most = 3;
+            let spare = |n| crate::record::NodeRecord { name: format!("s-{n}"), ..evidence.nodes[0].clone() };
+            let spares: Vec<_> = (2..nodes).map(spare).collect();
+            evidence.nodes.extend(spares);
+        })
+    };
+    assert_eq!(summary(3).packing[0].planned_text(), "2–3");
+    for nodes in [2, 3] {
+        assert_eq!(summary(nodes).verdict, Verdict::Pass, "{nodes}: {}", summary(nodes).reason);
+    }
+    assert_gate(&summary(4), "machines_over_plan", Outcome::Fail);
+}
+
+#[test]
+fn a_profile_of_ones_own_passes_by_what_it_gives_and_says_what_was_not_judged() {
+    let own = |expect: &mut Expect, _: &mut Evidence| {
+        expect.listed.clear();
+        expect.ranges.clear();
+    };
+    let passed = broken(own);
+    assert_eq!(passed.verdict, Verdict::Pass, "{}", passed.reason);
+    assert!(passed.reason.contains("not judged, for want of an objective or range: shortfalls_max, "));
+    assert!(passed.reason.contains("fill_s, cpu_ms_per_pod, failed_attempts_per_pod"), "{}", passed.reason);
+    assert!(passed.gates.iter().all(|gate| gate.metric != "fill_s"));
+    let too_many = broken(|expect, evidence| {
+        own(expect, evidence);
+        let spare = crate::record::NodeRecord { name: "m-9".into(), ..evidence.nodes[0].clone() };
+        evidence.nodes.push(spare);
+    });
+    assert_gate(&too_many, "machines_over_plan", Outcome::Fail);
+    let listed = broken(|expect, _| drop(expect.ranges.remove("fill_s")));
+    assert_gate(&listed, "fill_s", Outcome::Unbounded);
 }
 
 #[test]

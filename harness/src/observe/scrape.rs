@@ -9,7 +9,7 @@ use crate::observe::prometheus::{self, Series};
 use crate::record::Scrape;
 
 /// Names of control-plane series worth keeping: an apiserver has tens of thousands.
-const CONTROL_PLANE: [&str; 13] = [
+const CONTROL_PLANE: [&str; 15] = [
     "apiserver_request_total",
     "apiserver_flowcontrol_rejected_requests_total",
     "apiserver_flowcontrol_dispatched_requests_total",
@@ -23,6 +23,8 @@ const CONTROL_PLANE: [&str; 13] = [
     "rest_client_requests_total",
     "rest_client_rate_limiter_duration_seconds_sum",
     "workqueue_depth",
+    "go_cpu_classes_gc_total_cpu_seconds_total",
+    "go_cpu_classes_gc_mark_idle_cpu_seconds_total",
 ];
 
 /// Where a target's metrics are.

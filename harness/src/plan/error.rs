@@ -40,7 +40,7 @@ pub enum Refusal {
     /// A Need so close to a whole number of machines that a single Pod tips it.
     #[error(
         "{cluster}: Need {need} is {exact:.2} machines ({pods} Pods), within {margin} of {edge}; the engine has no \
-         hysteresis, so it would flap. Change podsPerArchetype.{need} by about half a machine"
+         hysteresis, so it would flap. Change podsPerArchetype.{need} by about half a machine, or give `exact: false`"
     )]
     Edge {
         /// Cluster name.
@@ -59,7 +59,7 @@ pub enum Refusal {
     /// A zone-spread Need whose machines cannot be the same in each zone.
     #[error(
         "{cluster}: zone-spread Need {need} takes {machines} machines, which {zones} zones cannot share equally; \
-         change podsPerArchetype.{need}"
+         change podsPerArchetype.{need}, or give `exact: false`"
     )]
     Uneven {
         /// Cluster name.
@@ -71,10 +71,28 @@ pub enum Refusal {
         /// Zones of the catalog.
         zones: usize,
     },
+    /// A name that Kubernetes takes nowhere.
+    #[error(
+        "archetypes.{archetype}: the {what} `{text}` has {} characters, but Kubernetes takes at most {max} of it; \
+         shorten the archetype's name by {over}",
+        .text.len()
+    )]
+    Name {
+        /// The archetype.
+        archetype: String,
+        /// What bears the name.
+        what: &'static str,
+        /// The name.
+        text: String,
+        /// Longest possible.
+        max: usize,
+        /// Characters too many.
+        over: usize,
+    },
 }
 
 /// Why there is no plan. All of these are usage errors.
-#[derive(Debug, thiserror::Error)]
+#[derive(Debug, PartialEq, thiserror::Error)]
 #[error("profile {profile} is refused: {}", list(refusals))]
 pub struct PlanError {
     /// The profile's name.

@@ -3,16 +3,9 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::error::TooSmall;
+use super::memory::{self, Model, Planes};
 use crate::profile::Profile;
 
-/// One idle control plane: etcd, apiserver, controller manager, scheduler, kwok.
-const CONTROL_PLANE_MIB: f64 = 400.0;
-/// Each Pod with its CapacityRequest, in all caches that hold it. Five control planes with 10,000 Pods each
-/// peaked at 13.4 GB.
-const POD_MIB: f64 = 0.22;
-/// Fleet, harness and observer.
-const PROGRAMS_MIB: f64 = 512.0;
 /// The whole chain for one Pod: 12.7 bind + 8.2 request + 10 failed attempt + 3 rest.
 const CPU_MS_PER_POD: f64 = 34.0;
 /// Control planes up and verified, and everything taken down again.
@@ -33,20 +26,32 @@ pub struct Estimate {
 }
 
 impl Estimate {
-    /// The estimate of a profile.
+    /// The estimate of a profile on local control planes, on a machine that gives its apiservers what suits them.
     pub fn of(profile: &Profile) -> Self {
-        let clusters = f64::from(profile.clusters);
-        let wave = profile.demand_wave.as_ref().map_or(0, |w| w.replicas);
-        let pods = f64::from(profile.pods_per_cluster + wave);
-        let memory_mib = clusters * (CONTROL_PLANE_MIB + pods * POD_MIB) + PROGRAMS_MIB;
+        let suitable = memory::suitable_limit_mib(profile.pods_per_cluster);
+        let limit_mib = profile.control_plane.apiserver_gomemlimit_mib.unwrap_or(suitable);
+        let model = Model::of(profile, limit_mib, Planes::Local);
         Self {
-            memory_mib: memory_mib.ceil() as u64,
-            memory_formula: format!(
-                "{clusters} control planes x ({CONTROL_PLANE_MIB} MiB + {pods} Pods x {POD_MIB} MiB) + {PROGRAMS_MIB} MiB"
-            ),
+            memory_mib: model.mib().ceil() as u64,
+            memory_formula: model.formula(),
             ramp_cpu_seconds: (profile.total_pods() as f64 * CPU_MS_PER_POD / 1000.0).ceil() as u64,
             fixed_seconds: (profile.phases.settle.as_seconds() + profile.phases.soak.as_seconds()).ceil()
                 as u64,
+        }
+    }
+
+    /// What the first version said. Wrong about memory (less than half of what small runs take), and part of every
+    /// plan's digest.
+    pub(super) fn of_format_1(profile: &Profile) -> Self {
+        let clusters = f64::from(profile.clusters);
+        let wave = profile.demand_wave.as_ref().map_or(0, |w| w.replicas);
+        let pods = f64::from(profile.pods_per_cluster + wave);
+        Self {
+            memory_mib: (clusters * (400.0 + pods * 0.22) + 512.0).ceil() as u64,
+            memory_formula: format!(
+                "{clusters} control planes x (400 MiB + {pods} Pods x 0.22 MiB) + 512 MiB"
+            ),
+            ..Self::of(profile)
         }
     }
 
@@ -58,21 +63,5 @@ impl Estimate {
     /// Time of the whole run on that many cores, seconds.
     pub fn total_seconds(&self, cores: usize) -> f64 {
         UP_AND_DOWN_SECONDS + self.ramp_seconds(cores) + self.fixed_seconds as f64
-    }
-
-    /// Refuses a machine with less memory than the run needs.
-    ///
-    /// # Errors
-    /// [`TooSmall`], with the numbers.
-    pub fn check_memory(&self, profile: &str, available_mib: u64) -> Result<(), TooSmall> {
-        if self.memory_mib <= available_mib {
-            return Ok(());
-        }
-        Err(TooSmall {
-            profile: profile.to_owned(),
-            needed_gib: self.memory_mib as f64 / 1024.0,
-            formula: self.memory_formula.clone(),
-            available_gib: available_mib as f64 / 1024.0,
-        })
     }
 }

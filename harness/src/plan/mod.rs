@@ -2,8 +2,11 @@
 //!
 //! No clock, no I/O, no ambient randomness: one seed gives identical bytes, another seed another plan.
 
+mod digest;
 mod error;
 mod estimate;
+pub mod memory;
+mod names;
 mod needs;
 mod render;
 mod seed;
@@ -17,7 +20,6 @@ use std::collections::BTreeMap;
 use api::inventory::Inventory;
 use rand::RngExt;
 use serde::{Deserialize, Serialize};
-use sha2::{Digest, Sha256};
 
 pub use self::error::{PlanError, Refusal, TooSmall};
 pub use self::estimate::Estimate;
@@ -123,6 +125,7 @@ pub fn derive(loaded: &Loaded) -> Result<Plan, PlanError> {
     // Clusters differ in their objects, not in their Needs' sizes: say it once.
     let mut refusals =
         clusters.first().map_or_else(Vec::new, |c| needs::refusals(&c.name, profile, catalog, &c.needs));
+    refusals.extend(names::refusals(&clusters));
     match seed::seed(profile, catalog, &clusters) {
         Ok((shapes, inventory)) if refusals.is_empty() => {
             let sum = |f: fn(&Shape) -> u32| shapes.values().map(f).sum();
@@ -218,9 +221,12 @@ impl Plan {
         serde_json::to_string_pretty(self).expect("a plan must serialise")
     }
 
-    /// SHA-256 of [`Self::to_json`], in hexadecimal digits.
-    pub fn digest(&self) -> String {
-        template::hex(&Sha256::digest(self.to_json()))
+    /// Fewest and most machines of these clusters when quiet.
+    pub fn machines_quiet<'a>(&self, clusters: impl IntoIterator<Item = &'a ClusterPlan>) -> (u32, u32) {
+        let needs = clusters.into_iter().flat_map(|cluster| &cluster.needs);
+        needs
+            .map(|need| need.machines_quiet(&self.profile, &self.catalog))
+            .fold((0, 0), |sum, (fewest, most)| (sum.0 + fewest, sum.1 + most))
     }
 
     /// The cluster of that name.

@@ -37,6 +37,23 @@ pub struct Need {
     pub gang: bool,
 }
 
+/// Nearest that the size of a Need may come to a whole number of machines before it counts as at the edge, where a catalog
+/// asks for no distance.
+const EDGE: f64 = 0.1;
+
+impl Need {
+    /// Fewest and most machines when quiet: the same number in a profile whose counts are exact.
+    pub fn machines_quiet(&self, profile: &Profile, catalog: &Catalog) -> (u32, u32) {
+        if profile.exact || self.gang || self.margin.is_none() {
+            return (self.machines, self.machines);
+        }
+        let size = self.machines_exact + catalog.ceiling_margin.max(EDGE);
+        // Between two multiples of the zones, some zones have a machine more than others.
+        let most = ceiling(size, self.spread, catalog.zones.len()).max(self.machines);
+        (machines_whole(self.machines_exact), most)
+    }
+}
+
 /// Allocatable of a machine made for the archetype: density x the largest size for core resources, and for
 /// all resources if the archetype says how many Pods a machine holds.
 pub fn allocatable(archetype: &Archetype, density: u32) -> BTreeMap<String, String> {
@@ -152,10 +169,10 @@ fn wave_of<'a>(profile: &'a Profile, archetype: &str) -> Option<&'a DemandWave> 
     profile.demand_wave.as_ref().filter(|w| w.archetype == archetype)
 }
 
-/// Refusals of a cluster's Needs on a catalog that asks for a margin.
+/// Refusals of a cluster's Needs on a catalog that asks for a margin, in a profile whose counts are exact.
 pub fn refusals(cluster: &str, profile: &Profile, catalog: &Catalog, needs: &[Need]) -> Vec<Refusal> {
     let mut refusals = Vec::new();
-    if catalog.ceiling_margin == 0.0 {
+    if catalog.ceiling_margin == 0.0 || !profile.exact {
         return refusals;
     }
     for need in needs.iter().filter(|n| n.margin.is_some()) {

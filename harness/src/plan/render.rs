@@ -3,17 +3,18 @@
 use std::fmt::Write as _;
 
 use super::Plan;
+use super::memory::Model;
 
 impl Plan {
-    /// A screen of text: what will be made, needed and how long it takes on that many cores.
-    pub fn render(&self, cores: usize) -> String {
+    /// A screen of text: what will be made, needed and taken on a machine, and how long it takes on that many cores.
+    pub fn render(&self, cores: usize, memory: &Model) -> String {
         let mut out = String::new();
         // Writing to a String cannot fail.
-        let _ = self.write(&mut out, cores);
+        let _ = self.write(&mut out, cores, memory);
         out
     }
 
-    fn write(&self, out: &mut String, cores: usize) -> std::fmt::Result {
+    fn write(&self, out: &mut String, cores: usize, memory: &Model) -> std::fmt::Result {
         let (p, t) = (&self.profile, &self.totals);
         writeln!(out, "{}: {}", p.name, p.description)?;
         writeln!(
@@ -24,10 +25,11 @@ impl Plan {
         for given in &self.overrides {
             writeln!(out, "  --set {given}")?;
         }
+        let machines = range(self.machines_quiet(&self.clusters));
         writeln!(
             out,
-            "  {} machines ({} at the peak of the wave, never fewer than {}), {} seeded\n",
-            t.machines, t.machines_max, t.machines_lower_bound, t.seeded
+            "  {machines} machines ({} at the peak of the wave, never fewer than {}), {} seeded\n",
+            t.machines_max, t.machines_lower_bound, t.seeded
         )?;
         if let Some(cluster) = self.clusters.first() {
             writeln!(out, "Needs of {} (other clusters: {} Pods each)", cluster.name, p.pods_per_cluster)?;
@@ -41,10 +43,20 @@ impl Plan {
                 writeln!(
                     out,
                     "  {:<44} {:>7} {:>9} {:>8.2}  {:>7}",
-                    n.name, n.pods, n.machines, n.machines_exact, wave
+                    n.name,
+                    n.pods,
+                    range(n.machines_quiet(p, &self.catalog)),
+                    n.machines_exact,
+                    wave
                 )?;
             }
-            writeln!(out, "  {:<44} {:>7} {:>9}\n", "sum", cluster.pods, cluster.machines)?;
+            writeln!(
+                out,
+                "  {:<44} {:>7} {:>9}\n",
+                "sum",
+                cluster.pods,
+                range(self.machines_quiet([cluster]))
+            )?;
         }
         writeln!(out, "Machines by shape")?;
         writeln!(
@@ -64,13 +76,18 @@ impl Plan {
         writeln!(
             out,
             "\nEstimate: {:.1} GiB of memory ({}); on {cores} cores the fill takes {}, the run {}",
-            e.memory_mib as f64 / 1024.0,
-            e.memory_formula,
+            memory.mib() / 1024.0,
+            memory.formula(),
             minutes(e.ramp_seconds(cores)),
             minutes(e.total_seconds(cores))
         )?;
         writeln!(out, "Digest: {}", self.digest())
     }
+}
+
+/// One number, or from where to where.
+fn range((fewest, most): (u32, u32)) -> String {
+    if fewest == most { fewest.to_string() } else { format!("{fewest}–{most}") }
 }
 
 fn minutes(seconds: f64) -> String {

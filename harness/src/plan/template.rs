@@ -14,7 +14,7 @@ use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use sha2::{Digest, Sha256};
 
 use super::Workload;
-use crate::profile::{Archetype, Catalog, Kind};
+use crate::profile::{Archetype, Catalog, Kind, class_of};
 
 /// Namespace of all workloads.
 pub const NAMESPACE: &str = "default";
@@ -140,7 +140,7 @@ fn pod_spec(catalog: &Catalog, archetype: &Archetype, workload: &Workload) -> Po
             ..Container::default()
         }],
         enable_service_links: Some(false),
-        priority_class_name: Some(format!("e2e-{}", archetype.priority)),
+        priority_class_name: Some(class_of(archetype.priority)),
         scheduler_name: archetype.scheduler_name.clone(),
         // kwok ends a Pod at once; the grace only bounds what happens when it does not.
         termination_grace_period_seconds: Some(1),

@@ -174,19 +174,26 @@ impl Default for LoadDriver {
     }
 }
 
-/// Tuning of each control plane.
+/// Memory limit of an apiserver that neither a profile nor its number of Pods sets, MiB. Runs of up to 10,000 Pods in a
+/// cluster go at full speed under it (docs/performance.md).
+pub const APISERVER_GOMEMLIMIT_MIB: u32 = 2048;
+
+/// Limits of each control plane. Every one is explicit, because hidden defaults (kube-controller-manager: 20 requests
+/// per second) pass for the speed of the system.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct ControlPlane {
     /// GOGC of the apiserver: 400 saves about 30 % of its CPU on custom resources.
     pub apiserver_gogc: u32,
-    /// GOMEMLIMIT of the apiserver in MiB, which bounds what GOGC spends.
-    pub apiserver_gomemlimit_mib: u32,
-    /// QPS of kube-controller-manager (its default of 20 passes for controller speed).
+    /// GOMEMLIMIT of the apiserver in MiB, which bounds what GOGC spends; absent: by the Pods of a cluster and the
+    /// machine's memory, at least 2048.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub apiserver_gomemlimit_mib: Option<u32>,
+    /// QPS of kube-controller-manager.
     pub kcm_qps: u32,
     /// Burst of kube-controller-manager.
     pub kcm_burst: u32,
-    /// `--concurrent-{deployment,replicaset,statefulset,gc}-syncs`.
+    /// `--concurrent-{deployment,replicaset,statefulset,gc,namespace}-syncs`.
     pub kcm_concurrent_syncs: u32,
     /// How long a deleted Pod stays Terminating.
     #[serde(skip_serializing_if = "is_instant")]
@@ -197,11 +204,18 @@ fn is_instant(span: &Span) -> bool {
     span.0.is_zero()
 }
 
+impl ControlPlane {
+    /// The apiserver's limit, MiB.
+    pub fn gomemlimit_mib(&self) -> u32 {
+        self.apiserver_gomemlimit_mib.unwrap_or(APISERVER_GOMEMLIMIT_MIB)
+    }
+}
+
 impl Default for ControlPlane {
     fn default() -> Self {
         Self {
             apiserver_gogc: 400,
-            apiserver_gomemlimit_mib: 2048,
+            apiserver_gomemlimit_mib: None,
             kcm_qps: 500,
             kcm_burst: 1000,
             kcm_concurrent_syncs: 20,

@@ -11,7 +11,7 @@ use super::error::{Problem, ProfileError};
 use super::keys;
 use super::ranges::Ranges;
 use super::types::Profile;
-use super::validate;
+use super::{validate, validate_catalog};
 
 /// A profile with what belongs to it.
 #[derive(Clone, Debug)]
@@ -45,7 +45,7 @@ pub fn load(fixtures: &Path, name_or_file: &str, overrides: &[String]) -> Result
         fixtures.join("catalogs").join(format!("{name}.yaml"))
     })?;
     let catalog: Catalog = decode(&catalog_file, parse(&catalog_file)?)?;
-    refuse(&catalog_file, validate::catalog(&catalog))?;
+    refuse(&catalog_file, validate_catalog::catalog(&catalog, fixtures))?;
     refuse(&source, validate::profile(&profile, &catalog, fixtures))?;
     let ranges_file = source.with_file_name("ranges.yaml");
     let ranges = if ranges_file.is_file() {

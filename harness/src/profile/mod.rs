@@ -4,12 +4,15 @@ mod catalog;
 mod error;
 mod keys;
 mod knobs;
+pub mod kubernetes;
 mod load;
+mod priorities;
 mod ranges;
 mod slo;
 mod span;
 mod types;
 mod validate;
+mod validate_catalog;
 
 use std::path::{Path, PathBuf};
 
@@ -20,6 +23,7 @@ pub use self::error::{Problem, ProfileError};
 pub use self::keys::unknown;
 pub use self::knobs::*;
 pub use self::load::{Loaded, load, profile_names, read};
+pub use self::priorities::class_of;
 pub use self::ranges::{Range, Ranges};
 pub use self::slo::Slo;
 pub use self::span::Span;

@@ -12,7 +12,12 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Ranges {
+    /// Metrics that must have an objective or a range here, and fail without. Without this list a profile is judged by
+    /// what it gives and by what is exact (`judge::gates`).
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub gates: Vec<String>,
     /// Metric name, as in the run's summary, to its range on every machine that has no range of its own.
+    #[serde(default)]
     pub metrics: BTreeMap<String, Range>,
     /// Machine class, as `summary::machine::class` writes it, to the ranges that were measured there.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
@@ -85,6 +90,7 @@ mod tests {
         let named =
             |ranges: &[(&str, f64)]| ranges.iter().map(|(n, max)| ((*n).to_owned(), at_most(*max))).collect();
         let ranges = Ranges {
+            gates: Vec::new(),
             metrics: named(&[("fill_s", 1500.0), ("machines_over_plan", 0.0)]),
             machine_classes: [
                 ("x".to_owned(), named(&[("fill_s", 700.0)])),

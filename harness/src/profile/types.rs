@@ -32,6 +32,10 @@ pub struct Profile {
     /// Pods per archetype in each cluster, adding up to `podsPerCluster`; empty: by the catalog's weights.
     #[serde(default)]
     pub pods_per_archetype: BTreeMap<String, u32>,
+    /// Whether every Need takes a number of machines that is known before. Where it is false, Needs may lie at the edge of a
+    /// machine and counts need not divide by the zones: machines are foreseen as ranges, and judged by them.
+    #[serde(default = "yes", skip_serializing_if = "is_true")]
+    pub exact: bool,
     /// How Pods come to Nodes.
     #[serde(default)]
     pub harness: Harness,
@@ -81,6 +85,15 @@ pub struct Profile {
     /// Service-level objectives; absent ones are reported but not judged.
     #[serde(default)]
     pub slo: Slo,
+}
+
+fn yes() -> bool {
+    true
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref)] // Serde's signature.
+fn is_true(value: &bool) -> bool {
+    *value
 }
 
 impl Profile {

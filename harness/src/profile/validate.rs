@@ -2,14 +2,21 @@
 
 use std::path::Path;
 
-use api::quantity::Amount;
-
-use super::catalog::{Archetype, Catalog};
+use super::catalog::Catalog;
 use super::error::Problem;
 use super::keys;
 use super::ranges::Ranges;
 use super::types::Profile;
 use crate::cluster::scheduler;
+
+/// Pods that Kubernetes supports in one cluster.
+pub const PODS_PER_CLUSTER_MAX: u32 = 150_000;
+/// Pods that node-creator lets a Node hold.
+pub const PODS_PER_NODE_MAX: u32 = 1100;
+/// Machines that a profile may seed of one shape in place of the computed number.
+const MACHINES_PER_SHAPE_MAX: u32 = 1_000_000;
+/// Room that a Node's name leaves for what node-creator puts before the machine's id: the longest id has 23 characters.
+const NODE_NAME_PREFIX_MAX: usize = 40;
 
 /// Problems of a profile on its catalog.
 pub fn profile(p: &Profile, catalog: &Catalog, fixtures: &Path) -> Vec<Problem> {
@@ -22,13 +29,59 @@ pub fn profile(p: &Profile, catalog: &Catalog, fixtures: &Path) -> Vec<Problem> 
     let prefix = &p.node_creator.node_name_prefix;
     if !prefix.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-')
         || prefix.starts_with('-')
+        || prefix.len() > NODE_NAME_PREFIX_MAX
     {
         problems.push(Problem::new(
             "nodeCreator.nodeNamePrefix",
-            format!("is `{prefix}`; a Node's name begins with a letter or digit and has a-z, 0-9 and -"),
+            format!(
+                "is `{prefix}`; a Node's name begins with a letter or digit and has a-z, 0-9 and -, and the prefix at \
+                 most {NODE_NAME_PREFIX_MAX} of them"
+            ),
         ));
     }
+    counts(p, &mut problems);
     problems
+}
+
+/// Counts that a component or Kubernetes would refuse, cut off, or never come to the end of.
+fn counts(p: &Profile, problems: &mut Vec<Problem>) {
+    let int32 = i32::MAX.unsigned_abs();
+    let budget = p.disruption_budget.map_or(0, |budget| budget.max_unavailable);
+    let ceilings = [
+        ("clusters", p.clusters, 1000, "clusters of one run"),
+        (
+            "podsPerCluster",
+            p.pods_per_cluster,
+            PODS_PER_CLUSTER_MAX,
+            "the Pods Kubernetes supports in one cluster",
+        ),
+        ("density", p.density, PODS_PER_NODE_MAX, "the Pods that node-creator lets a Node hold"),
+        ("disruptionBudget.maxUnavailable", budget, int32, "what Kubernetes can count"),
+        ("fill.stepReplicas", p.fill.step_replicas, int32, "what Kubernetes can count"),
+        ("controlPlane.apiserverGogc", p.control_plane.apiserver_gogc, int32, "what the Go runtime takes"),
+        ("controlPlane.kcmBurst", p.control_plane.kcm_burst, int32, "what kube-controller-manager takes"),
+        (
+            "controlPlane.kcmConcurrentSyncs",
+            p.control_plane.kcm_concurrent_syncs,
+            int32,
+            "what \
+            kube-controller-manager takes",
+        ),
+    ];
+    for (key, value, max, what) in ceilings {
+        if value > max {
+            problems.push(Problem::new(key, format!("is {value}, beyond {max} ({what})")));
+        }
+    }
+    for (section, machines) in [
+        ("inventory.idlePerShape", &p.inventory.idle_per_shape),
+        ("inventory.configuredPerShape", &p.inventory.configured_per_shape),
+    ] {
+        for (shape, n) in machines.iter().filter(|(_, n)| **n > MACHINES_PER_SHAPE_MAX) {
+            let message = format!("is {n}, beyond {MACHINES_PER_SHAPE_MAX} (machines of one shape)");
+            problems.push(Problem::new(&format!("{section}.{shape}"), message));
+        }
+    }
 }
 
 fn numbers(p: &Profile, problems: &mut Vec<Problem>) {
@@ -52,7 +105,7 @@ fn numbers(p: &Profile, problems: &mut Vec<Problem>) {
         ("loadDriver.burst", p.load_driver.burst),
         ("loadDriver.concurrency", p.load_driver.concurrency),
         ("controlPlane.apiserverGogc", p.control_plane.apiserver_gogc),
-        ("controlPlane.apiserverGomemlimitMib", p.control_plane.apiserver_gomemlimit_mib),
+        ("controlPlane.apiserverGomemlimitMib", p.control_plane.gomemlimit_mib()),
         ("controlPlane.kcmQps", p.control_plane.kcm_qps),
         ("controlPlane.kcmBurst", p.control_plane.kcm_burst),
         ("controlPlane.kcmConcurrentSyncs", p.control_plane.kcm_concurrent_syncs),
@@ -60,16 +113,6 @@ fn numbers(p: &Profile, problems: &mut Vec<Problem>) {
     for (key, value) in at_least_one {
         if value == 0 {
             problems.push(Problem::new(key, "is 0, but must be at least 1"));
-        }
-    }
-    let ceilings = [
-        ("clusters", p.clusters, 1000, "clusters of one run"),
-        ("podsPerCluster", p.pods_per_cluster, 150_000, "the Pods Kubernetes supports in one cluster"),
-        ("density", p.density, 1100, "the Pods that node-creator lets a Node hold"),
-    ];
-    for (key, value, max, what) in ceilings {
-        if value > max {
-            problems.push(Problem::new(key, format!("is {value}, beyond {max} ({what})")));
         }
     }
     let not_instant = [
@@ -203,81 +246,16 @@ fn wave(p: &Profile, catalog: &Catalog, problems: &mut Vec<Problem>) {
     if wave.period.0.is_zero() {
         problems.push(Problem::new("demandWave.period", "is 0s, but must be longer"));
     }
-    if let Some(base) = p.pods_per_archetype.get(&wave.archetype)
+    // By weight, an archetype has fewer Pods than its cluster.
+    let base = match p.pods_per_archetype.is_empty() {
+        true => Some(&p.pods_per_cluster),
+        false => p.pods_per_archetype.get(&wave.archetype),
+    };
+    if let Some(base) = base
         && wave.replicas >= *base
     {
         let message = format!("is {}, but {} has only {base} Pods to swing", wave.replicas, wave.archetype);
         problems.push(Problem::new("demandWave.replicas", message));
-    }
-}
-
-/// Problems of a catalog.
-pub fn catalog(c: &Catalog) -> Vec<Problem> {
-    let mut problems = Vec::new();
-    if c.zones.is_empty() {
-        problems.push(Problem::new("zones", "is empty, but a fleet has at least one zone"));
-    }
-    if c.racks_per_zone == 0 {
-        problems.push(Problem::new("racksPerZone", "is 0, but must be at least 1"));
-    }
-    if !(0.0..0.5).contains(&c.ceiling_margin) {
-        problems.push(Problem::new(
-            "ceilingMargin",
-            format!("is {}, but must be within 0 and 0.5", c.ceiling_margin),
-        ));
-    }
-    if c.archetypes.is_empty() {
-        problems.push(Problem::new("archetypes", "is empty"));
-    }
-    for (name, a) in &c.archetypes {
-        archetype(&format!("archetypes.{name}"), a, &mut problems);
-    }
-    problems
-}
-
-fn archetype(path: &str, a: &Archetype, problems: &mut Vec<Problem>) {
-    let mut refuse =
-        |key: &str, message: String| problems.push(Problem::new(&format!("{path}.{key}"), message));
-    if a.instance_types.is_empty() {
-        refuse("instanceTypes", "is empty".into());
-    }
-    if a.sizes.is_empty() || a.sizes.iter().all(|s| s.weight == 0) {
-        refuse("sizes", "needs at least one size with a weight".into());
-    }
-    for (i, size) in a.sizes.iter().enumerate() {
-        if size.requests.is_empty() {
-            refuse(&format!("sizes[{i}].requests"), "is empty".into());
-        }
-        for (resource, quantity) in &size.requests {
-            let problem = match quantity.parse::<Amount>() {
-                Ok(amount) if !amount.is_zero() && !amount.is_negative() => continue,
-                Ok(_) => format!("is {quantity}, but must be more than 0"),
-                Err(error) => error.to_string(),
-            };
-            refuse(&format!("sizes[{i}].requests.{resource}"), problem);
-        }
-    }
-    if a.pods_per_node == Some(0) {
-        refuse("podsPerNode", "is 0, but must be at least 1".into());
-    }
-    if !(a.weight.is_finite() && a.weight >= 0.0) {
-        refuse("weight", format!("is {}, but must be 0 or more", a.weight));
-    }
-    if let Some(gang) = &a.gang
-        && (gang.min == 0 || gang.max < gang.min)
-    {
-        refuse(
-            "gang",
-            format!("goes from {} to {} Pods; min must be at least 1 and at most max", gang.min, gang.max),
-        );
-    }
-    if let Some(spread) = &a.spread {
-        if !(0.0..=1.0).contains(&spread.probability) {
-            refuse("spread.probability", format!("is {}, but must be within 0 and 1", spread.probability));
-        }
-        if spread.max_skew < 1 {
-            refuse("spread.maxSkew", format!("is {}, but must be at least 1", spread.max_skew));
-        }
     }
 }
 

@@ -127,7 +127,7 @@ pub fn details(summary: &Summary) -> String {
             escape(&p.archetype),
             p.nodes,
             p.nodes_asked_max,
-            p.planned,
+            p.planned_text(),
             p.lower_bound,
             p.density,
             percent(&p.utilisation)

@@ -52,7 +52,8 @@ impl Run<'_> {
         let plan = self.options.plan;
         let planes = plan.profile.clusters;
         self.progress.say(&format!("starting {planes} control plane{}", if planes == 1 { "" } else { "s" }));
-        let lease = self.client.lease(&prepare::lease_spec(&plan.profile)).await?;
+        let lease =
+            self.client.lease(&prepare::lease_spec(&plan.profile, self.apiserver_gomemlimit_mib)).await?;
         let _ = self.lease.set(lease.clone());
         for (cluster, note) in lease.clusters.iter().flat_map(|c| c.notes.iter().map(|note| (&c.name, note)))
         {

@@ -12,6 +12,7 @@ use crate::plan::Plan;
 use crate::profile::{Loaded, Profile, Scheduler};
 use crate::record::RunDir;
 use crate::scenario::autoscaler::Autoscaler;
+use crate::summary::machine;
 
 /// How a run is made, beside its profile and tools.
 #[derive(Clone, Copy, Debug)]
@@ -20,6 +21,8 @@ pub struct Made<'a> {
     pub provider: &'a str,
     /// The autoscaler, if it is not the reference's.
     pub autoscaler: Option<&'a Autoscaler>,
+    /// Memory limit of each apiserver, MiB.
+    pub apiserver_gomemlimit_mib: u32,
 }
 
 /// Writes what a run is made from.
@@ -57,23 +60,19 @@ pub fn refused(profile: &Profile, provider: &str) -> Option<String> {
     })
 }
 
-/// The control planes of a profile.
-pub fn lease_spec(profile: &Profile) -> LeaseSpec {
-    LeaseSpec { clusters: profile.cluster_names().map(|name| cluster_spec(profile, &name)).collect() }
+/// The control planes of a profile, each apiserver with that memory limit.
+pub fn lease_spec(profile: &Profile, apiserver_gomemlimit_mib: u32) -> LeaseSpec {
+    let cluster = |name: String| cluster_spec(profile, &name, apiserver_gomemlimit_mib);
+    LeaseSpec { clusters: profile.cluster_names().map(cluster).collect() }
 }
 
-fn cluster_spec(profile: &Profile, name: &str) -> ClusterSpec {
+fn cluster_spec(profile: &Profile, name: &str, apiserver_gomemlimit_mib: u32) -> ClusterSpec {
     let mut spec = ClusterSpec::named(name);
     spec.scheduler_config = PathBuf::from(&profile.harness.scheduler_config);
     spec.scheduler_config_overlay.clone_from(&profile.harness.scheduler_config_overlay);
     spec.run_scheduler = profile.harness.scheduler == Scheduler::KubeScheduler;
-    let tuning = &mut spec.control_plane_tuning;
-    tuning.apiserver_gogc = profile.control_plane.apiserver_gogc;
-    tuning.apiserver_gomemlimit_mib = u64::from(profile.control_plane.apiserver_gomemlimit_mib);
-    tuning.kcm_qps = profile.control_plane.kcm_qps;
-    tuning.kcm_burst = profile.control_plane.kcm_burst;
-    tuning.kcm_concurrent_syncs = profile.control_plane.kcm_concurrent_syncs;
-    tuning.pod_termination_ms = profile.control_plane.pod_termination.0.as_millis() as u64;
+    spec.control_plane.clone_from(&profile.control_plane);
+    spec.control_plane.apiserver_gomemlimit_mib = Some(apiserver_gomemlimit_mib);
     spec.controllers.extend(profile.disruption_budget.map(|_| DISRUPTION_CONTROLLER.to_owned()));
     spec
 }
@@ -100,6 +99,10 @@ fn host(made: &Made<'_>) -> serde_json::Value {
         "provider": made.provider,
         "harness_version": env!("CARGO_PKG_VERSION"),
     });
+    // Of clusters that are there, it is not ours to set.
+    if made.provider != "existing" {
+        facts[machine::APISERVER_GOMEMLIMIT_MIB] = made.apiserver_gomemlimit_mib.into();
+    }
     if let Some(autoscaler) = made.autoscaler {
         facts["autoscaler"] = autoscaler.name().into();
     }

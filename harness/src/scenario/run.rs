@@ -8,8 +8,8 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use crate::cluster::spec::Lease;
-use crate::observe::Observer;
-use crate::plan::Plan;
+use crate::observe::{Observer, sampler};
+use crate::plan::{Plan, memory};
 use crate::profile::Loaded;
 use crate::record::event::End;
 use crate::record::{Event, Phase, RunDir};
@@ -48,6 +48,8 @@ pub struct Options<'a> {
 /// A run under way.
 pub struct Run<'a> {
     pub(super) options: &'a Options<'a>,
+    /// Memory limit of each apiserver, MiB.
+    pub(super) apiserver_gomemlimit_mib: u32,
     pub(super) client: Client,
     pub(super) recorder: Recorder,
     pub(super) progress: Progress,
@@ -71,7 +73,13 @@ pub async fn run(options: &Options<'_>) -> Result<(), Failure> {
     if let Some(why) = prepare::refused(&options.plan.profile, &status.provider) {
         return Err(Failure::Usage(why));
     }
-    let made = prepare::Made { provider: &status.provider, autoscaler: options.autoscaler };
+    let apiserver_gomemlimit_mib =
+        memory::apiserver_limit_mib(&options.plan.profile, sampler::host().available_mib);
+    let made = prepare::Made {
+        provider: &status.provider,
+        autoscaler: options.autoscaler,
+        apiserver_gomemlimit_mib,
+    };
     prepare::write(options.dir, options.loaded, options.plan, options.tools_dir, &made)
         .map_err(|e| Failure::Environment(format!("{e:#}")))?;
     let (view, inbox) = View::new(Facts::of(options.plan, &options.dir.run_id()), options.front);
@@ -90,8 +98,18 @@ pub async fn run(options: &Options<'_>) -> Result<(), Failure> {
         sampling::Sampled { client: client.clone(), supervisor_pid: status.pid, lease: lease.clone() };
     let sampler = sampling::sample(&mut tasks, options.dir, &recorder, sampled, dead_sender)?;
     let scraper = sampling::scrape(&mut tasks, options.dir, &recorder, options.cancel.clone())?;
-    let mut run =
-        Run { options, client, recorder, progress, sampler, scraper, lease, observer: None, fleet: None };
+    let mut run = Run {
+        options,
+        apiserver_gomemlimit_mib,
+        client,
+        recorder,
+        progress,
+        sampler,
+        scraper,
+        lease,
+        observer: None,
+        fleet: None,
+    };
     let outcome = tokio::select! {
         outcome = run.all_phases() => outcome,
         () = options.cancel.cancelled() => Err(Failure::Interrupted),

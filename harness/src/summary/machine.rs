@@ -2,6 +2,9 @@
 
 use serde_json::Value;
 
+/// Key of a host's record: the memory limit of each apiserver, MiB.
+pub const APISERVER_GOMEMLIMIT_MIB: &str = "apiserver_gomemlimit_mib";
+
 /// The class of a host as recorded in a run: cores, memory to the GiB and processor, for example
 /// `2 cores / 24 GiB / AMD EPYC`, and `/ kind` where control planes ran in kind clusters: kubelet and containerd take
 /// their share of the machine.

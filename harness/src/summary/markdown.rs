@@ -89,7 +89,7 @@ fn packing(summary: &Summary, out: &mut String) {
             p.archetype,
             p.nodes,
             p.nodes_asked_max,
-            p.planned,
+            p.planned_text(),
             p.lower_bound,
             p.density,
             histogram(&p.pods_per_node),

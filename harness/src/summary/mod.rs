@@ -291,8 +291,12 @@ pub struct Packing {
     pub nodes: u64,
     /// Most machines at one moment, those on their way included: what was asked for.
     pub nodes_asked_max: u64,
-    /// Machines that the plan foresees when quiet: each Need rounded up for itself.
+    /// Machines that the plan foresees when quiet: each Need rounded up for itself. The fewest, where `planned_most` is
+    /// there.
     pub planned: u64,
+    /// Most machines that the plan foresees, where the profile says that its counts are not exact.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub planned_most: Option<u64>,
     /// Fewest machines that can hold the declared Pods.
     pub lower_bound: u64,
     /// Pods that one machine holds.
@@ -304,6 +308,20 @@ pub struct Packing {
     /// Largest share of one Node's allocatable that Pods took at any moment, by resource; above 1 means that
     /// a Node was overcommitted.
     pub node_utilisation_max: BTreeMap<String, f64>,
+}
+
+impl Packing {
+    /// Machines fewer or more than the plan foresees.
+    pub fn off_plan(&self) -> u64 {
+        let most = self.planned_most.unwrap_or(self.planned);
+        self.planned.saturating_sub(self.nodes) + self.nodes.saturating_sub(most)
+    }
+
+    /// The machines that the plan foresees, as people read them.
+    pub fn planned_text(&self) -> String {
+        let most = self.planned_most.filter(|most| *most != self.planned);
+        most.map_or_else(|| self.planned.to_string(), |most| format!("{}–{most}", self.planned))
+    }
 }
 
 /// Who used the CPU, from the start of the fill to the end of the soak.

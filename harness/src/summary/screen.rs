@@ -115,12 +115,17 @@ fn phases(summary: &Summary, out: &mut String) {
 
 fn machines(summary: &Summary, out: &mut String) {
     let sum = |of: fn(&Packing) -> u64| summary.packing.iter().map(of).sum::<u64>();
+    let planned = Packing {
+        planned: sum(|p| p.planned),
+        planned_most: Some(sum(|p| p.planned_most.unwrap_or(p.planned))),
+        ..Packing::default()
+    };
     let _ = writeln!(
         out,
         "  machines: {} (most asked for {}), {} planned, {} the fewest that hold the Pods",
         sum(|p| p.nodes),
         sum(|p| p.nodes_asked_max),
-        sum(|p| p.planned),
+        planned.planned_text(),
         sum(|p| p.lower_bound)
     );
     let mut pods_per_node: BTreeMap<u64, u64> = BTreeMap::new();

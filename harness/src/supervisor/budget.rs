@@ -41,7 +41,7 @@ pub fn check(
     Err(Error::Environment(format!(
         "{clusters} control planes may take {need_mib} MiB, but only {in_budget} MiB of the budget of \
          {budget_mib} MiB and {on_machine} MiB of the machine's memory are left; {fit} would fit: ask for \
-         fewer clusters, lower controlPlaneTuning.apiserverGomemlimitMib, or raise --memory-budget-mib"
+         fewer clusters, lower controlPlane.apiserverGomemlimitMib, or raise --memory-budget-mib"
     )))
 }
 

@@ -105,7 +105,7 @@ async fn look_at_all() -> anyhow::Result<BTreeMap<String, Seen>> {
 fn cluster(name: &str, profile: &str, set: &[&str]) -> anyhow::Result<ClusterSpec> {
     let overrides: Vec<String> = set.iter().map(|set| (*set).to_owned()).collect();
     let loaded = profile::load(&fixtures_dir(), profile, &overrides)?;
-    let mut clusters = lease_spec(&loaded.profile).clusters;
+    let mut clusters = lease_spec(&loaded.profile, loaded.profile.control_plane.gomemlimit_mib()).clusters;
     let spec = clusters.pop().with_context(|| format!("profile {profile} has no cluster"))?;
     Ok(ClusterSpec { name: name.to_owned(), ..spec })
 }

@@ -68,9 +68,10 @@ impl World {
         let overrides: Vec<String> = overrides.iter().map(|o| (*o).to_owned()).collect();
         let loaded = profile::load(&fixtures_dir(), "eviction", &overrides)?;
         let plan = plan::derive(&loaded)?;
-        let made = prepare::Made { provider: &status.provider, autoscaler: None };
+        let apiserver_gomemlimit_mib = plan.profile.control_plane.gomemlimit_mib();
+        let made = prepare::Made { provider: &status.provider, autoscaler: None, apiserver_gomemlimit_mib };
         prepare::write(&dir, &loaded, &plan, &suites::tools_dir()?, &made)?;
-        let mut spec = prepare::lease_spec(&plan.profile);
+        let mut spec = prepare::lease_spec(&plan.profile, apiserver_gomemlimit_mib);
         for cluster in &mut spec.clusters {
             cluster.controllers.extend(controllers.iter().map(|c| (*c).to_owned()));
         }

@@ -30,7 +30,7 @@ pub fn ready_as_asked(label: &'static str) -> anyhow::Result<()> {
             let scheduler = &cluster.read_back["kube-scheduler"];
             ensure!(scheduler["clientConnection"]["qps"] == json!(5000), "scheduler: {scheduler}");
             let kcm = &cluster.read_back["kube-controller-manager"];
-            ensure!(kcm["/Generic/ClientConnection/qps"] == json!(1000), "KCM: {kcm}");
+            ensure!(kcm["/Generic/ClientConnection/qps"] == json!(500), "KCM: {kcm}");
             let nodes: Api<Node> = Api::all(client(cluster, "admin").await?);
             ensure!(
                 nodes.list(&ListParams::default()).await?.items.is_empty(),

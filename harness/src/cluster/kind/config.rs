@@ -212,13 +212,13 @@ mod tests {
     #[test]
     fn the_limits_are_those_of_the_spec() {
         let mut spec = ClusterSpec::named("c");
-        spec.control_plane_tuning.kcm_qps = 77;
+        spec.control_plane.kcm_qps = 77;
         spec.controllers = vec!["deployment-controller".to_owned()];
         let patch = patch(&spec, "ClusterConfiguration");
         assert_eq!(value(&patch, "/controllerManager/extraArgs", "kube-api-qps"), "77");
         assert_eq!(value(&patch, "/controllerManager/extraArgs", "controllers"), "deployment-controller");
         assert_eq!(value(&patch, "/etcd/local/extraArgs", "unsafe-no-fsync"), "true");
-        assert_eq!(value(&patch, "/apiServer/extraEnvs", "GOMEMLIMIT"), "1600MiB");
+        assert_eq!(value(&patch, "/apiServer/extraEnvs", "GOMEMLIMIT"), "2048MiB");
     }
 
     #[test]
