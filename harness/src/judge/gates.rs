@@ -33,8 +33,8 @@ pub const WITH_CHURN: [&str; 2] = ["bind_latency_soak_s_p99", "unbound_s_max"];
 pub const WITH_WAVE: [&str; 2] = ["new_capacity_samples", "new_capacity_latency_s_p99"];
 
 /// Metrics that are gated in every profile, and in one that lists no gates: counts, which on every machine are the same.
-pub const EXACT: [&str; 4] =
-    ["bound_ratio", "ledger_mismatch_pods", "machines_over_plan", "overfilled_nodes"];
+pub const EXACT: [&str; 5] =
+    ["bound_ratio", "ledger_mismatch_pods", "machines_over_plan", "overfilled_nodes", "unbound_pods_end"];
 
 /// Objectives that hold for every profile and cannot be given away.
 pub fn built_in(metric: &str) -> Option<Bound> {

@@ -6,7 +6,6 @@ use std::collections::BTreeMap;
 use anyhow::{Context, ensure};
 use futures::future::try_join_all;
 use harness::cluster::spec::{Cluster, ClusterSpec, LeaseSpec};
-use harness::plan::memory;
 use harness::profile::{self, fixtures_dir};
 use harness::scenario::prepare::lease_spec;
 use harness::supervisor::Client as Supervisor;
@@ -106,7 +105,7 @@ async fn look_at_all() -> anyhow::Result<BTreeMap<String, Seen>> {
 fn cluster(name: &str, profile: &str, set: &[&str]) -> anyhow::Result<ClusterSpec> {
     let overrides: Vec<String> = set.iter().map(|set| (*set).to_owned()).collect();
     let loaded = profile::load(&fixtures_dir(), profile, &overrides)?;
-    let limit_mib = memory::suitable_limit_mib(loaded.profile.pods_per_cluster);
+    let limit_mib = loaded.profile.control_plane.gomemlimit_mib();
     let mut clusters = lease_spec(&loaded.profile, limit_mib).clusters;
     let spec = clusters.pop().with_context(|| format!("profile {profile} has no cluster"))?;
     Ok(ClusterSpec { name: name.to_owned(), ..spec })

@@ -9,7 +9,7 @@ use component::poll::{self, Look};
 use harness::cluster::spec::Lease;
 use harness::observe::prometheus::{label, of, parse};
 use harness::observe::scrape;
-use harness::plan::{self, Plan, memory};
+use harness::plan::{self, Plan};
 use harness::profile::{self, fixtures_dir};
 use harness::record::{RunDir, lines};
 use harness::scenario::fleet::{self, Fleet, Places};
@@ -68,7 +68,7 @@ impl World {
         let overrides: Vec<String> = overrides.iter().map(|o| (*o).to_owned()).collect();
         let loaded = profile::load(&fixtures_dir(), "eviction", &overrides)?;
         let plan = plan::derive(&loaded)?;
-        let apiserver_gomemlimit_mib = memory::suitable_limit_mib(plan.profile.pods_per_cluster);
+        let apiserver_gomemlimit_mib = plan.profile.control_plane.gomemlimit_mib();
         let made = prepare::Made {
             provider: status.provider,
             autoscaler: None,
