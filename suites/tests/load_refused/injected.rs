@@ -9,6 +9,7 @@ use harness::profile::{self, fixtures_dir};
 use k8s_openapi::api::admissionregistration::v1::{
     ValidatingAdmissionPolicy, ValidatingAdmissionPolicyBinding, ValidatingWebhookConfiguration,
 };
+use k8s_openapi::api::authorization::v1::SubjectAccessReview;
 use k8s_openapi::api::core::v1::{LimitRange, Pod, ResourceQuota};
 use k8s_openapi::api::rbac::v1::ClusterRole;
 use kube::api::{Patch, PatchParams, PostParams};
@@ -93,23 +94,24 @@ pub async fn environment(admin: &Client) -> anyhow::Result<()> {
 /// As [`environment`].
 pub async fn quota(admin: &Client) -> anyhow::Result<()> {
     let scope = json!({"matchExpressions": [{"scopeName": "PriorityClass", "operator": "In", "values": ["e2e-1000"]}]});
-    make_quota(admin, json!({"hard": {"pods": "3"}, "scopeSelector": scope}), "0").await
+    make_quota(admin, json!({"hard": {"pods": "0"}, "scopeSelector": scope})).await?;
+    until_refused(admin, "service", "e2e-1000", "1").await
 }
 
-/// Makes a quota that is used up.
+/// Makes a quota for no Pod at all.
 ///
 /// # Errors
 /// As [`environment`].
-pub async fn quota_used_up(admin: &Client) -> anyhow::Result<()> {
-    make_quota(admin, json!({"hard": {"pods": "3"}}), "3").await
+pub async fn quota_for_all(admin: &Client) -> anyhow::Result<()> {
+    make_quota(admin, json!({"hard": {"pods": "0"}})).await
 }
 
-async fn make_quota(admin: &Client, spec: Value, used: &str) -> anyhow::Result<()> {
+async fn make_quota(admin: &Client, spec: Value) -> anyhow::Result<()> {
     let quotas = Api::<ResourceQuota>::namespaced(admin.clone(), template::NAMESPACE);
     let quota: ResourceQuota = object(json!({"metadata": {"name": "few"}, "spec": spec}))?;
     quotas.create(&PostParams::default(), &quota).await.context("making a quota")?;
     // Where no controller counts, the status is ours to write.
-    let status = json!({"status": {"hard": {"pods": "3"}, "used": {"pods": used}}});
+    let status = json!({"status": {"hard": {"pods": "0"}, "used": {"pods": "0"}}});
     let patched = quotas.patch_status("few", &PatchParams::default(), &Patch::Merge(status)).await;
     patched.context("writing the quota's status")?;
     Ok(())
@@ -125,6 +127,26 @@ pub async fn rights(admin: &Client, follows: bool) -> anyhow::Result<()> {
     let roles = Api::<ClusterRole>::all(admin.clone());
     let patched = roles.patch("e2e:load-driver", &PatchParams::default(), &Patch::Merge(patch)).await;
     patched.context("changing load-driver's role")?;
+    until_forbidden(admin, "apps", "deployments", "create").await?;
+    if follows { Ok(()) } else { until_forbidden(admin, "", "pods", "list").await }
+}
+
+/// Asks what load-driver may do until it may not: rights are read with some delay, too.
+async fn until_forbidden(admin: &Client, group: &str, resource: &str, verb: &str) -> anyhow::Result<()> {
+    let attributes =
+        json!({"namespace": template::NAMESPACE, "group": group, "resource": resource, "verb": verb});
+    let review: SubjectAccessReview = object(json!({
+        "metadata": {}, "spec": {"user": "e2e:load-driver", "resourceAttributes": attributes},
+    }))?;
+    let (reviews, review) = (&Api::<SubjectAccessReview>::all(admin.clone()), &review);
+    poll::until("load-driver's rights to be gone", TICK, CEILING, || async move {
+        match reviews.create(&PostParams::default(), review).await.map(|answer| answer.status) {
+            Ok(Some(status)) if !status.allowed => Look::Ready(()),
+            Ok(_) => Look::NotYet("allowed".to_owned()),
+            Err(error) => Look::NotYet(error.to_string()),
+        }
+    })
+    .await?;
     Ok(())
 }
 

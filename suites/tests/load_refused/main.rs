@@ -36,8 +36,11 @@ fn main() -> std::process::ExitCode {
     suites::run(&Arguments::from_args(), trials)
 }
 
-/// Those that controllers meet: the claim's subject, the workload's archetype, the words, the object, and on whom it is.
-const REFUSALS: [(&str, &str, &str, Option<&str>, Blame); 5] = [
+/// The claim's subject, the workload's archetype, the words, the object, and on whom it is.
+type Refusal = (&'static str, &'static str, &'static str, Option<&'static str>, Blame);
+
+/// Those that controllers meet.
+const REFUSALS: [Refusal; 5] = [
     (
         "denying_policy",
         "deployment",
@@ -69,14 +72,14 @@ const REFUSALS: [(&str, &str, &str, Option<&str>, Blame); 5] = [
     (
         "quota_of_the_autoscaler",
         "service",
-        "exceeded quota: few, requested: pods=1, used: pods=3, limited: pods=3",
+        "exceeded quota: few, requested: pods=1, used: pods=0, limited: pods=0",
         Some("ResourceQuota few"),
         Blame::Autoscaler,
     ),
 ];
 
 fn told_in_time() -> Vec<Trial> {
-    let claim = |(subject, archetype, words, object, by): (&str, &'static str, &'static str, _, _)| {
+    let claim = |(subject, archetype, words, object, by): Refusal| {
         let name = format!("{subject}::is_told_in_its_own_words_within_15_s");
         suites::trial(&name, move || {
             let all = told()?;

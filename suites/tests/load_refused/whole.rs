@@ -56,7 +56,7 @@ pub async fn quota_in_the_soak() -> anyhow::Result<()> {
     let played = play("quota-of-the-autoscaler", &[], async |stage: Stage| {
         let lease = stage.lease().await?;
         stage.phase(Phase::Soak).await?;
-        injected::quota_used_up(&admin(&lease).await?).await
+        injected::quota_for_all(&admin(&lease).await?).await
     });
     let Played { summary, evidence } = played.await?;
     ensure!(summary.verdict == Verdict::Fail, "{:?}: {}", summary.verdict, summary.reason);
