@@ -83,10 +83,8 @@ mod tests {
             etcd_tag: "t".to_owned(),
             kwok_image: "w".to_owned(),
         };
-        let existing = existing::Settings {
-            kubeconfigs: vec!["/a".into(), "/b".into()],
-            cleanup_patience_s: Some(7),
-        };
+        let existing =
+            existing::Settings { kubeconfigs: vec!["/a".into(), "/b".into()], cleanup_patience_s: Some(7) };
         for choice in [Choice::Local, Choice::Kind(kind), Choice::Existing(existing)] {
             let variables = choice.variables();
             let pairs: Vec<_> =

@@ -30,8 +30,8 @@ use std::sync::Arc;
 
 pub use choice::{Choice, EXISTING, NAMES};
 
-pub use crate::supervisor::Error;
 use crate::record::event::LeftBehind;
+pub use crate::supervisor::Error;
 use crate::supervisor::process::{Key, Table};
 use crate::supervisor::protocol::{HoldStatus, ProcessInfo, Verb};
 use existing::Existing;

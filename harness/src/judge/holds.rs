@@ -82,7 +82,10 @@ mod tests {
     #[test]
     fn clusters_of_others_must_have_been_held() {
         let (rule, verdict) = judged(true, &[held(10_400)]);
-        assert!(rule.ok && rule.detail.contains("10.4 s") && verdict == Verdict::Pass, "{rule:?} {verdict:?}");
+        assert!(
+            rule.ok && rule.detail.contains("10.4 s") && verdict == Verdict::Pass,
+            "{rule:?} {verdict:?}"
+        );
         let (rule, verdict) = judged(true, &[]);
         assert!(!rule.ok && rule.detail.contains("not recorded"), "{rule:?}");
         assert_eq!(verdict, Verdict::Invalid);

@@ -400,8 +400,7 @@ fn the_reports_name_the_verdict_and_every_gate() {
 fn what_control_planes_of_others_used_is_not_measured() {
     let summary = broken(|expect, evidence| {
         expect.theirs = true;
-        let hold =
-            Hold { cluster: CLUSTER.into(), renewals: 9, unrenewed_ms_max: 10_000, lease_ms: 120_000 };
+        let hold = Hold { cluster: CLUSTER.into(), renewals: 9, unrenewed_ms_max: 10_000, lease_ms: 120_000 };
         evidence.events.push(Stamped { at_us: 200_000_000, event: Event::ClusterHeld(hold) });
     });
     assert_eq!(summary.verdict, Verdict::Pass, "{}", summary.reason);

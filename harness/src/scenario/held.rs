@@ -73,7 +73,8 @@ impl Holds {
     fn tell_losses(&self, found: &[HoldStatus]) -> Vec<String> {
         let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
         let mut all = Vec::new();
-        for (cluster, reason) in found.iter().filter_map(|h| Some((h.hold.cluster.clone(), h.lost.clone()?))) {
+        for (cluster, reason) in found.iter().filter_map(|h| Some((h.hold.cluster.clone(), h.lost.clone()?)))
+        {
             if told.insert(cluster.clone()) {
                 let text = format!("{cluster} is not the run's any more, another may act there: {reason}");
                 tracing::error!("{text}");

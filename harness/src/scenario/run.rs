@@ -98,8 +98,18 @@ pub async fn run(options: &Options<'_>) -> Result<(), Failure> {
     }
     let sampler = sampling::sample(&mut tasks, options.dir, &recorder, sampled, dead_sender)?;
     let scraper = sampling::scrape(&mut tasks, options.dir, &recorder, options.cancel.clone())?;
-    let mut run =
-        Run { options, client, recorder, progress, sampler, scraper, lease, holds, observer: None, fleet: None };
+    let mut run = Run {
+        options,
+        client,
+        recorder,
+        progress,
+        sampler,
+        scraper,
+        lease,
+        holds,
+        observer: None,
+        fleet: None,
+    };
     let outcome = tokio::select! {
         outcome = run.all_phases() => outcome,
         () = options.cancel.cancelled() => Err(Failure::Interrupted),

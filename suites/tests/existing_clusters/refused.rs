@@ -52,7 +52,9 @@ pub fn obstacles(label: &'static str) -> anyhow::Result<()> {
         create(client, "v1", "ResourceQuota", Some("default"), quota).await?;
         refusal(lease(1).await, 2, &["ResourceQuotas in the namespace default", "theirs"])?;
         type Quota = k8s_openapi::api::core::v1::ResourceQuota;
-        Api::<Quota>::namespaced(client.clone(), "default").delete("theirs", &DeleteParams::default()).await?;
+        Api::<Quota>::namespaced(client.clone(), "default")
+            .delete("theirs", &DeleteParams::default())
+            .await?;
 
         let spec = json!({"containers": [{"name": "c", "image": "none"}], "nodeName": cluster.node});
         let pod = json!({"metadata": {"name": "theirs"}, "spec": spec});

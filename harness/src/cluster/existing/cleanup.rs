@@ -266,16 +266,14 @@ mod tests {
         let fake = super::super::fake::Fake::default();
         fake.add_node("free", &[]);
         fake.add_node("held", &["example.com/hold"]);
-        let limits = Limits {
-            patience: Duration::from_millis(300),
-            say_every: Duration::from_millis(100),
-            ..LIMITS
-        };
+        let limits =
+            Limits { patience: Duration::from_millis(300), say_every: Duration::from_millis(100), ..LIMITS };
         let said = std::sync::Mutex::new(Vec::new());
         let say = |text: &str| said.lock().unwrap().push(text.to_owned());
         let client = fake.client();
         let stuck = until_nothing(&client, Extent::Everything, limits, &say).await.unwrap_err().to_string();
-        let held = "Node held (being deleted since 2026-11-30T10:00:00Z, held by the finalizers example.com/hold)";
+        let held =
+            "Node held (being deleted since 2026-11-30T10:00:00Z, held by the finalizers example.com/hold)";
         assert!(stuck.ends_with(held), "{stuck}");
         let first = said.lock().unwrap().first().cloned().unwrap();
         assert!(first.contains(held), "{first}");

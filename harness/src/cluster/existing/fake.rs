@@ -35,7 +35,8 @@ impl Fake {
                 let body = body.collect_bytes().await?;
                 let body = serde_json::from_slice(&body).unwrap_or_default();
                 let (code, answer) = fake.answer(&parts.method, parts.uri.path(), body);
-                let answer = Response::builder().status(code).body(Body::from(answer.to_string().into_bytes()));
+                let answer =
+                    Response::builder().status(code).body(Body::from(answer.to_string().into_bytes()));
                 Ok::<_, kube::Error>(answer.unwrap())
             }
         });
@@ -61,14 +62,17 @@ impl Fake {
     /// Adds a Node that kwok plays.
     pub(super) fn add_node(&self, name: &str, finalizers: &[&str]) {
         let annotations = json!({api::names::KWOK_NODE: api::names::KWOK_FAKE});
-        let metadata = json!({"name": name, "uid": name, "annotations": annotations, "finalizers": finalizers});
+        let metadata =
+            json!({"name": name, "uid": name, "annotations": annotations, "finalizers": finalizers});
         self.0.lock().unwrap().nodes.push(json!({"metadata": metadata}));
     }
 
     /// Takes the finalizers off a Node, which goes then if it was to go.
     pub(super) fn let_go(&self, name: &str) {
         let mut state = self.0.lock().unwrap();
-        state.nodes.retain(|node| node["metadata"]["name"] != name || node["metadata"]["deletionTimestamp"].is_null());
+        state.nodes.retain(|node| {
+            node["metadata"]["name"] != name || node["metadata"]["deletionTimestamp"].is_null()
+        });
     }
 
     /// Whether it answers nothing but 503.
@@ -81,7 +85,9 @@ impl Fake {
         if state.is_down {
             return refused(503, "down");
         }
-        let list = |items: Vec<Value>| (200, json!({"apiVersion": "v1", "kind": "List", "metadata": {}, "items": items}));
+        let list = |items: Vec<Value>| {
+            (200, json!({"apiVersion": "v1", "kind": "List", "metadata": {}, "items": items}))
+        };
         match (method, path) {
             (&Method::POST, LEASES) if state.lease.is_some() => refused(409, "already exists"),
             (&Method::POST, LEASES) => state.write(body),
@@ -171,6 +177,9 @@ fn refused(code: u16, message: &str) -> (u16, Value) {
         409 => "Conflict",
         _ => "ServiceUnavailable",
     };
-    (code, json!({"apiVersion": "v1", "kind": "Status", "metadata": {}, "status": "Failure",
-        "message": message, "reason": reason, "code": code}))
+    (
+        code,
+        json!({"apiVersion": "v1", "kind": "Status", "metadata": {}, "status": "Failure",
+        "message": message, "reason": reason, "code": code}),
+    )
 }

@@ -19,14 +19,15 @@ async fn loss(hold: &Hold) -> String {
 }
 
 async fn renewed_to(hold: &Hold, renewals: u64) {
-    let waited = component::poll::until("renewals", Duration::from_millis(2), Duration::from_secs(20), || {
-        let seen = hold.account("c").renewals;
-        std::future::ready(if seen >= renewals {
-            component::poll::Look::Ready(())
-        } else {
-            component::poll::Look::NotYet(seen)
-        })
-    });
+    let waited =
+        component::poll::until("renewals", Duration::from_millis(2), Duration::from_secs(20), || {
+            let seen = hold.account("c").renewals;
+            std::future::ready(if seen >= renewals {
+                component::poll::Look::Ready(())
+            } else {
+                component::poll::Look::NotYet(seen)
+            })
+        });
     waited.await.unwrap();
 }
 

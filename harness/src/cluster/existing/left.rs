@@ -37,13 +37,7 @@ impl Left {
 
     /// What is no object.
     pub(super) fn named(kind: &str, name: &str) -> Self {
-        Self {
-            finalizers: Vec::new(),
-            kind: kind.to_owned(),
-            name: name.to_owned(),
-            uid: None,
-            since: None,
-        }
+        Self { finalizers: Vec::new(), kind: kind.to_owned(), name: name.to_owned(), uid: None, since: None }
     }
 }
 

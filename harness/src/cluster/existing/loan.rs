@@ -128,9 +128,8 @@ impl Existing {
         let of_lease: Vec<(usize, Option<PathBuf>, Option<Hold>)> = {
             let mut all = self.lock();
             let wanted = all.iter_mut().filter(|(_, taken)| lease.is_none_or(|lease| taken.lease == lease));
-            let wanted = wanted.map(|(index, taken)| {
-                (*index, taken.touched.then(|| taken.dir.clone()), taken.hold.take())
-            });
+            let wanted = wanted
+                .map(|(index, taken)| (*index, taken.touched.then(|| taken.dir.clone()), taken.hold.take()));
             wanted.collect()
         };
         let indices: Vec<usize> = of_lease.iter().map(|(index, ..)| *index).collect();

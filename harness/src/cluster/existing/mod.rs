@@ -295,7 +295,6 @@ impl Existing {
         }
         Ok(())
     }
-
 }
 
 /// Everything of a run is marked with the name of its scratch directory (`e2e-<8 hex digits>`).

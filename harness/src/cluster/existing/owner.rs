@@ -109,9 +109,7 @@ fn hides_nothing(mountinfo: &str) -> bool {
     let Some((root, filesystem)) = on_proc.last() else { return false };
     let mut words = filesystem.split(' ');
     let (kind, options) = (words.next(), words.nth(1).unwrap_or_default());
-    let hides = |option: &str| {
-        option.strip_prefix("hidepid=").is_some_and(|how| !matches!(how, "0" | "off"))
-    };
+    let hides = |option: &str| option.strip_prefix("hidepid=").is_some_and(|how| !matches!(how, "0" | "off"));
     root == "/" && kind == Some("proc") && !options.split(',').any(hides)
 }
 

@@ -83,8 +83,8 @@ fn probe_pod() -> Value {
 
 async fn of_pods(client: &Client) -> Result<Option<String>, Error> {
     let asked = probe_pod();
-    let pod: Pod = serde_json::from_value(asked.clone())
-        .map_err(|e| Error::Internal(format!("the probe Pod: {e}")))?;
+    let pod: Pod =
+        serde_json::from_value(asked.clone()).map_err(|e| Error::Internal(format!("the probe Pod: {e}")))?;
     let api: Api<Pod> = Api::namespaced(client.clone(), template::NAMESPACE);
     let dry = PostParams { dry_run: true, ..PostParams::default() };
     match api.create(&dry, &pod).await {
@@ -131,7 +131,9 @@ fn changes(asked: &Value, answer: &Value) -> Option<String> {
         ("labels", "/metadata/labels"),
         ("overhead", "/spec/overhead"),
     ];
-    found.extend(deciding.iter().filter(|(_, path)| of(asked, path) != of(answer, path)).map(|(name, _)| *name));
+    found.extend(
+        deciding.iter().filter(|(_, path)| of(asked, path) != of(answer, path)).map(|(name, _)| *name),
+    );
     (!found.is_empty()).then(|| {
         format!("admission changes Pods of the load ({}), which would be measured then", found.join(", "))
     })

@@ -237,8 +237,7 @@ impl Held {
                 Err(Refused::Lost(_)) => return Ok(()),
                 other => other?,
             };
-            let only_this =
-                Preconditions { uid: lease.uid(), resource_version: lease.resource_version() };
+            let only_this = Preconditions { uid: lease.uid(), resource_version: lease.resource_version() };
             let params = DeleteParams { preconditions: Some(only_this), ..DeleteParams::default() };
             match api(client).delete(NAME, &params).await {
                 Err(error) if apiserver::code(&error) == Some(409) => {}

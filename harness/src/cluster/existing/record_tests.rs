@@ -53,7 +53,10 @@ fn the_duration_is_the_record_s_own() {
 #[test]
 fn a_record_is_judged_by_the_process_only_where_that_can_be_seen() {
     let here = Here::now();
-    assert!(matches!(judge(ours("e2e-1"), &here), State::InUse(_)), "this process lives, however late it renews");
+    assert!(
+        matches!(judge(ours("e2e-1"), &here), State::InUse(_)),
+        "this process lives, however late it renews"
+    );
     assert!(matches!(judge(unseen("e2e-1"), &here), State::Unclear(_)));
     let mut given_up = ours("e2e-1");
     given_up.annotations_mut().insert(GIVEN_UP.to_owned(), "now".to_owned());

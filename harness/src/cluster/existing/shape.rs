@@ -23,14 +23,16 @@ pub(super) fn cluster(name: &str, cluster: &mut Cluster) -> Result<(), String> {
         return Err(format!("its cluster {name} has no server"));
     };
     let uri: Result<http::Uri, _> = server.parse();
-    let is_url = uri.is_ok_and(|uri| matches!(uri.scheme_str(), Some("https" | "http")) && uri.host().is_some());
+    let is_url =
+        uri.is_ok_and(|uri| matches!(uri.scheme_str(), Some("https" | "http")) && uri.host().is_some());
     if !is_url {
         return Err(format!("the server {server:?} of its cluster {name} is no URL; give https://HOST:PORT"));
     }
     let server = server.to_owned();
     reshape(cluster, &["certificate-authority-data"])?;
     cluster.server = Some(server);
-    let has_authority = cluster.certificate_authority_data.is_some() || cluster.certificate_authority.is_some();
+    let has_authority =
+        cluster.certificate_authority_data.is_some() || cluster.certificate_authority.is_some();
     if cluster.insecure_skip_tls_verify == Some(true) && has_authority {
         return Err(format!(
             "its cluster {name} has a certificate-authority and insecure-skip-tls-verify, which exclude each other; \
@@ -62,7 +64,9 @@ pub(super) fn user(name: &str, user: &mut AuthInfo, now: Timestamp) -> Result<()
     let has_certificate = user.client_certificate_data.is_some() || user.client_certificate.is_some();
     let has_key = user.client_key_data.is_some() || user.client_key.is_some();
     if has_certificate != has_key {
-        return Err(format!("its user {name} has a client certificate or its key, and not the other; {advice}"));
+        return Err(format!(
+            "its user {name} has a client certificate or its key, and not the other; {advice}"
+        ));
     }
     if user.client_certificate_data.is_none() {
         readable("client-certificate", user.client_certificate.as_deref())?;
@@ -78,10 +82,14 @@ pub(super) fn user(name: &str, user: &mut AuthInfo, now: Timestamp) -> Result<()
         || user.impersonate_uid.is_some()
         || user.impersonate_user_extra.is_some();
     if acts_for_others && user.impersonate.is_none() {
-        return Err(format!("its user {name} has as-groups, as-uid or as-user-extra without as; add as: NAME"));
+        return Err(format!(
+            "its user {name} has as-groups, as-uid or as-user-extra without as; add as: NAME"
+        ));
     }
     match expiry(user) {
-        Some(end) if end <= now => Err(format!("the token of its user {name} expired at {end}; get a new one")),
+        Some(end) if end <= now => {
+            Err(format!("the token of its user {name} expired at {end}; get a new one"))
+        }
         Some(end) if end.duration_since(now) < TOKEN_LEFT => Err(format!(
             "the token of its user {name} expires at {end}, within five minutes; get one that outlives the run"
         )),

@@ -41,7 +41,8 @@ fn shapes_that_kubectl_takes_are_brought_into_one() {
     let dir = tempfile::tempdir().unwrap();
     std::fs::write(dir.path().join("ca.crt"), "").unwrap();
     std::fs::write(dir.path().join("token"), "secret").unwrap();
-    let lines = format!("{SERVER}\n    certificate-authority-data: |\n      {}\n      {}", &CA[..8], &CA[8..]);
+    let lines =
+        format!("{SERVER}\n    certificate-authority-data: |\n      {}\n      {}", &CA[..8], &CA[8..]);
     let folded = format!("{SERVER}\n    certificate-authority-data: \"{} \\r\\n {}\"", &CA[..8], &CA[8..]);
     for several_lines in [lines, folded] {
         let (cluster, _) = outcome(dir.path(), &several_lines, TOKEN).unwrap();
@@ -59,7 +60,8 @@ fn shapes_that_kubectl_takes_are_brought_into_one() {
     assert!(user.token.is_none() && user.token_file.is_some(), "what is renewed goes before what is not");
     let (_, user) = outcome(dir.path(), SERVER, "    token: |\n      secret").unwrap();
     assert_eq!(serde_json::to_value(&user).unwrap()["token"], "secret");
-    let (_, user) = outcome(dir.path(), SERVER, "    token: t\n    as: admin\n    as-groups: [a, b]").unwrap();
+    let (_, user) =
+        outcome(dir.path(), SERVER, "    token: t\n    as: admin\n    as-groups: [a, b]").unwrap();
     assert_eq!(user.impersonate.as_deref(), Some("admin"));
     outcome(dir.path(), "    server: https://h/k8s/clusters/c-1", TOKEN).unwrap();
     outcome(dir.path(), "    server: https://h\n    insecure-skip-tls-verify: true", TOKEN).unwrap();
@@ -68,7 +70,8 @@ fn shapes_that_kubectl_takes_are_brought_into_one() {
 #[test]
 fn shapes_that_no_run_can_use_are_refused_with_the_reason() {
     let dir = tempfile::tempdir().unwrap();
-    let exec = "    exec: {apiVersion: client.authentication.k8s.io/v1, command: aws, interactiveMode: Never}";
+    let exec =
+        "    exec: {apiVersion: client.authentication.k8s.io/v1, command: aws, interactiveMode: Never}";
     let both = format!("{SERVER}\n    certificate-authority-data: {CA}\n    insecure-skip-tls-verify: true");
     let no_ca = format!("{SERVER}\n    certificate-authority: nowhere.crt");
     let cases = [

@@ -109,12 +109,7 @@ where
 }
 
 /// Asks for the end of all that have the label; answers what there was.
-async fn labelled_as<K>(
-    api: Api<K>,
-    kind: &str,
-    label: &str,
-    grace: Option<u32>,
-) -> Result<Vec<Left>, Error>
+async fn labelled_as<K>(api: Api<K>, kind: &str, label: &str, grace: Option<u32>) -> Result<Vec<Left>, Error>
 where
     K: Clone + std::fmt::Debug + serde::de::DeserializeOwned,
 {
