@@ -184,11 +184,10 @@ impl Supervisor {
         if status.code() == Some(i32::from(exit::LEFT_BEHIND)) {
             bail!("objects of the run stay in an existing cluster; see above, and logs/cleanup.log");
         }
-        let janitor = match self.stop_timeout {
-            STOP_TIMEOUT_SHARED => {
-                "; the janitor cleans the existing clusters now, and logs/cleanup.log says what it waits for or leaves"
-            }
-            _ => "",
+        let janitor = if self.stop_timeout == STOP_TIMEOUT_SHARED {
+            "; the janitor cleans the existing clusters now, and logs/cleanup.log says what it waits for or leaves"
+        } else {
+            ""
         };
         bail!("the supervisor ended with {status}; see logs/supervisor.log{janitor}")
     }

@@ -19,7 +19,7 @@ use crate::by_hand::{ByHand, CEILING, TICK, create};
 
 const HOLD: &str = "example.com/hold";
 /// Seconds after which clean-ups here give up.
-const PATIENCE_S: u64 = 2;
+const PATIENCE_S: u64 = 5;
 
 async fn finalizers(client: &Client, held: &[&str]) -> anyhow::Result<()> {
     let patch = Patch::Merge(json!({"metadata": {"finalizers": held}}));
@@ -47,14 +47,13 @@ pub fn by_a_finalizer(label: &'static str) -> anyhow::Result<()> {
         for part in ["Node m-1", HOLD, "being deleted since", &next] {
             ensure!(told.contains(part), "{part}: {told}");
         }
-        ensure!(left.objects.len() == 1, "all else is gone: {told}");
         let log = std::fs::read_to_string(world.run_dir.join("logs").join(CLEANUP_LOG))?;
         ensure!(log.contains("still there: Node m-1"), "nothing was said while it waited: {log}");
 
         let Err(error) = world.client.lease(&LeaseSpec::of(1)).await else { bail!("leased all the same") };
         ensure!(error.exit_code() == 5 && error.to_string().contains(HOLD), "{error:?}");
 
-        let vars = [("E2E_CLEANUP_PATIENCE_S", "2")];
+        let vars = [("E2E_CLEANUP_PATIENCE_S", "5")];
         let stuck = cluster.adopt_with(&["--release"], &vars)?;
         let told = String::from_utf8_lossy(&stuck.stderr);
         ensure!(stuck.status.code() == Some(5), "{}: {told}", stuck.status);
@@ -76,7 +75,7 @@ pub fn by_another(label: &'static str) -> anyhow::Result<()> {
         let node = json!({"metadata": {"name": "m-1", "annotations": {names::KWOK_NODE: names::KWOK_FAKE}}});
         create(&cluster.client, "v1", "Node", None, node).await?;
         let records: Api<Lease> = Api::namespaced(cluster.client.clone(), "kube-system");
-        let change = async |patch| {
+        let change = async |patch: serde_json::Value| {
             records.patch("e2e-run", &PatchParams::default(), &Patch::Merge(patch)).await.map(drop)
         };
         change(json!({"spec": {"holderIdentity": "another"}})).await?;

@@ -172,7 +172,11 @@ fn merge(into: &mut Value, patch: Value) {
 }
 
 fn refused(code: u16, message: &str) -> (u16, Value) {
-    let reason = message;
+    let reason = match code {
+        404 => "NotFound",
+        409 => "Conflict",
+        _ => "ServiceUnavailable",
+    };
     (
         code,
         json!({"apiVersion": "v1", "kind": "Status", "metadata": {}, "status": "Failure",

@@ -72,7 +72,8 @@ impl Here {
         };
         let same_place = is_here(BOOT, &self.boot)
             && is_here(PID_NAMESPACE, &self.pid_namespace)
-            && is_here(TIME_NAMESPACE, &self.time_namespace);
+            // Kernels before 5.6 have none.
+            && said.get(TIME_NAMESPACE) == self.time_namespace.as_ref();
         let pid = said.get(PID).and_then(|text| text.parse::<u32>().ok());
         let started = said.get(STARTED).and_then(|text| text.parse::<u64>().ok());
         let (true, Some(pid), Some(started)) = (same_place, pid, started) else { return Seen::Unknown };
@@ -160,6 +161,7 @@ mod tests {
             ("another machine, or after a boot", here(), with((BOOT, Some("c"))), Seen::Unknown),
             ("another container", here(), with((PID_NAMESPACE, Some("pid:[2]"))), Seen::Unknown),
             ("another clock", here(), with((TIME_NAMESPACE, Some("time:[2]"))), Seen::Unknown),
+            ("no time namespace is recorded", here(), with((TIME_NAMESPACE, None)), Seen::Unknown),
             ("no boot is recorded", here(), with((BOOT, None)), Seen::Unknown),
             ("no namespace is recorded", here(), with((PID_NAMESPACE, None)), Seen::Unknown),
             ("no start is recorded", here(), with((STARTED, None)), Seen::Unknown),
