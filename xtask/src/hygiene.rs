@@ -153,7 +153,7 @@ fn only_members_that_are_checked_alone_see_features_that_others_switch_on() {
         let name = member.rsplit('/').next().unwrap();
         let named: BTreeSet<_> =
             tree(&["--package", name, "--depth", "1"]).iter().filter_map(package).collect();
-        assert!(named.len() > 3, "{name}: {named:?}");
+        assert!(named.len() > 1, "{name}: {named:?}");
         let alone = tree(&["--package", name]);
         let differs =
             |line: &&String| !together.contains(*line) && package(line).is_some_and(|p| named.contains(&p));

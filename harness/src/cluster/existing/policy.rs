@@ -58,10 +58,9 @@ where
 fn limits_the_load(quota: &ResourceQuota) -> bool {
     let hard = quota.spec.as_ref().and_then(|spec| spec.hard.as_ref());
     let is_beside = |key: &str| {
-        BESIDE_THE_LOAD.iter().any(|one| {
-            let rest = key.strip_prefix("count/").unwrap_or(key);
-            key == *one || rest == *one || rest.starts_with(&format!("{one}."))
-        })
+        let kind = |name: &str| name.strip_prefix("count/").unwrap_or(name).to_owned();
+        // A kind may be followed by its group: `count/ingresses.networking.k8s.io`.
+        BESIDE_THE_LOAD.iter().any(|one| kind(key) == kind(one) || kind(key).starts_with(&(kind(one) + ".")))
     };
     hard.into_iter().flatten().any(|(key, _)| !is_beside(key))
 }
