@@ -156,7 +156,7 @@ fn pod(n: usize, random: &mut Random) -> Pod {
         Spec { containers, node_name: format!("machine-{}", n % 40), node_selector: map("selector", 3) };
     let condition = |kind: &str| Condition {
         kind: kind.to_owned(),
-        holds: n % 2 == 0,
+        holds: n.is_multiple_of(2),
         reason: "0/40 nodes are available: 40 Insufficient cpu.".to_owned(),
         since_ms: 1_700_000_000_000 + n as i64,
     };

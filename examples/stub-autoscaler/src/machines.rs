@@ -33,7 +33,7 @@ pub(crate) struct Machines {
 }
 
 enum Job {
-    Announce(NodeStateUpdate),
+    Announce(Box<NodeStateUpdate>),
     Drain { instruction_id: String },
 }
 
@@ -44,7 +44,7 @@ impl Machines {
 
     /// The shard says how a machine stands.
     pub(crate) fn stands(&mut self, state: NodeStateUpdate) {
-        self.give(&state.machine_id.clone(), Job::Announce(state));
+        self.give(&state.machine_id.clone(), Job::Announce(Box::new(state)));
     }
 
     /// The shard wants a machine back.

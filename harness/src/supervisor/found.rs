@@ -36,6 +36,23 @@ pub enum Scope<'a> {
     All(&'a Path),
 }
 
+impl Scope<'_> {
+    fn state_dir(&self) -> &Path {
+        match self {
+            Self::In(dir) | Self::Ours(dir, _) | Self::All(dir) => dir,
+        }
+    }
+
+    /// Whether one with its run directory elsewhere is meant, too.
+    fn means(&self, announcement: &Announcement) -> bool {
+        match self {
+            Self::In(_) => false,
+            Self::Ours(_, fixtures) => announcement.fixtures_dir == *fixtures,
+            Self::All(_) => true,
+        }
+    }
+}
+
 /// The supervisors that run, sorted by run id.
 ///
 /// # Errors
@@ -45,13 +62,8 @@ pub fn running(scope: &Scope<'_>) -> Result<Vec<Found>, Error> {
 }
 
 fn running_with(scope: &Scope<'_>, scratch_root: &Path) -> Result<Vec<Found>, Error> {
-    let (state_dir, is_meant): (_, Box<dyn Fn(&Announcement) -> bool>) = match scope {
-        Scope::In(dir) => (dir, Box::new(|_| false)),
-        Scope::Ours(dir, fixtures) => (dir, Box::new(|told| told.fixtures_dir == *fixtures)),
-        Scope::All(dir) => (dir, Box::new(|_| true)),
-    };
     let (mut found, mut seen) = (Vec::new(), Vec::new());
-    for run_dir in directories(state_dir)? {
+    for run_dir in directories(scope.state_dir())? {
         match starter::read(&run_dir.join(ANNOUNCEMENT)) {
             Ok(announcement) => {
                 seen.push(announcement.scratch.clone());
@@ -62,7 +74,7 @@ fn running_with(scope: &Scope<'_>, scratch_root: &Path) -> Result<Vec<Found>, Er
     }
     for dir in directories(scratch_root)?.iter().filter(|dir| is_own_scratch(dir)) {
         let Ok(announcement) = starter::read(&dir.join(ANNOUNCEMENT)) else { continue };
-        if !seen.contains(&announcement.scratch) && is_meant(&announcement) {
+        if !seen.contains(&announcement.scratch) && scope.means(&announcement) {
             let run_dir = announcement.run_dir.clone();
             found.extend(look(announcement, run_dir));
         }

@@ -165,7 +165,7 @@ impl Waiting {
         if let Some(stuck) = self.gives_up(limits, now) {
             return Err(stuck);
         }
-        self.to_say(limits, now).iter().for_each(|line| say(line));
+        self.what_to_say(limits, now).iter().for_each(|line| say(line));
         Ok(())
     }
 
@@ -183,7 +183,7 @@ impl Waiting {
         })
     }
 
-    fn to_say(&mut self, limits: Limits, now: Instant) -> Option<String> {
+    fn what_to_say(&mut self, limits: Limits, now: Instant) -> Option<String> {
         if now.duration_since(self.said) < limits.say_every {
             return None;
         }
@@ -224,11 +224,11 @@ mod tests {
         let at = |s| begin + Duration::from_secs(s);
         let mut waiting = Waiting::new(begin);
         waiting.saw(Ok(nodes(&["a", "b"])), at(1));
-        assert_eq!(waiting.to_say(LIMITS, at(5)), None, "too soon");
+        assert_eq!(waiting.what_to_say(LIMITS, at(5)), None, "too soon");
         waiting.saw(Ok(nodes(&["b"])), at(20));
-        let said = waiting.to_say(LIMITS, at(30)).unwrap();
+        let said = waiting.what_to_say(LIMITS, at(30)).unwrap();
         assert!(said.contains("still there: Node b;") && said.contains("unchanged for 10 s"), "{said}");
-        assert_eq!(waiting.to_say(LIMITS, at(35)), None, "it was just said");
+        assert_eq!(waiting.what_to_say(LIMITS, at(35)), None, "it was just said");
         waiting.saw(Ok(nodes(&["b"])), at(70));
         assert!(waiting.gives_up(LIMITS, at(79)).is_none(), "59 s since a went away");
         let stuck = waiting.gives_up(LIMITS, at(80)).unwrap().to_string();

@@ -100,13 +100,13 @@ fn proc_shows_all() -> bool {
 
 /// Whether what is mounted on /proc is a whole proc without `hidepid` (proc(5)), by `/proc/self/mountinfo`.
 fn hides_nothing(mountinfo: &str) -> bool {
-    let on_proc = mountinfo.lines().filter_map(|line| {
+    let mut on_proc = mountinfo.lines().filter_map(|line| {
         let (place, filesystem) = line.split_once(" - ")?;
         let place: Vec<&str> = place.split(' ').collect();
         (place.get(4) == Some(&"/proc")).then_some((place.get(3).copied()?, filesystem))
     });
     // The last one lies on top.
-    let Some((root, filesystem)) = on_proc.last() else { return false };
+    let Some((root, filesystem)) = on_proc.next_back() else { return false };
     let mut words = filesystem.split(' ');
     let (kind, options) = (words.next(), words.nth(1).unwrap_or_default());
     let hides = |option: &str| option.strip_prefix("hidepid=").is_some_and(|how| !matches!(how, "0" | "off"));
