@@ -126,7 +126,8 @@ impl Plane {
     /// # Errors
     /// When the supervisor does not know it.
     pub async fn release(self) -> anyhow::Result<()> {
-        Ok(self.supervisor.release(&self.lease.id).await?)
+        self.supervisor.release(&self.lease.id).await?;
+        Ok(())
     }
 }
 
