@@ -25,6 +25,8 @@ const INTERVAL: Duration = Duration::from_secs(1);
 const LACKING_FOR: Duration = Duration::from_secs(3);
 /// A refusal that stands for so long is one.
 const REFUSED_FOR: Duration = Duration::from_secs(4);
+/// Time between two lists of Events: each goes through all Events in etcd.
+const EVENTS_EVERY: Duration = Duration::from_secs(4);
 /// Objects asked at one look.
 const ASKED_MAX: usize = 10;
 
@@ -35,7 +37,7 @@ pub async fn watch(cluster: &Cluster, plan: &ClusterPlan) {
         return std::future::pending().await;
     }
     let workloads: BTreeMap<&str, &Workload> = plan.workloads.iter().map(|w| (w.name.as_str(), w)).collect();
-    let mut standing = Standing::default();
+    let (mut standing, mut events) = (Standing::default(), Events::default());
     let mut ticks = tokio::time::interval(INTERVAL);
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
@@ -43,7 +45,7 @@ pub async fn watch(cluster: &Cluster, plan: &ClusterPlan) {
         let mut lacking = cluster.world.lacking(LACKING_FOR);
         lacking.sort_by_key(|l| l.since);
         lacking.truncate(ASKED_MAX);
-        let refused = match ask(cluster, &workloads, &lacking).await {
+        let refused = match ask(cluster, &workloads, &lacking, &mut events).await {
             Ok(refused) => refused,
             Err(error) => {
                 tracing::warn!(error = apiserver::words(&error), "cannot ask why Pods are lacking");
@@ -62,6 +64,7 @@ async fn ask(
     cluster: &Cluster,
     workloads: &BTreeMap<&str, &Workload>,
     lacking: &[Lacking],
+    events: &mut Events,
 ) -> Result<Vec<(Lacking, String)>, kube::Error> {
     let is = |l: &&Lacking, kind: Kind| workloads.get(l.workload.as_str()).is_some_and(|w| w.kind == kind);
     let mut refused = Vec::new();
@@ -73,13 +76,30 @@ async fn ask(
     }
     let sets: Vec<&Lacking> = lacking.iter().filter(|l| is(l, Kind::StatefulSet) && l.all_bound).collect();
     if !sets.is_empty() {
-        let events: Api<Event> = Api::namespaced(cluster.client(), NAMESPACE);
-        let failed = ListParams::default().fields("involvedObject.kind=StatefulSet,reason=FailedCreate");
-        let events = events.list(&failed).await?.items;
-        let told = |lack: &Lacking| Some((lack.clone(), event(&events, lack)?));
+        let events = events.known(cluster, Instant::now()).await?;
+        let told = |lack: &Lacking| Some((lack.clone(), event(events, lack)?));
         refused.extend(sets.into_iter().filter_map(told));
     }
     Ok(refused)
+}
+
+/// The Events of StatefulSets whose Pods could not be created, as they were a moment ago.
+#[derive(Default)]
+struct Events {
+    listed: Option<Instant>,
+    last: Vec<Event>,
+}
+
+impl Events {
+    async fn known(&mut self, cluster: &Cluster, now: Instant) -> Result<&[Event], kube::Error> {
+        if self.listed.is_none_or(|at| now.duration_since(at) >= EVENTS_EVERY) {
+            let events: Api<Event> = Api::namespaced(cluster.client(), NAMESPACE);
+            let failed = ListParams::default().fields("involvedObject.kind=StatefulSet,reason=FailedCreate");
+            self.last = events.list(&failed).await?.items;
+            self.listed = Some(now);
+        }
+        Ok(&self.last)
+    }
 }
 
 /// What keeps a Deployment from having its Pods: those of its ReplicaSet cannot be created, or it cannot itself.
