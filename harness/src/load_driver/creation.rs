@@ -23,6 +23,8 @@ use crate::profile::{Kind, Workloads};
 const INTERVAL: Duration = Duration::from_secs(1);
 /// An object that got no Pod for so long, though it lacks some, is asked why.
 const LACKING_FOR: Duration = Duration::from_secs(3);
+/// A StatefulSet is asked later: its next Pod waits for the one before, and asking is dear.
+const SET_LACKING_FOR: Duration = Duration::from_secs(5);
 /// A refusal that stands for so long is one.
 const REFUSED_FOR: Duration = Duration::from_secs(4);
 /// Time between two lists of Events: each goes through all Events in etcd.
@@ -74,7 +76,9 @@ async fn ask(
         let words = deployment.as_ref().and_then(condition);
         refused.extend(words.map(|words| (lack.clone(), words)));
     }
-    let sets: Vec<&Lacking> = lacking.iter().filter(|l| is(l, Kind::StatefulSet) && l.all_bound).collect();
+    let stands =
+        |l: &&Lacking| is(l, Kind::StatefulSet) && l.all_bound && l.since.elapsed() >= SET_LACKING_FOR;
+    let sets: Vec<&Lacking> = lacking.iter().filter(stands).collect();
     if !sets.is_empty() {
         let events = events.known(cluster, Instant::now()).await?;
         let told = |lack: &Lacking| Some((lack.clone(), event(events, lack)?));
