@@ -27,7 +27,8 @@ const CEILING: Duration = Duration::from_secs(30);
 /// When it cannot be derived.
 pub fn plan() -> anyhow::Result<Plan> {
     let pods = "podsPerArchetype={deployment: 10, stateful-set: 10, batch: 10, zone-spread: 30, service: 10}";
-    let overrides = ["podsPerCluster=70", "density=20", "churnPerMinute=0", pods].map(str::to_owned);
+    let overrides =
+        ["podsPerCluster=70", "density=20", "churnPerMinute=0", "exact=false", pods].map(str::to_owned);
     let mut plan = plan::derive(&profile::load(&fixtures_dir(), "density", &overrides)?)?;
     let mut archetype = |name: &str| plan.catalog.archetypes.remove(name).context("no such archetype");
     let (mut set, mut service, mut spread) =
