@@ -58,7 +58,7 @@ pub enum Error {
 /// Judges a run directory.
 ///
 /// # Errors
-/// As [`load`].
+/// As [`load()`].
 pub fn judge(dir: &RunDir) -> Result<Summary, Error> {
     let (expect, evidence) = load(dir)?;
     Ok(weigh(&expect, &evidence))

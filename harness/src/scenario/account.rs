@@ -59,7 +59,7 @@ pub async fn declared(
 }
 
 /// Compares a cluster's ledger with a list of its Pods. Pods come and go meanwhile, and the watch may lag behind the
-/// list: what it still explains within [`WATCH_CATCHES_UP`] is no difference.
+/// list: what it still explains within ten seconds is no difference.
 ///
 /// # Errors
 /// When the list fails.
