@@ -124,6 +124,19 @@ pub enum Error {
         source: io::Error,
     },
 
+    /// A change to a pinned module cannot be made.
+    #[error(
+        "{patch} does not fit {module} as it is pinned: {detail}; write it anew in fixtures/controlplane, or remove it there and in tools/src/pins.rs"
+    )]
+    Patch {
+        /// Its file name.
+        patch: String,
+        /// The module that it changes.
+        module: String,
+        /// What is wrong.
+        detail: String,
+    },
+
     /// A build from source failed.
     #[error("building {what} failed{}: `{command}`\n{output}", if *offline { " (offline: only what the module and crate caches hold can be built; run `cargo xtask tools` once with network)" } else { "" })]
     BuildFailed {

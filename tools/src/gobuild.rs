@@ -1,5 +1,7 @@
 //! Builds pinned programs from source: `go build` in a copy of the pinning module.
 
+mod patch;
+
 use std::{
     fs, io,
     path::Path,
@@ -30,6 +32,9 @@ pub(crate) fn build(
     for (name, content) in sources.chain([("go.mod", &module.go_mod), ("go.sum", &module.go_sum)]) {
         fs::write(dir.join(name), content).map_err(Error::io("write", dir.join(name)))?;
     }
+    if !tools.is_empty() {
+        patch::apply(module, &dir, offline)?;
+    }
     for tool in tools {
         let mut command = go(&dir, offline);
         // -v names each package as it is compiled: that is the progress.
@@ -46,16 +51,28 @@ pub(crate) fn build(
                     offline,
                 });
             }
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                return Err(Error::NoGo {
-                    missing: tools.iter().map(|tool| tool.name.clone()).collect(),
-                    go: module.go_version().to_owned(),
-                });
-            }
-            Err(error) => return Err(Error::io("run", "go")(error)),
+            Err(error) => return Err(not_run(module, error)),
         }
     }
     Ok(())
+}
+
+/// Whether Go is installed.
+pub(crate) fn has_go() -> bool {
+    let mut go = Command::new("go");
+    go.arg("version").stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+    go.status().is_ok_and(|status| status.success())
+}
+
+/// Why Go did not run for a module.
+fn not_run(module: &ModulePin, error: io::Error) -> Error {
+    match error.kind() {
+        io::ErrorKind::NotFound => Error::NoGo {
+            missing: module.tools.iter().map(|tool| tool.name.clone()).collect(),
+            go: module.go_version().to_owned(),
+        },
+        _ => Error::io("run", "go")(error),
+    }
 }
 
 fn go(dir: &Path, offline: bool) -> Command {

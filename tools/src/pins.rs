@@ -25,6 +25,9 @@ pub mod started {
 /// Changes when the layout of a tool directory does, so that old caches are left alone.
 const LAYOUT: &str = "fleet-e2e tools 1";
 
+/// The module that kwok is in.
+const KWOK: &str = "sigs.k8s.io/kwok";
+
 /// Everything that determines a tool set.
 #[derive(Debug, Clone)]
 pub struct Pins {
@@ -51,8 +54,21 @@ pub struct ModulePin {
     pub tags: String,
     /// Files beside `go.mod`, by name: the source of a program of our own.
     pub sources: Vec<(String, String)>,
+    /// What is changed in the pinned module before it is built; mostly nothing.
+    pub patches: Vec<PatchPin>,
     /// The programs to build in it.
     pub tools: Vec<ToolPin>,
+}
+
+/// One change to a pinned module.
+#[derive(Debug, Clone)]
+pub struct PatchPin {
+    /// Path of the module that it changes.
+    pub module: String,
+    /// File name, e.g. `resume-watches.patch`.
+    pub name: String,
+    /// A unified diff of one file. What stands before it says why.
+    pub text: String,
 }
 
 /// One program.
@@ -70,6 +86,14 @@ impl Pins {
     /// # Errors
     /// [`Error::Pins`] when a file under `fixtures/controlplane/` is not understood.
     pub fn embedded() -> Result<Pins, Error> {
+        let mut kwok = module(
+            "kwok",
+            KWOK,
+            include_str!("../../fixtures/controlplane/kwok/go.mod"),
+            include_str!("../../fixtures/controlplane/kwok/go.sum"),
+            &[("kwok", "sigs.k8s.io/kwok/cmd/kwok")],
+        )?;
+        kwok.patches = kwok_patches();
         let modules = vec![
             module(
                 "etcd",
@@ -90,13 +114,7 @@ impl Pins {
                     ("kubectl", "k8s.io/kubernetes/cmd/kubectl"),
                 ],
             )?,
-            module(
-                "kwok",
-                "sigs.k8s.io/kwok",
-                include_str!("../../fixtures/controlplane/kwok/go.mod"),
-                include_str!("../../fixtures/controlplane/kwok/go.sum"),
-                &[("kwok", "sigs.k8s.io/kwok/cmd/kwok")],
-            )?,
+            kwok,
         ];
         let releases = Releases::embedded()?;
         let mut artifacts = Vec::new();
@@ -135,6 +153,10 @@ impl Pins {
                 add(name);
                 add(content);
             }
+            for patch in &module.patches {
+                add(&patch.module);
+                add(&patch.text);
+            }
         }
         let mut digest = crate::cache::hex(&hasher.finalize());
         digest.truncate(16);
@@ -149,6 +171,12 @@ impl Pins {
         pins.modules.retain(|module| !module.tools.is_empty());
         pins.artifacts.retain(|artifact| wanted(&artifact.tool));
         pins
+    }
+
+    /// The changes to the module that a program is built from.
+    pub(crate) fn patches_of(&self, tool: &str) -> impl Iterator<Item = &PatchPin> {
+        let its = self.modules.iter().filter(move |module| module.tools.iter().any(|t| t.name == tool));
+        its.flat_map(|module| &module.patches)
     }
 
     /// Every program with its pinned version, sorted by name.
@@ -190,11 +218,29 @@ pub(crate) fn module(
         go_sum: go_sum.to_owned(),
         tags: String::new(),
         sources: Vec::new(),
+        patches: Vec::new(),
         tools: tools
             .iter()
             .map(|(name, package)| ToolPin { name: (*name).to_owned(), package: (*package).to_owned() })
             .collect(),
     })
+}
+
+/// What is changed in kwok: it is the fake kubelet, and no part of what is measured.
+fn kwok_patches() -> Vec<PatchPin> {
+    let all = [
+        (
+            "one-entry-per-item.patch",
+            include_str!("../../fixtures/controlplane/kwok/patches/one-entry-per-item.patch"),
+        ),
+        ("resume-watches.patch", include_str!("../../fixtures/controlplane/kwok/patches/resume-watches.patch")),
+    ];
+    let pin = |(name, text): (&str, &str)| PatchPin {
+        module: KWOK.to_owned(),
+        name: name.to_owned(),
+        text: text.to_owned(),
+    };
+    all.into_iter().map(pin).collect()
 }
 
 /// The version at which `go.mod` requires `path`, in a block or on a line of its own.
@@ -299,5 +345,6 @@ mod tests {
         assert_ne!(changed(|p| p.modules[1].ldflags.push(' ')), pins.digest());
         assert_ne!(changed(|p| p.modules[0].tags.push('x')), pins.digest());
         assert_ne!(changed(|p| p.modules[0].sources.push(("a".into(), "b".into()))), pins.digest());
+        assert_ne!(changed(|p| p.modules[2].patches.truncate(1)), pins.digest());
     }
 }

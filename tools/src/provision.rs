@@ -128,7 +128,8 @@ fn fill(
                 let (name, expected) = (tool.name.clone(), module.version.clone());
                 return Err(Error::VersionMismatch { name, expected, reported });
             }
-            let source = downloaded.get(&tool.name).copied().unwrap_or(Source::Built);
+            let built = if module.patches.is_empty() { Source::Built } else { Source::Patched };
+            let source = downloaded.get(&tool.name).copied().unwrap_or(built);
             found.push((tool.name.clone(), reported, source));
         }
     }
@@ -144,7 +145,7 @@ fn download(pins: &Pins, options: &Options, staging: &Path) -> Result<BTreeMap<S
     let client = Client::new(options.mirror.as_deref());
     let mut downloaded = BTreeMap::new();
     let (mut on_trust, mut lacking) = (Vec::new(), BTreeMap::<String, Vec<&str>>::new());
-    for artifact in &pins.artifacts {
+    for artifact in to_download(pins, gobuild::has_go()) {
         match download::install(&client, artifact, options, &staging.join(&artifact.tool))? {
             Ok(Origin::Pinned) => {
                 downloaded.insert(artifact.tool.clone(), Source::Release);
@@ -157,10 +158,31 @@ fn download(pins: &Pins, options: &Options, staging: &Path) -> Result<BTreeMap<S
         }
     }
     tell_trust(&on_trust, options)?;
+    tell_unpatched(pins, &downloaded, options);
     for (reason, names) in lacking {
         options.progress.note(&format!("{}: {reason}; built from source instead", names.join(", ")));
     }
     Ok(downloaded)
+}
+
+/// What to download: everything that is published, but programs of changed modules only where they cannot be built.
+fn to_download(pins: &Pins, has_go: bool) -> Vec<&Artifact> {
+    let changed = |artifact: &Artifact| pins.patches_of(&artifact.tool).next().is_some();
+    pins.artifacts.iter().filter(|artifact| !(has_go && changed(artifact))).collect()
+}
+
+/// Says which downloaded programs lack the changes that they would have if they were built.
+fn tell_unpatched(pins: &Pins, downloaded: &BTreeMap<String, Source>, options: &Options) {
+    for name in downloaded.keys() {
+        let patches: Vec<_> = pins.patches_of(name).map(|patch| patch.name.as_str()).collect();
+        if !patches.is_empty() {
+            options.progress.note(&format!(
+                "{name}: as published, without {} of fixtures/controlplane; it lags under load. Where Go is installed, \
+                 it is built with them",
+                patches.join(" and ")
+            ));
+        }
+    }
 }
 
 /// Says which artefacts were taken by a digest that nobody has reviewed.

@@ -53,6 +53,8 @@ pub enum Source {
     Published,
     /// Built from the pinned module.
     Built,
+    /// Built from the pinned module, with the changes that lie beside its pin.
+    Patched,
 }
 
 /// How closely an installed file is compared with its record.

@@ -89,6 +89,7 @@ fn pins(sha256: Option<String>, member: Option<&str>) -> Pins {
         ldflags: String::new(),
         tags: String::new(),
         sources: Vec::new(),
+        patches: Vec::new(),
         tools: vec![tool],
     };
     let artifact = Artifact {

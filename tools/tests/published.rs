@@ -93,6 +93,7 @@ fn pins(sha256: Option<String>) -> Pins {
         ldflags: String::new(),
         tags: String::new(),
         sources: Vec::new(),
+        patches: Vec::new(),
         tools: vec![tool],
     };
     let artifact = Artifact {

@@ -33,6 +33,8 @@ pub struct Expect {
     pub has_churn: bool,
     /// Whether demand swings during the soak.
     pub has_wave: bool,
+    /// Seconds that a deleted Pod stays Terminating by the profile's wish.
+    pub pod_termination_s: u64,
     /// Metrics that the profile says must be judged; empty: it says nothing.
     pub listed: Vec<String>,
     /// Objectives by metric.
@@ -116,6 +118,7 @@ impl Expect {
             requests: requests(plan),
             has_churn: profile.churn_per_minute > 0.0,
             has_wave: profile.demand_wave.is_some(),
+            pod_termination_s: profile.control_plane.pod_termination.0.as_secs(),
             listed: ranges.gates.clone(),
             slos: slos(&profile.slo),
             normalised_ranges: ranges_here

@@ -4,11 +4,11 @@
 //! The component that uses the most CPU is the bottleneck only as long as nobody waits for something else.
 
 use crate::cluster::components::APISERVER;
-use crate::judge::{Evidence, MEASURED};
+use crate::judge::{Evidence, Expect, MEASURED, kubelets};
 use crate::observe::families::{self, CLIENT_WAITED};
 use crate::observe::prometheus::sum;
 use crate::record::event::Phase;
-use crate::record::{PodRecord, ProcessSample};
+use crate::record::ProcessSample;
 use crate::summary::{HeldBack, machine};
 
 /// Seconds of waiting per second of a phase (several requests wait at once) from which a limit is named. Runs whose
@@ -22,18 +22,14 @@ const AT_LIMIT: f64 = 0.9;
 /// Share of its CPU that garbage collection may take. dev-500's apiservers spend a twentieth of it in the fill and a tenth
 /// in the soak; one with too little memory comes to a half, where Go stops.
 pub const GC_SHARE_MAX: f64 = 0.2;
-/// A bound Pod that does not run within this waits for kwok. It takes a second, and half a minute when all of dev-500's
-/// Pods are filled in at once.
-const RUNS_WITHIN_S: u64 = 60;
-
 /// Everything that held the run back, in the order of its phases.
-pub fn back(evidence: &Evidence) -> Vec<HeldBack> {
+pub fn back(expect: &Expect, evidence: &Evidence) -> Vec<HeldBack> {
     let mut all = Vec::new();
     for phase in MEASURED {
         // Clients that limit themselves, and say for how long their requests waited for that.
         let limited = CLIENT_WAITED.targets.iter();
         all.extend(limited.flat_map(|component| by_its_limit(evidence, phase, component)));
-        all.extend(by_kwok(evidence, phase));
+        all.extend(kubelets::held_back(evidence, phase, expect.pod_termination_s));
         all.extend(by_memory_limit(evidence, phase));
     }
     all
@@ -68,26 +64,6 @@ pub fn wait_shares(evidence: &Evidence, phase: Phase, component: &str) -> Vec<(O
         CLIENT_WAITED.is_proved_by(&timeline.shown)
     };
     evidence.timelines(component).filter(shows).filter_map(share).collect()
-}
-
-fn by_kwok(evidence: &Evidence, phase: Phase) -> Option<HeldBack> {
-    let (from, to) = evidence.window(phase)?;
-    let waited_s = |pod: &PodRecord| {
-        let bound = pod.bound_us.filter(|at| (from..to).contains(at))?;
-        let until = pod.running_us.or(pod.gone_us).unwrap_or(evidence.end_us);
-        Some(until.saturating_sub(bound) / 1_000_000)
-    };
-    let late: Vec<u64> = evidence.pods.iter().filter_map(waited_s).filter(|s| *s > RUNS_WITHIN_S).collect();
-    let longest = late.iter().max()?;
-    Some(HeldBack {
-        phase,
-        component: "kwok".to_owned(),
-        cluster: None,
-        why: format!(
-            "{} bound Pods did not run within {RUNS_WITHIN_S} s, the latest within {longest} s",
-            late.len()
-        ),
-    })
 }
 
 /// Apiservers whose memory was at its limit, and that therefore spent their CPU on garbage collection.
@@ -130,11 +106,11 @@ fn apiserver_use(evidence: &Evidence, cluster: Option<&str>, (from, to): (u64, u
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::judge::made_up::{CLUSTER, evidence, scrapes};
+    use crate::judge::made_up::{CLUSTER, evidence, expect, scrapes};
 
     #[test]
     fn a_run_that_nobody_held_back_names_nobody() {
-        assert_eq!(back(&evidence()), []);
+        assert_eq!(back(&expect(), &evidence()), []);
     }
 
     #[test]
@@ -147,19 +123,9 @@ mod tests {
             scrape.series.insert(CLIENT_WAITED.sum(), waited);
             run.scrapes.entry((scrape.target.clone(), scrape.cluster.clone())).or_default().push(scrape);
         }
-        let held = back(&run);
+        let held = back(&expect(), &run);
         assert!(held.iter().any(|h| h.component == "kube-scheduler" && h.phase == Phase::Fill), "{held:?}");
         assert!(held.iter().all(|h| h.component == "kube-scheduler"), "{held:?}");
-    }
-
-    #[test]
-    fn pods_that_are_bound_and_do_not_run_are_kwoks() {
-        let mut run = evidence();
-        let bound_us = run.pods[0].bound_us.unwrap();
-        run.pods[0].running_us = Some(bound_us + (RUNS_WITHIN_S + 2) * 1_000_000);
-        let held = back(&run);
-        assert_eq!(held.iter().map(|h| h.component.as_str()).collect::<Vec<_>>(), ["kwok"]);
-        assert!(held[0].why.starts_with("1 bound Pods"), "{}", held[0].why);
     }
 
     /// The run with an apiserver of `rss_mib`, whose collector takes so many ms of its 80 ms per second.
@@ -182,13 +148,13 @@ mod tests {
 
     #[test]
     fn an_apiserver_that_collects_garbage_at_its_memory_limit_is_named() {
-        let held = back(&with_collector(2040, 40.0));
+        let held = back(&expect(), &with_collector(2040, 40.0));
         assert_eq!(held.iter().map(|h| h.phase).collect::<Vec<_>>(), [Phase::Fill, Phase::Soak]);
         assert_eq!((held[0].component.as_str(), held[0].cluster.as_deref()), (APISERVER, Some(CLUSTER)));
         assert!(held[0].why.contains("2040 MiB of 2048), and spent 50 % of its CPU"), "{}", held[0].why);
-        assert_eq!(back(&with_collector(2040, 8.0)), [], "dev-500's are at their limit and do not mind");
-        assert_eq!(back(&with_collector(1000, 40.0)), [], "more memory would not help it");
+        assert_eq!(back(&expect(), &with_collector(2040, 8.0)), [], "dev-500's are at their limit and do not mind");
+        assert_eq!(back(&expect(), &with_collector(1000, 40.0)), [], "more memory would not help it");
         let unknown = Evidence { host: serde_json::Value::Null, ..with_collector(2040, 40.0) };
-        assert_eq!(back(&unknown), [], "nobody knows the limit");
+        assert_eq!(back(&expect(), &unknown), [], "nobody knows the limit");
     }
 }

@@ -58,6 +58,7 @@ pub fn expect() -> Expect {
         requests: [("tiny-0".into(), requests.map(|(name, n)| (name.to_owned(), n)).into())].into(),
         has_churn: true,
         has_wave: false,
+        pod_termination_s: 0,
         listed: gates::ALWAYS.into_iter().chain(gates::WITH_CHURN).map(str::to_owned).collect(),
         slos: named(&slo),
         ranges: named(&ranges),

@@ -10,6 +10,7 @@ pub mod expect;
 pub mod gates;
 pub mod held;
 pub mod holds;
+pub mod kubelets;
 pub mod latency;
 pub mod limiter;
 pub mod load;
@@ -115,7 +116,7 @@ pub fn weigh(expect: &Expect, evidence: &Evidence) -> Summary {
         // Without the control planes, neither shares nor a bottleneck can be told.
         cpu: if expect.theirs { CpuAccount::default() } else { cpu::account(evidence) },
         host_speed,
-        held_back: held::back(evidence),
+        held_back: held::back(expect, evidence),
         not_shown: evidence.not_shown(),
         memory_mib: cpu::memory(evidence),
         stuck_pods: stuck_pods(evidence),

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::judge::{Evidence, Expect, MEASURED, held, holds, load, refused};
+use crate::judge::{Evidence, Expect, MEASURED, held, holds, kubelets, load, refused};
 use crate::observe::families::{APISERVER_DISPATCHED, APISERVER_REJECTED, APISERVER_REQUESTS};
 use crate::record::event::{End, how_it_ended};
 use crate::record::{Event, Phase, Sample};
@@ -36,7 +36,7 @@ type Rule = fn(&Expect, &Evidence) -> Result<String, String>;
 
 /// Checks all rules, each with what was found.
 pub fn check(expect: &Expect, evidence: &Evidence) -> Vec<Finding> {
-    let rules: [(&str, Rule); 14] = [
+    let rules: [(&str, Rule); 15] = [
         // First: where a cluster was lost, all that follows does from it.
         ("clusters_held", holds::clusters_held),
         // What comes after may be for want of load.
@@ -48,6 +48,7 @@ pub fn check(expect: &Expect, evidence: &Evidence) -> Vec<Finding> {
         ("ledger_complete", ledger_complete),
         ("ledger_agrees_with_list", ledger_agrees_with_list),
         ("nodes_stayed_ready", nodes_stayed_ready),
+        ("kubelets_kept_up", kubelets::kept_up),
         ("host_not_starved", host_not_starved),
         ("clock_steady", clock_steady),
         ("apiserver_rejected_nothing", apiserver_rejected_nothing),

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use anyhow::bail;
+use anyhow::{Context, anyhow};
 use component::poll::{self, Look};
 use kube::api::{DynamicObject, ListParams};
 use kube::discovery::verbs;
@@ -55,18 +55,19 @@ fn lasting(kind: &str, object: &DynamicObject) -> anyhow::Result<Value> {
     Ok(value)
 }
 
-/// All of it, once nothing changes any more.
+/// All of it, once nothing changes any more. A definition that has just come or gone cannot be listed for a moment (429,
+/// "storage is (re)initializing"): the cluster is not at rest then.
 pub async fn at_rest(client: &Client) -> anyhow::Result<Everything> {
-    let mut last = now(client).await?;
+    let mut last = now(client).await;
     for _ in 0..CEILING.as_secs() {
         tokio::time::sleep(Duration::from_secs(1)).await;
-        let next = now(client).await?;
-        if next == last {
-            return Ok(last);
+        let next = now(client).await;
+        match (&last, next) {
+            (Ok(before), Ok(after)) if *before == after => return Ok(after),
+            (_, next) => last = next,
         }
-        last = next;
     }
-    bail!("the cluster does not come to rest")
+    Err(last.err().unwrap_or_else(|| anyhow!("it changes all the time"))).context("the cluster does not come to rest")
 }
 
 /// Waits until the cluster is as it was.

@@ -83,6 +83,7 @@ fn pause() -> ModulePin {
             "main.go".to_owned(),
             include_str!("../../../fixtures/node-image/pause/main.go").to_owned(),
         )],
+        patches: Vec::new(),
         tools: vec![ToolPin { name: "pause".to_owned(), package: ".".to_owned() }],
     }
 }
