@@ -7,6 +7,7 @@ pub mod nodes_first;
 pub mod run_claims;
 pub mod scenarios;
 pub mod shared;
+mod starved;
 pub mod traces;
 pub mod world;
 

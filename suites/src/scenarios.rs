@@ -14,7 +14,7 @@ use harness::supervisor::Client as Supervisor;
 use harness::view::Front;
 use harness::{judge, plan};
 
-use crate::shared;
+use crate::{shared, starved};
 
 /// The programs that a scenario starts.
 const PROGRAMS: [&str; 5] =
@@ -66,8 +66,9 @@ impl Ended {
     }
 }
 
-/// The runs of all these scenarios, made beside each other (they wait more than they work), so many at once, by the
-/// first trial that asks for any of `group`, each in a directory of its name in that of the nextest run.
+/// The runs of all these scenarios, made beside each other (they wait more than they work), at most so many at once, by
+/// the first trial that asks for any of `group`, each in a directory of its name in that of the nextest run. What starved
+/// there is made again, alone.
 ///
 /// # Errors
 /// When the setup script's environment is missing. How each run ended is in the answer.
@@ -77,18 +78,28 @@ pub fn runs(group: &str, scenarios: &[Scenario], at_once: usize) -> anyhow::Resu
     shared::once(group, &programs, || run_all(group, scenarios, at_once, &places))
 }
 
-fn run_all(group: &str, scenarios: &[Scenario], at_once: usize, places: &Places) -> anyhow::Result<Runs> {
+fn run_all(group: &str, scenarios: &[Scenario], at_most: usize, places: &Places) -> anyhow::Result<Runs> {
+    let at_once = starved::at_once(at_most);
     // As e2e-scenario: one thread folds and samples, one talks.
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
     let runtime = runtime.context("building a runtime")?;
     let runs = runtime.block_on(async {
         let status = Supervisor::connect(&places.supervisor).await?.status().await?;
         let dir = &status.run_dir.join(group);
-        let runs = scenarios.iter().map(|scenario| async move {
-            let ended = run(dir, scenario, places).await;
+        let named = |scenario: &Scenario, ended: anyhow::Result<PathBuf>| {
             (scenario.name.clone(), ended.map_err(|error| format!("{error:#}")))
-        });
-        anyhow::Ok(stream::iter(runs).buffer_unordered(at_once).collect::<Runs>().await)
+        };
+        let runs = scenarios.iter().map(|scenario| async { named(scenario, run(dir, scenario, places).await) });
+        let mut runs: Runs = stream::iter(runs).buffer_unordered(at_once).collect().await;
+        for scenario in scenarios {
+            let first = dir.join(&scenario.name);
+            let Some(why) = starved::why(&first) else { continue };
+            eprintln!("{}: {why}; made again, alone", scenario.name);
+            let kept = dir.join(format!("{}-starved", scenario.name));
+            std::fs::rename(&first, &kept).with_context(|| format!("keeping {}", first.display()))?;
+            runs.extend([named(scenario, run(dir, scenario, places).await)]);
+        }
+        anyhow::Ok(runs)
     });
     runtime.shutdown_background();
     runs
