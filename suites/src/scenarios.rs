@@ -89,7 +89,8 @@ fn run_all(group: &str, scenarios: &[Scenario], at_most: usize, places: &Places)
         let named = |scenario: &Scenario, ended: anyhow::Result<PathBuf>| {
             (scenario.name.clone(), ended.map_err(|error| format!("{error:#}")))
         };
-        let runs = scenarios.iter().map(|scenario| async { named(scenario, run(dir, scenario, places).await) });
+        let runs =
+            scenarios.iter().map(|scenario| async { named(scenario, run(dir, scenario, places).await) });
         let mut runs: Runs = stream::iter(runs).buffer_unordered(at_once).collect().await;
         for scenario in scenarios {
             let first = dir.join(&scenario.name);

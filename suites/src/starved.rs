@@ -36,6 +36,7 @@ fn index() -> Option<f64> {
 pub fn why(dir: &Path) -> Option<String> {
     let evidence = Evidence::load(&RunDir::new(dir)).ok()?;
     let from_us = evidence.window(Phase::Fill).map_or(0, |(_, filled)| filled);
-    let lag_ms = evidence.pods.iter().filter(|pod| pod.created_us >= from_us).map(|pod| pod.watch_lag_ms).max()?;
+    let lag_ms =
+        evidence.pods.iter().filter(|pod| pod.created_us >= from_us).map(|pod| pod.watch_lag_ms).max()?;
     (lag_ms > LAG_MS_MAX).then(|| format!("its watch of Pods lagged by {:.1} s", lag_ms as f64 / 1e3))
 }

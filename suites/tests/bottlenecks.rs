@@ -67,7 +67,12 @@ async fn paused_kwok() -> anyhow::Result<()> {
     let (played, paused) = futures::join!(play("paused-kwok", &["phases.rampBudget=80s"]), pause);
     paused?;
     let (summary, ended) = played?;
-    ensure!(ended.is_err() && summary.verdict == Verdict::Invalid, "{:?}: {}", summary.verdict, summary.reason);
+    ensure!(
+        ended.is_err() && summary.verdict == Verdict::Invalid,
+        "{:?}: {}",
+        summary.verdict,
+        summary.reason
+    );
     ensure!(summary.reason.starts_with("kubelets_kept_up: kwok did not keep up"), "{}", summary.reason);
     let held: Vec<&str> = summary.held_back.iter().map(|h| h.component.as_str()).collect();
     ensure!(held == [KWOK], "not kwok alone is named: {:?}", summary.held_back);

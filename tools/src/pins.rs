@@ -233,7 +233,10 @@ fn kwok_patches() -> Vec<PatchPin> {
             "one-entry-per-item.patch",
             include_str!("../../fixtures/controlplane/kwok/patches/one-entry-per-item.patch"),
         ),
-        ("resume-watches.patch", include_str!("../../fixtures/controlplane/kwok/patches/resume-watches.patch")),
+        (
+            "resume-watches.patch",
+            include_str!("../../fixtures/controlplane/kwok/patches/resume-watches.patch"),
+        ),
     ];
     let pin = |(name, text): (&str, &str)| PatchPin {
         module: KWOK.to_owned(),

@@ -7,8 +7,8 @@ use crate::cluster::components::APISERVER;
 use crate::judge::{Evidence, Expect, MEASURED, kubelets};
 use crate::observe::families::{self, CLIENT_WAITED};
 use crate::observe::prometheus::sum;
-use crate::record::event::Phase;
 use crate::record::ProcessSample;
+use crate::record::event::Phase;
 use crate::summary::{HeldBack, machine};
 
 /// Seconds of waiting per second of a phase (several requests wait at once) from which a limit is named. Runs whose
@@ -152,7 +152,11 @@ mod tests {
         assert_eq!(held.iter().map(|h| h.phase).collect::<Vec<_>>(), [Phase::Fill, Phase::Soak]);
         assert_eq!((held[0].component.as_str(), held[0].cluster.as_deref()), (APISERVER, Some(CLUSTER)));
         assert!(held[0].why.contains("2040 MiB of 2048), and spent 50 % of its CPU"), "{}", held[0].why);
-        assert_eq!(back(&expect(), &with_collector(2040, 8.0)), [], "dev-500's are at their limit and do not mind");
+        assert_eq!(
+            back(&expect(), &with_collector(2040, 8.0)),
+            [],
+            "dev-500's are at their limit and do not mind"
+        );
         assert_eq!(back(&expect(), &with_collector(1000, 40.0)), [], "more memory would not help it");
         let unknown = Evidence { host: serde_json::Value::Null, ..with_collector(2040, 40.0) };
         assert_eq!(back(&expect(), &unknown), [], "nobody knows the limit");

@@ -53,7 +53,9 @@ pub fn kept_up(expect: &Expect, evidence: &Evidence) -> Result<String, String> {
 
 /// What kwok held back, by the phase in which the Pods began to wait.
 pub fn held_back(evidence: &Evidence, phase: Phase, pod_termination_s: u64) -> Vec<HeldBack> {
-    let Some(window) = evidence.window(phase).filter(|_| MEASURED.contains(&phase)) else { return Vec::new() };
+    let Some(window) = evidence.window(phase).filter(|_| MEASURED.contains(&phase)) else {
+        return Vec::new();
+    };
     let told = |late: Late| HeldBack {
         phase,
         component: "kwok".to_owned(),

@@ -67,7 +67,8 @@ pub async fn at_rest(client: &Client) -> anyhow::Result<Everything> {
             (_, next) => last = next,
         }
     }
-    Err(last.err().unwrap_or_else(|| anyhow!("it changes all the time"))).context("the cluster does not come to rest")
+    Err(last.err().unwrap_or_else(|| anyhow!("it changes all the time")))
+        .context("the cluster does not come to rest")
 }
 
 /// Waits until the cluster is as it was.

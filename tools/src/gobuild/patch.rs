@@ -67,7 +67,8 @@ fn copy_writable(from: &Path, to: &Path) -> Result<(), Error> {
 }
 
 fn make(patch: &PatchPin, dir: &Path) -> Result<(), Error> {
-    let wrong = |detail: String| Error::Patch { patch: patch.name.clone(), module: patch.module.clone(), detail };
+    let wrong =
+        |detail: String| Error::Patch { patch: patch.name.clone(), module: patch.module.clone(), detail };
     let diff = diffy::Patch::from_str(&patch.text).map_err(|error| wrong(error.to_string()))?;
     let named = diff.modified().and_then(|name| name.strip_prefix("b/")).map(Path::new);
     let inside = |path: &&Path| path.components().all(|part| matches!(part, Component::Normal(_)));
@@ -95,7 +96,8 @@ mod tests {
 
     #[test]
     fn a_change_is_made_whatever_stands_before_it() {
-        let diff = "Why.\n\n--- a/numbers\n+++ b/numbers\n@@ -1,3 +1,4 @@\n one\n+one and a half\n two\n three\n";
+        let diff =
+            "Why.\n\n--- a/numbers\n+++ b/numbers\n@@ -1,3 +1,4 @@\n one\n+one and a half\n two\n three\n";
         assert_eq!(patched(BEFORE, diff).unwrap(), "one\none and a half\ntwo\nthree\n");
     }
 
