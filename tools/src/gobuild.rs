@@ -33,7 +33,7 @@ pub(crate) fn build(
         fs::write(dir.join(name), content).map_err(Error::io("write", dir.join(name)))?;
     }
     if !tools.is_empty() {
-        patch::apply(module, &dir, offline)?;
+        patch::apply(module, tools, &dir, offline)?;
     }
     for tool in tools {
         let mut command = go(&dir, offline);
@@ -51,7 +51,7 @@ pub(crate) fn build(
                     offline,
                 });
             }
-            Err(error) => return Err(not_run(module, error)),
+            Err(error) => return Err(not_run(module, tools, error)),
         }
     }
     Ok(())
@@ -64,11 +64,11 @@ pub(crate) fn has_go() -> bool {
     go.status().is_ok_and(|status| status.success())
 }
 
-/// Why Go did not run for a module.
-fn not_run(module: &ModulePin, error: io::Error) -> Error {
+/// Why Go did not run for these programs of a module.
+fn not_run(module: &ModulePin, tools: &[&ToolPin], error: io::Error) -> Error {
     match error.kind() {
         io::ErrorKind::NotFound => Error::NoGo {
-            missing: module.tools.iter().map(|tool| tool.name.clone()).collect(),
+            missing: tools.iter().map(|tool| tool.name.clone()).collect(),
             go: module.go_version().to_owned(),
         },
         _ => Error::io("run", "go")(error),

@@ -10,34 +10,38 @@ use std::{
 use crate::{
     error::Error,
     gobuild::{go, not_run},
-    pins::{ModulePin, PatchPin},
+    pins::{ModulePin, PatchPin, ToolPin},
 };
 
-/// Makes the changes of `module`, whose `go.mod` is in `dir`: each module that is changed is copied to `dir/patched`,
+/// Makes the changes of `module`, whose `go.mod` is in `dir`, before `tools` are built: each module that is changed is copied to `dir/patched`,
 /// and `go.mod` is told to take it from there.
-pub(super) fn apply(module: &ModulePin, dir: &Path, offline: bool) -> Result<(), Error> {
+pub(super) fn apply(module: &ModulePin, tools: &[&ToolPin], dir: &Path, offline: bool) -> Result<(), Error> {
+    let go = |args: &[&str]| run(module, tools, dir, offline, args);
     let changed: BTreeSet<&str> = module.patches.iter().map(|patch| patch.module.as_str()).collect();
     for (number, path) in changed.into_iter().enumerate() {
         // Relative, so that no path of this machine gets into the program.
         let place = format!("./patched/{number}");
-        copy_writable(&source_of(module, path, dir, offline)?, &dir.join(&place))?;
+        // Fetched first if need be.
+        go(&["mod", "download", path])?;
+        let kept = go(&["list", "-m", "-f", "{{.Dir}}", path])?;
+        let source = PathBuf::from(String::from_utf8_lossy(&kept.stdout).trim());
+        copy_writable(&source, &dir.join(&place))?;
         for patch in module.patches.iter().filter(|patch| patch.module == path) {
             make(patch, &dir.join(&place))?;
         }
-        run(module, dir, offline, &["mod", "edit", "-replace", &format!("{path}={place}")])?;
+        go(&["mod", "edit", "-replace", &format!("{path}={place}")])?;
     }
     Ok(())
 }
 
-/// Where Go keeps the source of a module, fetched first if need be.
-fn source_of(module: &ModulePin, path: &str, dir: &Path, offline: bool) -> Result<PathBuf, Error> {
-    run(module, dir, offline, &["mod", "download", path])?;
-    let output = run(module, dir, offline, &["list", "-m", "-f", "{{.Dir}}", path])?;
-    Ok(PathBuf::from(String::from_utf8_lossy(&output.stdout).trim()))
-}
-
-fn run(module: &ModulePin, dir: &Path, offline: bool, args: &[&str]) -> Result<Output, Error> {
-    let output = go(dir, offline).args(args).output().map_err(|error| not_run(module, error))?;
+fn run(
+    module: &ModulePin,
+    tools: &[&ToolPin],
+    dir: &Path,
+    offline: bool,
+    args: &[&str],
+) -> Result<Output, Error> {
+    let output = go(dir, offline).args(args).output().map_err(|error| not_run(module, tools, error))?;
     match output.status.success() {
         true => Ok(output),
         false => Err(Error::BuildFailed {
