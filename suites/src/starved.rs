@@ -5,6 +5,7 @@ use std::path::Path;
 
 use harness::judge::Evidence;
 use harness::record::{Phase, RunDir};
+use harness::summary::stats::median;
 
 /// Furthest that the watch of Pods may lag behind the apiserver's clock after the fill. In the runs on which the claims
 /// were written it lagged by 4 s; six at once on a slow host made it 30 s, and eviction then took what a wave takes.
@@ -29,7 +30,7 @@ fn index() -> Option<f64> {
     let mut work = host_speed::Work::new().ok()?;
     let mut found: Vec<f64> = (0..UNITS).filter_map(|_| work.unit().ok()?.0.index()).collect();
     found.sort_by(f64::total_cmp);
-    found.get(found.len() / 2).copied()
+    (!found.is_empty()).then(|| median(&found))
 }
 
 /// Why a run is no evidence of anything but a slow host; `None` if it kept up, or cannot be read.
