@@ -30,11 +30,11 @@ pub fn all() -> anyhow::Result<Vec<Generated>> {
         });
     }
     // JSON has no comments: its schema names its type instead of the command that wrote it.
-    let schema = crate::summary::schema::summary_json();
+    let schema = harness_model::summary::schema::summary_json();
     files.push(Generated { path: "fixtures/schemas/summary.json".into(), text: schema });
     let schema = crate::view::stream::schema_json();
     files.push(Generated { path: "fixtures/schemas/events.json".into(), text: schema });
-    files.push(Generated { path: "docs/metrics.md".into(), text: crate::observe::families::page() });
+    files.push(Generated { path: "docs/metrics.md".into(), text: harness_model::families::page() });
     Ok(files)
 }
 

@@ -1,23 +1,10 @@
-//! The harness: provisioning of real control planes, the harness's own components, scenarios, measuring,
-//! judging.
+//! A run: its scenario, what is observed of it, and what is shown while it goes on.
+//!
+//! Below it lie `harness-model` (what a run is and leaves), `harness-analysis` (what is made of its directory),
+//! `harness-planes` (control planes) and `harness-programs` (what makes load and Nodes).
 
-pub mod calibrate;
-pub mod cluster;
 pub mod codegen;
-pub mod compare;
-pub mod judge;
-pub mod load_driver;
-pub mod node_creator;
 pub mod observe;
-pub mod plan;
-pub mod pod_shim;
-pub mod profile;
-pub mod record;
-pub mod report;
-pub mod results;
 pub mod scenario;
-pub mod speed;
-pub mod summary;
-pub mod supervisor;
 pub mod up;
 pub mod view;

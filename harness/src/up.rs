@@ -7,18 +7,18 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 
-use crate::cluster::Choice;
-use crate::cluster::spec::{Lease, LeaseSpec};
 use crate::observe::sampler;
-use crate::plan::{self, Plan};
-use crate::profile::{self, Loaded};
-use crate::record::RunDir;
 use crate::scenario::fleet::{self, Places};
 use crate::scenario::held;
 use crate::scenario::sampling::Scraper;
 use crate::scenario::{Autoscaler, Failure, prepare};
-use crate::supervisor::starter::{self, Owner, Start};
-use crate::supervisor::{Client, Error};
+use harness_model::plan::{self, Plan};
+use harness_model::profile::{self, Loaded};
+use harness_model::record::RunDir;
+use harness_planes::cluster::Choice;
+use harness_planes::cluster::spec::{Lease, LeaseSpec};
+use harness_planes::supervisor::starter::{self, Owner, Start};
+use harness_planes::supervisor::{Client, Error};
 
 /// Options of `up`.
 #[derive(Args, Clone, Debug)]
@@ -41,7 +41,7 @@ pub struct Up {
     pub scheduler_config: Option<PathBuf>,
     /// How control planes are made: local (child processes), kind, or existing (none are made); xtask gets what it
     /// takes [env: E2E_PROVIDER] [default: local].
-    #[arg(long, value_parser = crate::cluster::NAMES)]
+    #[arg(long, value_parser = harness_model::provider::NAMES)]
     pub provider: Option<String>,
     /// Kubeconfig of a cluster that is there and adopted, one for each; with --provider existing. xtask hands it on
     /// [env: E2E_KUBECONFIGS].

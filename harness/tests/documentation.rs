@@ -1,7 +1,7 @@
 //! What the documentation tells people to type or to write works as it stands there.
 
-use harness::plan;
-use harness::profile::{self, fixtures_dir};
+use harness_model::plan;
+use harness_model::profile::{self, fixtures_dir};
 
 #[test]
 fn the_profile_in_the_documentation_can_be_planned() {

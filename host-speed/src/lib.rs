@@ -21,6 +21,9 @@ use serde::{Deserialize, Serialize};
 /// Version of the work. Values of two versions say nothing about each other.
 pub const INDEX_VERSION: u32 = 1;
 
+/// Units before those that count.
+const WARM_UP_UNITS: usize = 5;
+
 /// What a unit took on the reference machine, by part: medians of 200 units at its fastest
 /// (`cargo run -p host-speed --example measure`).
 pub const REFERENCE: Parts = Parts {
@@ -112,6 +115,18 @@ impl Work {
             wire: wire::Wire::new()?,
             memory: memory::Memory::new(),
         })
+    }
+
+    /// The same, after as many units as caches and branch predictors need to know the work. They do not count.
+    ///
+    /// # Errors
+    /// As [`Work::new`] and [`Work::unit`].
+    pub fn warmed_up() -> io::Result<Self> {
+        let mut work = Self::new()?;
+        for _ in 0..WARM_UP_UNITS {
+            work.unit()?;
+        }
+        Ok(work)
     }
 
     /// Does one unit; returns what it took of this thread's CPU time, and a digest of what came out, which is the same

@@ -2,11 +2,11 @@
 
 use std::collections::BTreeMap;
 
-use fleet::engine::State;
-use harness::judge::Evidence;
-use harness::judge::evidence::Action;
-use harness::plan::Plan;
-use harness::record::Phase;
+use fleet_engine::State;
+use harness_analysis::judge::Evidence;
+use harness_analysis::judge::evidence::Action;
+use harness_model::plan::Plan;
+use harness_model::record::Phase;
 use serde::{Deserialize, Serialize};
 
 use crate::counters::{Counters, state_idx};
@@ -157,9 +157,9 @@ mod tests {
 
     #[test]
     fn a_run_is_told_by_what_the_shard_did() {
-        let fixtures = harness::profile::fixtures_dir();
-        let loaded = harness::profile::load(&fixtures, "eviction", &[]).unwrap();
-        let plan = harness::plan::derive(&loaded).unwrap();
+        let fixtures = harness_model::profile::fixtures_dir();
+        let loaded = harness_model::profile::load(&fixtures, "eviction", &[]).unwrap();
+        let plan = harness_model::plan::derive(&loaded).unwrap();
         let of_state =
             |state| plan.inventory.machines.iter().filter(move |m| m.state == state).map(|m| m.id.as_str());
         let serving: Vec<&str> = of_state(api::inventory::SeedState::Configured).collect();
@@ -186,10 +186,10 @@ mod tests {
 
     #[test]
     fn the_surplus_of_a_plan_goes_once() {
-        let fixtures = harness::profile::fixtures_dir();
+        let fixtures = harness_model::profile::fixtures_dir();
         let course = |overrides: &[String]| {
-            let loaded = harness::profile::load(&fixtures, "eviction", overrides).unwrap();
-            Course::predicted(&predict(harness::plan::derive(&loaded).unwrap()).unwrap())
+            let loaded = harness_model::profile::load(&fixtures, "eviction", overrides).unwrap();
+            Course::predicted(&predict(harness_model::plan::derive(&loaded).unwrap()).unwrap())
         };
         assert_eq!(course(&[]), Course { given_back: vec![7], acquired: vec![], serving: 18 });
         let bare = ["workloads=bare", "loadDriver.bareTopUp=false"].map(str::to_owned);

@@ -1,6 +1,6 @@
 //! What is counted in each cycle.
 
-use fleet::engine::State;
+use fleet_engine::State;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use api::quantity::Amount;
-use harness::plan::{self, Plan, PlanError};
-use harness::profile::{self, DemandWave, Profile, ProfileError, Span, WhenUnsatisfiable, Workloads};
+use harness_model::plan::{self, Plan, PlanError};
+use harness_model::profile::{self, DemandWave, Profile, ProfileError, Span, WhenUnsatisfiable, Workloads};
 
 use crate::setup::{
     ClusterSetup, Event, FailureRate, GangSetup, Latency, Scale, Setup, SpreadSetup, Switches, WorkloadSetup,

@@ -1,4 +1,4 @@
-//! The closed loop in virtual time: the very engine that the shard runs (`fleet::engine`), and around it a simple
+//! The closed loop in virtual time: the very engine that the shard runs (`fleet_engine`), and around it a simple
 //! model of Pods, controllers, packing, eviction and a provider, which counts where it can.
 //!
 //! Pure: no clock, no I/O and no randomness but the scenario's seed, so two runs give identical bytes. What takes

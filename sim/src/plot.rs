@@ -2,8 +2,8 @@
 
 use std::fmt::Write;
 
-use fleet::engine::State;
-use harness::report::svg::{escape, text};
+use fleet_engine::State;
+use harness_analysis::report::svg::{escape, text};
 
 use crate::counters::{Counters, state_idx};
 use crate::report::Report;

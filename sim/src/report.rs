@@ -1,6 +1,6 @@
 //! A whole run and what it came to.
 
-use fleet::engine::{Decisions, State};
+use fleet_engine::{Decisions, State};
 use serde::Serialize;
 
 use crate::counters::Counters;

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use api::inventory::Inventory;
-use harness::profile::{CrMode, CrRelease, Span};
+use harness_model::profile::{CrMode, CrRelease, Span};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 

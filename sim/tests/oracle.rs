@@ -6,7 +6,7 @@
 use std::fmt::Write;
 use std::path::PathBuf;
 
-use harness::profile::fixtures_dir;
+use harness_model::profile::fixtures_dir;
 use sha2::{Digest, Sha256};
 use sim::{Simulation, scenario};
 

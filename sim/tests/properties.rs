@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use api::inventory::{CapacityType, Inventory, SeedMachine, SeedState};
-use harness::profile::Span;
+use harness_model::profile::Span;
 use proptest::prelude::*;
 use sim::Simulation;
 use sim::setup::{

@@ -6,11 +6,11 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use anyhow::{Context, bail, ensure};
-use harness::judge::{self, Evidence, Expect, digest, gates};
-use harness::observe::prometheus::{self, label};
-use harness::plan::Plan;
-use harness::record::{Event, Phase, RunDir};
-use harness::summary::{Gate, Outcome, Summary, Verdict};
+use harness_analysis::judge::{self, Evidence, Expect, digest, gates};
+use harness_model::plan::Plan;
+use harness_model::prometheus::{self, label};
+use harness_model::record::{Event, Phase, RunDir};
+use harness_model::summary::{Gate, Outcome, Summary, Verdict};
 use libtest_mimic::Trial;
 use serde_json::{Value, json};
 
@@ -325,10 +325,10 @@ fn summary_matches_schema(run: &Run) -> anyhow::Result<()> {
     // type unchanged matches the schema.
     let typed: Summary = serde_json::from_value(raw.clone()).context("reading summary.json as a summary")?;
     ensure!(serde_json::to_value(&typed)? == raw, "summary.json has fields that the schema does not know");
-    let checked_in = harness::profile::fixtures_dir().join("schemas/summary.json");
+    let checked_in = harness_model::profile::fixtures_dir().join("schemas/summary.json");
     let schema = std::fs::read_to_string(&checked_in).context("reading the schema")?;
     ensure!(
-        schema == harness::summary::schema::summary_json(),
+        schema == harness_model::summary::schema::summary_json(),
         "the schema is stale; run `cargo xtask codegen`"
     );
     Ok(())
@@ -364,6 +364,6 @@ fn gate_holds(run: &Run, metric: &str) -> anyhow::Result<()> {
         .iter()
         .find(|g| g.metric == metric)
         .with_context(|| format!("{metric} was not gated"))?;
-    ensure!(gate.outcome == Outcome::Pass, "{}", harness::summary::screen::gate_line(gate));
+    ensure!(gate.outcome == Outcome::Pass, "{}", harness_model::summary::screen::gate_line(gate));
     Ok(())
 }

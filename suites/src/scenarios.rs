@@ -5,14 +5,15 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, ensure};
 use futures::{StreamExt, stream};
-use harness::judge::{Evidence, Expect};
-use harness::profile::{self, fixtures_dir};
-use harness::record::RunDir;
 use harness::scenario::{self, Options};
-use harness::summary::{Summary, markdown};
-use harness::supervisor::Client as Supervisor;
 use harness::view::Front;
-use harness::{judge, plan};
+use harness_analysis::judge;
+use harness_analysis::judge::{Evidence, Expect};
+use harness_model::plan;
+use harness_model::profile::{self, fixtures_dir};
+use harness_model::record::RunDir;
+use harness_model::summary::{Summary, markdown};
+use harness_planes::supervisor::Client as Supervisor;
 
 use crate::{shared, starved};
 

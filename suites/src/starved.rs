@@ -3,9 +3,9 @@
 
 use std::path::Path;
 
-use harness::judge::Evidence;
-use harness::record::{Phase, RunDir};
-use harness::summary::stats::median;
+use harness_analysis::judge::Evidence;
+use harness_model::record::{Phase, RunDir};
+use harness_model::summary::stats::median;
 
 /// Furthest that the watch of Pods may lag behind the apiserver's clock after the fill. In the runs on which the claims
 /// were written it lagged by 4 s; six at once on a slow host made it 30 s, and eviction then took what a wave takes.
@@ -27,7 +27,7 @@ pub fn at_once(most: usize) -> usize {
 
 /// The median index of this moment; `None` where it cannot be measured.
 fn index() -> Option<f64> {
-    let mut work = host_speed::Work::new().ok()?;
+    let mut work = host_speed::Work::warmed_up().ok()?;
     let mut found: Vec<f64> = (0..UNITS).filter_map(|_| work.unit().ok()?.0.index()).collect();
     found.sort_by(f64::total_cmp);
     (!found.is_empty()).then(|| median(&found))

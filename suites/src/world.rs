@@ -8,13 +8,14 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, ensure};
 use component::poll::{self, Look};
-use harness::cluster::components::APISERVER;
-use harness::cluster::existing;
-use harness::cluster::spec::{Cluster, Lease};
-use harness::cluster::{Choice, ProviderName};
-use harness::supervisor::Client;
-use harness::supervisor::protocol::{Announcement, ProcessState, Verb};
-use harness::supervisor::starter::{self, Owner, Start};
+use harness_model::components::APISERVER;
+use harness_model::provider::ProviderName;
+use harness_planes::cluster::Choice;
+use harness_planes::cluster::existing;
+use harness_planes::cluster::spec::{Cluster, Lease};
+use harness_planes::supervisor::Client;
+use harness_planes::supervisor::protocol::{Announcement, ProcessState, Verb};
+use harness_planes::supervisor::starter::{self, Owner, Start};
 
 use crate::traces;
 

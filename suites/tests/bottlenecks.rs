@@ -6,12 +6,12 @@ use std::time::Duration;
 
 use anyhow::{Context, ensure};
 use component::poll::{self, Look};
-use harness::cluster::components::{KWOK, SCHEDULER};
-use harness::judge;
-use harness::record::{Phase, RunDir};
-use harness::summary::{Summary, Verdict};
-use harness::supervisor::Client as Supervisor;
-use harness::supervisor::protocol::Verb;
+use harness_analysis::judge;
+use harness_model::components::{KWOK, SCHEDULER};
+use harness_model::record::{Phase, RunDir};
+use harness_model::summary::{Summary, Verdict};
+use harness_planes::supervisor::Client as Supervisor;
+use harness_planes::supervisor::protocol::Verb;
 use libtest_mimic::Arguments;
 use suites::scenarios::{Places, Scenario, run};
 

@@ -5,9 +5,9 @@
 use std::path::PathBuf;
 
 use anyhow::ensure;
-use harness::cluster::spec::{ClusterSpec, LeaseSpec};
-use harness::judge::limiter::limiter;
-use harness::supervisor::Client as Supervisor;
+use harness_analysis::judge::limiter::limiter;
+use harness_planes::cluster::spec::{ClusterSpec, LeaseSpec};
+use harness_planes::supervisor::Client as Supervisor;
 use libtest_mimic::Arguments;
 use suites::nodes_first::{Load, bind, make_nodes};
 

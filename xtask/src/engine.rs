@@ -14,7 +14,9 @@ use anyhow::{Context, bail};
 use rustix::process::{Pid, Signal, kill_process};
 use serde::{Deserialize, Serialize};
 use tools::runc::Means;
+use xshell::cmd;
 
+use crate::shell;
 use crate::supervisor::last_lines;
 
 /// A start takes a second or two; a busy machine gets this long.
@@ -131,18 +133,9 @@ impl Engine {
 
     /// What a docker command answers.
     fn docker(&self, args: &[&str]) -> anyhow::Result<String> {
-        let output = Command::new("docker")
-            .args(args)
-            .env("DOCKER_HOST", self.host())
-            .env_remove("DOCKER_CONTEXT")
-            .env_remove("DOCKER_TLS_VERIFY")
-            .stdin(Stdio::null())
-            .output()
-            .context("cannot start docker")?;
-        if !output.status.success() {
-            bail!("`docker {}` failed: {}", args.join(" "), String::from_utf8_lossy(&output.stderr).trim());
-        }
-        Ok(String::from_utf8_lossy(&output.stdout).trim().to_owned())
+        let shell = shell::within(Path::new("/"))?;
+        let docker = cmd!(shell, "docker {args...}").env("DOCKER_HOST", self.host());
+        shell::text(docker.env_remove("DOCKER_CONTEXT").env_remove("DOCKER_TLS_VERIFY"))
     }
 
     /// Ends dockerd, which ends its containerd.

@@ -42,7 +42,8 @@ fn dependencies(manifest: &str, table: &str) -> BTreeSet<String> {
 fn sources(dir: &Path, text: &mut String) {
     for entry in fs::read_dir(dir).unwrap().flatten() {
         let path = entry.path();
-        if path.is_dir() && entry.file_name() != "target" {
+        // A crate within a crate's directory is one of its own.
+        if path.is_dir() && entry.file_name() != "target" && !path.join("Cargo.toml").exists() {
             sources(&path, text);
         } else if path.extension().is_some_and(|extension| extension == "rs") {
             text.push_str(&fs::read_to_string(path).unwrap());
@@ -150,7 +151,8 @@ fn only_members_that_are_checked_alone_see_features_that_others_switch_on() {
     let together = tree(&["--workspace"]);
     let mut found = Vec::new();
     for member in members() {
-        let name = member.rsplit('/').next().unwrap();
+        let manifest = read(PathBuf::from(&member).join("Cargo.toml"));
+        let name = manifest.lines().find_map(|line| line.strip_prefix("name = ")).unwrap().trim_matches('"');
         let named: BTreeSet<_> =
             tree(&["--package", name, "--depth", "1"]).iter().filter_map(package).collect();
         assert!(named.len() > 1, "{name}: {named:?}");
@@ -162,4 +164,74 @@ fn only_members_that_are_checked_alone_see_features_that_others_switch_on() {
         }
     }
     assert_eq!(found, CHECKED_ALONE);
+}
+
+/// Which crates of ours each may name: floor upon floor, and never up.
+const FLOORS: [(&str, &[&str]); 16] = [
+    ("platform", &[]),
+    ("host-speed", &[]),
+    ("api", &[]),
+    ("component", &["platform"]),
+    ("tools", &["platform"]),
+    ("fleet/engine", &["api"]),
+    ("fleet", &["api", "component", "fleet-engine"]),
+    ("examples/stub-autoscaler", &["api", "component"]),
+    ("harness/model", &["api", "host-speed"]),
+    ("harness/analysis", &["api", "harness-model", "host-speed"]),
+    ("harness/planes", &["api", "component", "harness-model", "platform", "tools"]),
+    ("harness/programs", &["api", "component", "harness-model"]),
+    (
+        "harness",
+        &[
+            "api",
+            "component",
+            "harness-analysis",
+            "harness-model",
+            "harness-planes",
+            "harness-programs",
+            "host-speed",
+            "platform",
+            "tools",
+        ],
+    ),
+    ("sim", &["api", "fleet-engine", "harness-analysis", "harness-model", "platform"]),
+    (
+        "suites",
+        &[
+            "api",
+            "component",
+            "harness",
+            "harness-analysis",
+            "harness-model",
+            "harness-planes",
+            "host-speed",
+            "sim",
+        ],
+    ),
+    ("xtask", &["platform", "tools"]),
+];
+
+#[test]
+fn crates_name_only_those_of_the_floors_below_them() {
+    let root = dependencies(&read("Cargo.toml"), "workspace.dependencies");
+    let manifest = read("Cargo.toml");
+    let is_ours = |name: &&String| manifest.contains(&format!("\n{name} = {{ path = "));
+    let members: BTreeSet<String> = members().into_iter().collect();
+    assert_eq!(members, FLOORS.iter().map(|(member, _)| (*member).to_owned()).collect());
+    for (member, floor) in FLOORS {
+        let named = dependencies(&read(PathBuf::from(member).join("Cargo.toml")), "[dependencies");
+        let ours: BTreeSet<&str> = named.intersection(&root).filter(is_ours).map(String::as_str).collect();
+        assert_eq!(ours, floor.iter().copied().collect(), "{member}");
+    }
+}
+
+/// The judge reads nothing but a run directory, the engine nothing at all.
+#[test]
+fn what_is_pure_has_no_runtime_and_no_client() {
+    for member in ["harness/analysis", "fleet/engine"] {
+        let named = dependencies(&read(PathBuf::from(member).join("Cargo.toml")), "dependencies");
+        for foreign in ["tokio", "kube", "futures", "ureq", "component", "platform"] {
+            assert!(!named.contains(foreign), "{member} names {foreign}");
+        }
+    }
 }

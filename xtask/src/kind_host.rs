@@ -1,10 +1,12 @@
 //! What kind clusters need of this machine, beside what every run needs.
 
-use std::{fs, path::Path, process::Command, process::Stdio};
+use std::{fs, path::Path};
 
 use tools::docker::Docker;
+use xshell::cmd;
 
 use crate::host::{self, Finding};
+use crate::shell;
 
 /// A node image in the engine, and the anonymous volumes of five nodes.
 const DISK_LEAST: u64 = 6 << 30;
@@ -76,10 +78,9 @@ fn inotify(name: &'static str, key: &str, least: u64) -> Finding {
 
 /// Where the engine keeps images and volumes, if it is on this machine.
 fn data_root() -> Option<String> {
-    let mut command = Command::new("docker");
-    command.args(["info", "--format", "{{.DockerRootDir}}"]).stdin(Stdio::null());
-    let output = command.output().ok().filter(|output| output.status.success())?;
-    let dir = String::from_utf8_lossy(&output.stdout).trim().to_owned();
+    let shell = shell::within(Path::new("/")).ok()?;
+    let format = "{{.DockerRootDir}}";
+    let dir = shell::text(cmd!(shell, "docker info --format {format}")).ok()?;
     Path::new(&dir).is_dir().then_some(dir)
 }
 

@@ -19,6 +19,7 @@ mod host;
 mod hygiene;
 mod kind_host;
 mod run_dir;
+mod shell;
 mod signals;
 mod supervisor;
 mod tasks;

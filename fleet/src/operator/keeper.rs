@@ -21,8 +21,8 @@ use serde_json::json;
 
 use crate::operator::objects;
 use crate::operator::phase::{Pending, phase_of};
-use crate::queue::Queue;
 use component::apiserver;
+use component::queue::Queue;
 
 /// Machines that are written for at once; upstream's semaphore.
 const WORKERS: usize = 32;

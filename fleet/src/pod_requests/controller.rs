@@ -14,11 +14,11 @@ use kube::runtime::watcher;
 use kube::{Api, Client};
 use metrics::{counter, gauge};
 
-use crate::apiserver;
 use crate::pod_requests::Options;
 use crate::pod_requests::penalties::PenaltyDefaults;
 use crate::pod_requests::store::{Store, Task};
-use crate::queue::Queue;
+use component::apiserver;
+use component::queue::Queue;
 
 const RECONCILES: &str = "bigfleet_unschedulable_pod_controller_reconciles_total";
 const ERRORS: &str = "bigfleet_unschedulable_pod_controller_errors_total";

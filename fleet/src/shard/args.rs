@@ -7,7 +7,7 @@ use std::time::Duration;
 use clap::{ArgAction, Parser, ValueEnum};
 use component::args::parse_loopback;
 
-use crate::engine::{Attribution, Policy};
+use fleet_engine::{Attribution, Policy};
 
 /// Decides which machine serves which cluster, and makes it so at an in-process provider.
 #[derive(Parser, Clone, Debug)]

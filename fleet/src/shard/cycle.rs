@@ -8,12 +8,12 @@ use tokio::sync::mpsc;
 use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 
-use crate::engine::{Action, Decisions, Inputs, Need, step_observed};
 use crate::shard::audit::unix_nanos;
 use crate::shard::metrics as shard_metrics;
 use crate::shard::metrics::Timing;
 use crate::shard::state::{Job, Shard, State};
 use crate::shard::workers;
+use fleet_engine::{Action, Decisions, Inputs, Need, step_observed};
 
 /// Runs cycles until stopped: one per interval, and one after each accepted roll-up.
 pub(crate) async fn run(shard: Arc<Shard>, stop: CancellationToken) {

@@ -7,8 +7,8 @@ use api::session::{
     ShardMessage,
 };
 
-use crate::engine::need::Operator;
-use crate::engine::{Action, Machine, Requirement, State};
+use fleet_engine::need::Operator;
+use fleet_engine::{Action, Machine, Requirement, State};
 
 fn frame(payload: Payload) -> ShardMessage {
     ShardMessage { payload: Some(payload) }

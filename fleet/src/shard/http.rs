@@ -13,8 +13,8 @@ use metrics_exporter_prometheus::PrometheusHandle;
 use serde::{Deserialize, Serialize};
 use tokio::net::TcpListener;
 
-use crate::engine::{Machine, NeedReport};
 use crate::shard::state::{Actuation, Shard};
+use fleet_engine::{Machine, NeedReport};
 
 /// One element of `/debug/needs`: a Need as of the last cycle.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -7,7 +7,7 @@ use std::time::Duration;
 use component::metrics::Buckets;
 use metrics::{counter, gauge, histogram};
 
-use crate::engine::{Action, Decisions, Inventory, Kind, NeedReport, Phase, State};
+use fleet_engine::{Action, Decisions, Inventory, Kind, NeedReport, Phase, State};
 
 const fn buckets(name: &'static str, start: f64, count: u32) -> Buckets {
     Buckets { name, start, factor: 2.0, count }

@@ -22,10 +22,10 @@ use tokio::net::TcpListener;
 use tokio_stream::wrappers::TcpListenerStream;
 use tokio_util::sync::CancellationToken;
 
-use crate::engine::Inventory;
 use crate::shard::args::Args;
 use crate::shard::audit::Audit;
 pub use crate::shard::state::Shard;
+use fleet_engine::Inventory;
 
 /// Largest frame: a roll-up of 250,000 requests outgrew gRPC's default of 4 MiB upstream.
 const MAX_FRAME_BYTES: usize = 256 << 20;

@@ -11,14 +11,14 @@ use api::session::{ClusterCapacityNeeds, ShardMessage};
 use metrics::{counter, gauge};
 use tokio::sync::{Notify, oneshot};
 
-use crate::engine::rails::{RollupGuard, Verdict};
-use crate::engine::{Action, Inventory, Memory, Need, NeedReport, need};
 use crate::shard::args::Args;
 use crate::shard::audit::Audit;
 use crate::shard::frames;
 use crate::shard::metrics::Gauges;
 use crate::shard::provider::Provider;
 use crate::shard::sessions::Session;
+use fleet_engine::rails::{RollupGuard, Verdict};
+use fleet_engine::{Action, Inventory, Memory, Need, NeedReport, need};
 
 /// A shard.
 #[derive(Debug)]

@@ -22,9 +22,9 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 use tonic::Streaming;
 
 use super::{Args, Audit, Inventory, Shard, serve};
-use crate::engine::State;
 use crate::shard::audit::Record;
 use crate::shard::state::Actuation;
+use fleet_engine::State;
 
 /// So long that only a bug can reach it.
 const CEILING: Duration = Duration::from_secs(20);

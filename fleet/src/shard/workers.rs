@@ -6,10 +6,10 @@ use std::time::{Duration, Instant};
 use metrics::{gauge, histogram};
 use tokio::sync::{Mutex, mpsc, oneshot};
 
-use crate::engine::{Change, Kind};
 use crate::shard::audit::Record;
 use crate::shard::state::{Drain, Job, PendingBlob, Shard};
 use crate::shard::{frames, metrics as shard_metrics};
+use fleet_engine::{Change, Kind};
 
 /// How long an operator may take to answer a bootstrap request.
 const BLOB_TIMEOUT: Duration = Duration::from_secs(30);

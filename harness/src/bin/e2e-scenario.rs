@@ -21,17 +21,18 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
-use harness::judge::{Evidence, Expect, gates};
 use harness::observe::sampler;
-use harness::plan::memory::{self, Planes};
-use harness::plan::{self, Plan};
-use harness::profile::{self, Loaded};
-use harness::record::RunDir;
-use harness::report::{self, history::History};
 use harness::scenario::{self, Autoscaler, Failure, Options};
-use harness::summary::{LEFT_BEHIND, Summary, markdown, screen};
 use harness::view::{Front, stream::Line};
-use harness::{judge, supervisor};
+use harness_analysis::judge;
+use harness_analysis::judge::{Evidence, Expect, gates};
+use harness_analysis::report::{self, history::History};
+use harness_model::plan::memory::{self, Planes};
+use harness_model::plan::{self, Plan};
+use harness_model::profile::{self, Loaded};
+use harness_model::record::RunDir;
+use harness_model::summary::{LEFT_BEHIND, Summary, markdown, screen};
+use harness_planes::supervisor;
 use platform::output;
 
 /// Runs scenarios on real control planes and judges them.
@@ -266,7 +267,7 @@ fn draw(run: &Path) -> u8 {
 
 /// The report, with the history of the gates as far as runs beside this one and the repository know it.
 fn page(dir: &RunDir, summary: &Summary, evidence: &Evidence) -> String {
-    let history = History::find(dir, summary, &harness::results::dir_of_repository());
+    let history = History::find(dir, summary, &harness_analysis::results::dir_of_repository());
     report::html(dir, summary, evidence, &history)
 }
 
@@ -280,7 +281,12 @@ fn weigh(dir: &RunDir) -> Result<(Summary, Evidence), u8> {
 }
 
 /// Writes what a run leaves to be read, the summary first, and answers what could not be written.
-fn write_summaries(dir: &RunDir, summary: &Summary, report: &str, text: &str) -> Vec<harness::record::Error> {
+fn write_summaries(
+    dir: &RunDir,
+    summary: &Summary,
+    report: &str,
+    text: &str,
+) -> Vec<harness_model::record::Error> {
     let written = [
         dir.write_json(&dir.summary(), summary),
         dir.write_text(&dir.report(), report.as_bytes()),
@@ -290,10 +296,10 @@ fn write_summaries(dir: &RunDir, summary: &Summary, report: &str, text: &str) ->
 }
 
 /// Adds to the page that GitHub shows for a job.
-fn append(path: &Path, text: &str) -> Result<(), harness::record::Error> {
+fn append(path: &Path, text: &str) -> Result<(), harness_model::record::Error> {
     let file = std::fs::File::options().append(true).create(true).open(path);
     let appended = file.and_then(|mut file| file.write_all(text.as_bytes()));
-    appended.map_err(|e| harness::record::Error::io(path, e))
+    appended.map_err(|e| harness_model::record::Error::io(path, e))
 }
 
 fn show_plan(args: &ProfileArgs, json: bool) -> u8 {

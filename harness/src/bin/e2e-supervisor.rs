@@ -4,11 +4,11 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
-use harness::cluster::Choice;
-use harness::cluster::existing::{self, Adopt};
-use harness::supervisor::human::{self, Which};
-use harness::supervisor::{Error, server, starter};
 use harness::up::{self, Up};
+use harness_planes::cluster::Choice;
+use harness_planes::cluster::existing::{self, Adopt};
+use harness_planes::supervisor::human::{self, Which};
+use harness_planes::supervisor::{Error, server, starter};
 
 /// Owns the processes of a run; leaves nothing behind but the run directory.
 ///

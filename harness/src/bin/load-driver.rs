@@ -2,7 +2,7 @@
 
 use clap::Parser;
 use component::{ComponentArgs, Program};
-use harness::load_driver::{self, Options};
+use harness_programs::load_driver::{self, Options};
 
 /// Makes the workloads of one cluster (ADR-0038), and keeps them moving when asked to.
 #[derive(Parser)]

@@ -2,7 +2,7 @@
 
 use clap::Parser;
 use component::{ComponentArgs, Program};
-use harness::node_creator::{self, Options};
+use harness_programs::node_creator::{self, Options};
 
 /// Makes the fake Node of each UpcomingNode that is Ready (ADR-0023), and deletes it when that goes.
 #[derive(Parser)]

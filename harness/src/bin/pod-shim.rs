@@ -2,7 +2,7 @@
 
 use clap::Parser;
 use component::{ComponentArgs, Program};
-use harness::pod_shim::{self, Options};
+use harness_programs::pod_shim::{self, Options};
 
 /// Makes fake Nodes and binds Pods to them first-fit. A legacy contrast, not a scheduler (ADR-0023 retired it).
 #[derive(Parser)]

@@ -8,7 +8,7 @@ use component::slim::Pod;
 use k8s_openapi::api::core::v1::Node;
 
 use crate::observe::request::Request;
-use crate::record::{NodeRecord, PodRecord};
+use harness_model::record::{NodeRecord, PodRecord};
 
 /// How many Pods are where. Counts live Pods unless said otherwise.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -4,12 +4,11 @@
 //! decides anything: what it means is the judge's business.
 
 pub mod clock;
-pub mod families;
 pub mod ledger;
-pub mod prometheus;
 pub mod request;
 pub mod sampler;
 pub mod scrape;
+pub mod speed;
 pub mod watcher;
 
 pub use crate::observe::clock::Clock;

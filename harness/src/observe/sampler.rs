@@ -4,7 +4,7 @@ use std::path::Path;
 
 use platform::cgroup::Groups;
 
-use crate::record::{HostSample, ProcessSample};
+use harness_model::record::{HostSample, ProcessSample};
 
 /// A process to sample.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -6,9 +6,9 @@ use std::time::Duration;
 use anyhow::Context;
 use kube::Client;
 
-use crate::observe::families;
-use crate::observe::prometheus::{self, Series};
-use crate::record::Scrape;
+use harness_model::families;
+use harness_model::prometheus::{self, Series};
+use harness_model::record::Scrape;
 
 /// Where a target's metrics are.
 #[derive(Clone)]

@@ -21,7 +21,7 @@ use tokio::task::JoinSet;
 use crate::observe::clock::Clock;
 use crate::observe::ledger::{Counts, Kind, Ledger};
 use crate::observe::request::Request;
-use crate::record::Event;
+use harness_model::record::Event;
 
 /// Watches all clusters of a run.
 pub struct Observer {

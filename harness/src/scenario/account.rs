@@ -14,8 +14,8 @@ use kube::{Api, Client, ResourceExt};
 use serde_json::Value;
 
 use crate::observe::{Ledger, Observer, scrape};
-use crate::record::Event;
 use crate::scenario::driver::Driver;
+use harness_model::record::Event;
 
 /// How far the watch may lag behind a list before what it has not shown counts as lost; more than any lag seen.
 const WATCH_CATCHES_UP: Duration = Duration::from_secs(10);

@@ -3,7 +3,7 @@
 
 use std::path::{Path, PathBuf};
 
-use crate::judge::cpu::FLEET;
+use harness_analysis::judge::cpu::FLEET;
 
 /// An autoscaler that takes the reference's place.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -3,10 +3,10 @@
 use std::collections::BTreeMap;
 
 use crate::observe::Observer;
-use crate::record::{Error, Event, RunDir, Tally, count_lines, write_lines_gz};
 use crate::scenario::account;
 use crate::scenario::fleet::Fleet;
 use crate::scenario::recorder::Recorder;
+use harness_model::record::{Error, Event, RunDir, Tally, count_lines, write_lines_gz};
 
 /// Writes Pods and Nodes as far as they were seen. What cannot be written is lost, and the tally knows.
 pub fn ledgers(observer: &Observer, dir: &RunDir, tally: &Tally) {

@@ -3,8 +3,8 @@
 use std::collections::BTreeSet;
 
 use super::*;
-use crate::observe::families;
-use crate::profile::{fixtures_dir, load};
+use harness_model::families;
+use harness_model::profile::{fixtures_dir, load};
 
 fn page() -> String {
     let path = fixtures_dir().with_file_name("docs").join("bring-your-own.md");

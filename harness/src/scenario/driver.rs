@@ -10,8 +10,9 @@ use serde_json::Value;
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::net::UnixStream;
 
-use crate::load_driver::{LoadFailure, Request, Totals};
 use crate::scenario::fleet::flags;
+use harness_model::record::LoadFailure;
+use harness_programs::load_driver::{Request, Totals};
 
 /// How long a driver may take to answer a question, however busy the machine is.
 const ANSWERS_WITHIN: Duration = Duration::from_secs(3);

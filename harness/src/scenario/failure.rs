@@ -1,7 +1,7 @@
 //! Why a run ended before its end.
 
-use crate::record::event::End;
-use crate::supervisor::protocol::ErrorKind;
+use harness_model::record::event::End;
+use harness_planes::supervisor::protocol::ErrorKind;
 
 /// Why a run ended early.
 #[derive(Debug, thiserror::Error)]
@@ -42,8 +42,8 @@ impl Failure {
     }
 }
 
-impl From<crate::supervisor::Error> for Failure {
-    fn from(error: crate::supervisor::Error) -> Self {
+impl From<harness_planes::supervisor::Error> for Failure {
+    fn from(error: harness_planes::supervisor::Error) -> Self {
         let message = error.to_string();
         match error.kind() {
             ErrorKind::Usage => Self::Usage(message),
@@ -54,8 +54,8 @@ impl From<crate::supervisor::Error> for Failure {
     }
 }
 
-impl From<crate::record::Error> for Failure {
-    fn from(error: crate::record::Error) -> Self {
+impl From<harness_model::record::Error> for Failure {
+    fn from(error: harness_model::record::Error) -> Self {
         Self::Environment(error.to_string())
     }
 }

@@ -5,16 +5,16 @@ use std::path::{Path, PathBuf};
 use component::ready::Ready;
 use futures::future::try_join_all;
 
-use crate::cluster::spec::{Cluster, Lease};
 use crate::observe::scrape::{Endpoint, Target};
-use crate::profile::{CrMode, CrRelease, Profile, Scheduler, Span, Workloads};
-use crate::record::RunDir;
 use crate::scenario::autoscaler::Autoscaler;
 use crate::scenario::driver::Driver;
 use crate::scenario::failure::Failure;
 use crate::scenario::sampling::Scraper;
-use crate::supervisor::Client;
-use crate::supervisor::protocol::SpawnRequest;
+use harness_model::profile::{CrMode, CrRelease, Profile, Scheduler, Span, Workloads};
+use harness_model::record::RunDir;
+use harness_planes::cluster::spec::{Cluster, Lease};
+use harness_planes::supervisor::Client;
+use harness_planes::supervisor::protocol::SpawnRequest;
 
 /// Where programs are started from, and where they write.
 pub struct Places<'a> {

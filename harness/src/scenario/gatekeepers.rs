@@ -15,8 +15,8 @@ use kube::api::ListParams;
 use kube::{Api, Client, Resource, ResourceExt};
 use serde::de::DeserializeOwned;
 
-use crate::plan::template::NAMESPACE;
-use crate::record::event::Blame;
+use harness_model::plan::template::NAMESPACE;
+use harness_model::record::event::Blame;
 
 /// An object that can refuse.
 #[derive(Clone, Debug, PartialEq, Eq)]

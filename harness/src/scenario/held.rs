@@ -2,19 +2,19 @@
 //! them, and what its clean-ups there have to say.
 
 use std::collections::BTreeSet;
-use std::path::PathBuf;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
-use crate::cluster::existing::CLEANUP_LOG;
-use crate::cluster::spec::Lease;
-use crate::record::{Event, RunDir};
 use crate::scenario::recorder::Recorder;
-use crate::supervisor::Client;
-use crate::supervisor::protocol::HoldStatus;
+use harness_model::record::{Event, RunDir};
+use harness_planes::cluster::existing::CLEANUP_LOG;
+use harness_planes::cluster::spec::Lease;
+use harness_planes::supervisor::Client;
+use harness_planes::supervisor::protocol::HoldStatus;
+use harness_planes::supervisor::tail::Tail;
 
 /// Time between two looks.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
@@ -63,7 +63,7 @@ impl Holds {
         }
     }
 
-    async fn look(&self) -> Result<Vec<HoldStatus>, crate::supervisor::Error> {
+    async fn look(&self) -> Result<Vec<HoldStatus>, harness_planes::supervisor::Error> {
         let Some(lease) = self.lease.get() else { return Ok(Vec::new()) };
         let mut found = self.client.status().await?.holds;
         found.retain(|hold| hold.lease == lease.id);
@@ -99,53 +99,5 @@ pub async fn shown<T>(dir: &RunDir, work: impl Future<Output = T>) -> T {
             }
             _ = ticks.tick() => log.new_lines().iter().for_each(|line| tracing::warn!("{line}")),
         }
-    }
-}
-
-/// What is added to a file from now on.
-pub struct Tail {
-    path: PathBuf,
-    seen: usize,
-}
-
-impl Tail {
-    /// Of that file, which need not be there yet.
-    pub fn of(path: PathBuf) -> Self {
-        let seen = std::fs::read(&path).map_or(0, |text| text.len());
-        Self { path, seen }
-    }
-
-    /// Whole lines that were not told yet.
-    pub fn new_lines(&mut self) -> Vec<String> {
-        let text = std::fs::read(&self.path).unwrap_or_default();
-        let new = text.get(self.seen..).unwrap_or_default();
-        let whole = new.iter().rposition(|byte| *byte == b'\n').map_or(0, |end| end + 1);
-        self.seen += whole;
-        String::from_utf8_lossy(&new[..whole]).lines().map(str::to_owned).collect()
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use std::io::Write;
-
-    use super::*;
-
-    #[test]
-    fn only_whole_lines_that_are_new_are_told() {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("cleanup.log");
-        let append = |text: &str| {
-            let file = std::fs::File::options().append(true).create(true).open(&path);
-            file.unwrap().write_all(text.as_bytes()).unwrap();
-        };
-        assert!(Tail::of(path.clone()).new_lines().is_empty(), "there is no file");
-        append("old\n");
-        let mut tail = Tail::of(path.clone());
-        append("one\ntw");
-        assert_eq!(tail.new_lines(), ["one"]);
-        assert!(tail.new_lines().is_empty());
-        append("o\n");
-        assert_eq!(tail.new_lines(), ["two"]);
     }
 }

@@ -7,13 +7,13 @@ use futures::future::join_all;
 use kube::Client;
 use tokio::sync::mpsc::UnboundedSender;
 
-use crate::load_driver::LoadFailure;
-use crate::record::Event;
-use crate::record::event::{Blame, LoadFailed};
 use crate::scenario::driver::Driver;
 use crate::scenario::failure::Failure;
 use crate::scenario::gatekeepers::{self, Gatekeeper};
 use crate::scenario::recorder::Recorder;
+use harness_model::record::Event;
+use harness_model::record::LoadFailure;
+use harness_model::record::event::{Blame, LoadFailed};
 
 /// Time between two questions.
 const INTERVAL: Duration = Duration::from_secs(1);

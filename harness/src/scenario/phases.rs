@@ -8,12 +8,8 @@ use anyhow::Context;
 use component::poll::{self, Look};
 use futures::future::try_join_all;
 
-use crate::cluster::components::SCHEDULER;
-use crate::cluster::spec::Lease;
 use crate::observe::scrape::{self, Endpoint, Target};
 use crate::observe::{Counts, Observer};
-use crate::profile::Scheduler;
-use crate::record::{Event, Phase};
 use crate::scenario::collect;
 use crate::scenario::failure::Failure;
 use crate::scenario::fleet::{self, Fleet, Places};
@@ -22,7 +18,11 @@ use crate::scenario::load::{self, Gate};
 use crate::scenario::quiet::{self, Still};
 use crate::scenario::run::Run;
 use crate::scenario::{account, actuation, driver::Driver, prepare};
-use crate::supervisor::protocol::Verb;
+use harness_model::components::SCHEDULER;
+use harness_model::profile::Scheduler;
+use harness_model::record::{Event, Phase};
+use harness_planes::cluster::spec::Lease;
+use harness_planes::supervisor::protocol::Verb;
 
 /// How long a number of machines that differs from the plan must stand still to count as quiet.
 const MACHINES_UNCHANGED: Duration = Duration::from_secs(45);
@@ -71,7 +71,7 @@ impl Run<'_> {
     async fn start(&mut self, lease: &Lease) -> Result<(), Failure> {
         self.begin(Phase::Start, 0);
         let identity = |name: &str| -> Result<BTreeMap<String, PathBuf>, Failure> {
-            let of = |c: &crate::cluster::spec::Cluster| {
+            let of = |c: &harness_planes::cluster::spec::Cluster| {
                 let path = c.kubeconfigs.get(name).cloned();
                 path.map(|p| (c.name.clone(), p)).ok_or_else(|| {
                     Failure::Environment(format!("the lease of {} has no kubeconfig for {name}", c.name))

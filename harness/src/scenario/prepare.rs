@@ -7,14 +7,14 @@ use anyhow::Context;
 use platform::cgroup::Groups;
 use serde_json::json;
 
-use crate::cluster::ProviderName;
-use crate::cluster::spec::{ClusterSpec, DISRUPTION_CONTROLLER, LeaseSpec};
 use crate::observe::sampler;
-use crate::plan::Plan;
-use crate::profile::{Loaded, Profile, Scheduler};
-use crate::record::RunDir;
 use crate::scenario::autoscaler::Autoscaler;
-use crate::summary::machine;
+use harness_model::plan::Plan;
+use harness_model::profile::{Loaded, Profile, Scheduler};
+use harness_model::provider::ProviderName;
+use harness_model::record::RunDir;
+use harness_model::summary::machine;
+use harness_planes::cluster::spec::{ClusterSpec, DISRUPTION_CONTROLLER, LeaseSpec};
 
 /// How a run is made, beside its profile and tools.
 #[derive(Clone, Copy, Debug)]

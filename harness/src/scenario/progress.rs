@@ -5,9 +5,9 @@ use std::io::Write;
 use std::time::{Duration, Instant};
 
 use crate::observe::{Counts, Observer};
-use crate::record::{Event, Phase};
 use crate::scenario::recorder::Recorder;
 use crate::view::{Front, Inbox, Seen, Shown};
+use harness_model::record::{Event, Phase};
 
 /// Time between two lines.
 const HEARTBEAT: Duration = Duration::from_secs(15);

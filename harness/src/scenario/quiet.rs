@@ -6,11 +6,11 @@ use std::time::{Duration, Instant};
 use anyhow::Context;
 
 use crate::observe::Observer;
-use crate::record::{Event, Phase};
 use crate::scenario::account;
 use crate::scenario::driver::Driver;
 use crate::scenario::progress::Progress;
 use crate::scenario::recorder::Recorder;
+use harness_model::record::{Event, Phase};
 
 /// Time between two looks.
 const BETWEEN: Duration = Duration::from_secs(2);

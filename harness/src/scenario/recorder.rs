@@ -7,9 +7,9 @@ use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
 use tokio::task::JoinSet;
 
 use crate::observe::Clock;
-use crate::record::event::End;
-use crate::record::{Error, Event, RunDir, Stamped, Tallied, Tally};
 use crate::view::View;
+use harness_model::record::event::End;
+use harness_model::record::{Error, Event, RunDir, Stamped, Tallied, Tally};
 
 /// Bytes that are kept for the last event: that of ten clusters, with the reason of a failure, takes a tenth of it.
 const RESERVE_BYTES: usize = 64 << 10;

@@ -7,10 +7,10 @@ use std::path::Path;
 use std::process::Command;
 
 use super::*;
-use crate::judge::{Evidence, Expect, validity};
-use crate::record::{Phase, ProcessSample, Sample};
-use crate::summary::Finding;
 use crate::view::{Facts, Front};
+use harness_analysis::judge::{Evidence, Expect, validity};
+use harness_model::record::{Phase, ProcessSample, Sample};
+use harness_model::summary::Finding;
 
 /// Set when the test runs again: where, and what the system says when it is full.
 const DIR: &str = "E2E_TEST_FULL_DISK_DIR";

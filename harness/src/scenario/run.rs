@@ -7,13 +7,8 @@ use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use crate::cluster::ProviderName;
-use crate::cluster::spec::Lease;
+use crate::observe::speed::Meter;
 use crate::observe::{Observer, sampler};
-use crate::plan::{Plan, memory};
-use crate::profile::Loaded;
-use crate::record::event::End;
-use crate::record::{Event, Phase, RunDir, Tally};
 use crate::scenario::autoscaler::Autoscaler;
 use crate::scenario::failure::Failure;
 use crate::scenario::fleet::Fleet;
@@ -22,9 +17,14 @@ use crate::scenario::progress::Progress;
 use crate::scenario::recorder::Recorder;
 use crate::scenario::sampling::{self, Sampler, Scraper};
 use crate::scenario::{collect, prepare};
-use crate::speed::Meter;
-use crate::supervisor::Client;
 use crate::view::{Facts, Front, View};
+use harness_model::plan::{Plan, memory};
+use harness_model::profile::Loaded;
+use harness_model::provider::ProviderName;
+use harness_model::record::event::End;
+use harness_model::record::{Event, Phase, RunDir, Tally};
+use harness_planes::cluster::spec::Lease;
+use harness_planes::supervisor::Client;
 
 /// What to run, and where.
 pub struct Options<'a> {

@@ -8,16 +8,16 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use crate::cluster::spec::Lease;
 use crate::observe::sampler::{self, Watched};
 use crate::observe::scrape::{Endpoint, Target};
-use crate::record::{Event, RunDir, Sample, Scrape};
+use crate::observe::speed::Meter;
 use crate::scenario::failure::Failure;
 use crate::scenario::recorder::Recorder;
-use crate::speed;
-use crate::supervisor::Client;
-use crate::supervisor::protocol::{ProcessInfo, ProcessState};
 use crate::view::View;
+use harness_model::record::{Event, RunDir, Sample, Scrape};
+use harness_planes::cluster::spec::Lease;
+use harness_planes::supervisor::Client;
+use harness_planes::supervisor::protocol::{ProcessInfo, ProcessState};
 
 /// Time between two samples.
 const SAMPLE_EVERY: Duration = Duration::from_secs(2);
@@ -78,7 +78,7 @@ pub struct Sampled {
     /// The lease, once there is one.
     pub lease: Arc<OnceLock<Lease>>,
     /// How fast the host is.
-    pub meter: speed::Meter,
+    pub meter: Meter,
 }
 
 /// Starts sampling. Components that end unasked are recorded, and `dead` is told about the first.
@@ -133,7 +133,7 @@ fn take(
     processes: &[ProcessInfo],
     supervisor_pid: u32,
     late: Duration,
-    meter: &speed::Meter,
+    meter: &Meter,
 ) -> Sample {
     let ours = |name: &str, pid| Watched { name: name.into(), cluster: None, pid };
     let mut watched = vec![ours("e2e-scenario", std::process::id()), ours("e2e-supervisor", supervisor_pid)];

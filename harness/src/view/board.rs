@@ -2,17 +2,17 @@
 
 use std::collections::BTreeMap;
 
-use crate::judge::gates;
-use crate::judge::validity::SAMPLER_LATE_MS_MAX;
 use crate::observe::Counts;
-use crate::observe::families::{LOAD_DECLARED, SCHEDULE_ATTEMPTS, SHARD_OUTCOMES, SHARD_SHORTFALLS};
-use crate::observe::prometheus::{Series, label, sum};
-use crate::plan::Plan;
-use crate::record::{Event, Phase, Sample, Stamped};
 use crate::view::cpu::Book;
 use crate::view::left::{Range, of_phase, of_run};
 use crate::view::snapshot::{Check, ClusterView, Machines, PhaseState, PhaseView, Rates, Snapshot};
 use crate::view::window::Window;
+use harness_analysis::judge::gates;
+use harness_analysis::judge::validity::SAMPLER_LATE_MS_MAX;
+use harness_model::families::{LOAD_DECLARED, SCHEDULE_ATTEMPTS, SHARD_OUTCOMES, SHARD_SHORTFALLS};
+use harness_model::plan::Plan;
+use harness_model::prometheus::{Series, label, sum};
+use harness_model::record::{Event, Phase, Sample, Stamped};
 
 /// All phases, in order.
 const PHASES: [Phase; 9] = [

@@ -2,9 +2,9 @@
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 
-use crate::judge::cpu::{FLEET, HARNESS};
-use crate::record::Sample;
 use crate::view::snapshot::{Busy, Load};
+use harness_analysis::judge::cpu::{FLEET, HARNESS};
+use harness_model::record::Sample;
 
 /// How far back "just now" reaches.
 const SPAN_US: u64 = 15_000_000;
@@ -128,7 +128,7 @@ impl Book {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::record::{HostSample, ProcessSample};
+    use harness_model::record::{HostSample, ProcessSample};
 
     fn sample(s: u64, uses: &[(&str, u64)]) -> Sample {
         let process = |(pid, (name, cpu_ms)): (u32, &(&str, u64))| ProcessSample {

@@ -3,8 +3,8 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::record::Phase;
 use crate::view::snapshot::{PhaseState, PhaseView};
+use harness_model::record::Phase;
 
 /// Two ends that are closer than this share of the larger are one figure to a reader.
 const SAME: f64 = 0.1;

@@ -1,10 +1,10 @@
 //! The dashboard's lines: a pure function of a [`Snapshot`] and of the terminal's size.
 
-use crate::record::Phase;
-use crate::summary::screen::number;
 use crate::view::left::{clock, length};
 use crate::view::paint::{Line, Look, Tone, items};
 use crate::view::snapshot::{Check, ClusterView, PhaseState, PhaseView, Snapshot};
+use harness_model::record::Phase;
+use harness_model::summary::screen::number;
 
 /// Lines of a dashboard without its clusters.
 const OTHERS: usize = 9;

@@ -7,11 +7,11 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use crate::observe::Clock;
-use crate::record::{Event, Stamped};
 use crate::view::board::{Board, Facts};
 use crate::view::front::{Dashboard, Front};
 use crate::view::snapshot::Snapshot;
 use crate::view::stream::Line;
+use harness_model::record::{Event, Stamped};
 
 /// Time between two pictures of a dashboard.
 const DRAW_EVERY: Duration = Duration::from_secs(1);
@@ -160,9 +160,9 @@ mod tests {
     use std::collections::BTreeMap;
 
     use super::*;
-    use crate::record::Phase;
-    use crate::record::event::End;
     use crate::view::stream::{Told, What};
+    use harness_model::record::Phase;
+    use harness_model::record::event::End;
 
     fn facts() -> Facts {
         Facts {

@@ -8,9 +8,9 @@ use std::path::{Path, PathBuf};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::record::{RunDir, Stamped};
-use crate::summary::{Outcome, Summary, Verdict};
 use crate::view::snapshot::Snapshot;
+use harness_model::record::{RunDir, Stamped};
+use harness_model::summary::{Outcome, Summary, Verdict};
 
 /// One line.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -101,7 +101,7 @@ pub fn schema_json() -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::record::{Event, Phase};
+    use harness_model::record::{Event, Phase};
 
     #[test]
     fn a_recorded_line_is_the_same_in_both_places() {
@@ -113,8 +113,9 @@ mod tests {
 
     #[test]
     fn a_verdict_is_one_flat_object_that_names_what_failed() {
-        let (expect, evidence) = (crate::judge::Expect::default(), crate::judge::Evidence::default());
-        let summary = crate::judge::weigh(&expect, &evidence);
+        let (expect, evidence) =
+            (harness_analysis::judge::Expect::default(), harness_analysis::judge::Evidence::default());
+        let summary = harness_analysis::judge::weigh(&expect, &evidence);
         let line = Line::verdict(9, &summary, 4, Path::new("/runs/x"));
         let value: serde_json::Value = serde_json::from_str(&line.json()).unwrap();
         assert_eq!((&value["event"], &value["at_us"]), (&"verdict".into(), &9.into()), "{value}");

@@ -25,7 +25,7 @@ use std::process::ExitCode;
 
 use anyhow::Context;
 use clap::Parser;
-use harness::profile::fixtures_dir;
+use harness_model::profile::fixtures_dir;
 use sim::expect::Expectation;
 use sim::{Setup, from_plan, plot, scenario};
 
@@ -193,7 +193,7 @@ fn list() -> u8 {
             Err(error) => println!("{}: {error}", path.display()),
         }
     }
-    for name in harness::profile::profile_names(&fixtures_dir()) {
+    for name in harness_model::profile::profile_names(&fixtures_dir()) {
         println!("{name:36} (profile)");
     }
     0

@@ -6,9 +6,9 @@ use std::rc::Rc;
 use api::session::node_selector_requirement::Operator;
 use api::session::topology_spread::WhenUnsatisfiable;
 use api::session::{CapacityNeed, ClusterCapacityNeeds, NodeSelectorRequirement, TopologySpread};
-use fleet::engine::rails::RollupGuard;
-use fleet::engine::{self, Memory, Need, Policy, State, need};
-use harness::plan::rng;
+use fleet_engine::rails::RollupGuard;
+use fleet_engine::{Memory, Need, Policy, State, need};
+use harness_model::plan::rng;
 use rand::RngExt;
 
 use super::demand::Row;
@@ -145,15 +145,15 @@ fn policy(switches: &Switches) -> Policy {
         reclaim_cap_fraction: switches.reclaim_cap_fraction,
         gang_folding: switches.gang_folding,
         attribution: match switches.attribution {
-            Attribution::Single => engine::Attribution::Single,
-            Attribution::TwoWalk => engine::Attribution::TwoWalk,
+            Attribution::Single => fleet_engine::Attribution::Single,
+            Attribution::TwoWalk => fleet_engine::Attribution::TwoWalk,
         },
         ..Policy::default()
     }
 }
 
 fn clock(setup: &Setup) -> Clock {
-    let ms = |span: harness::profile::Span| u64::try_from(span.0.as_millis()).unwrap_or(u64::MAX);
+    let ms = |span: harness_model::profile::Span| u64::try_from(span.0.as_millis()).unwrap_or(u64::MAX);
     Clock {
         now_ms: 0,
         interval_ms: ms(setup.cycle_interval),

@@ -1,8 +1,8 @@
 //! Roll-ups: what each cluster's operator reports, and what the shard takes of it.
 
-use fleet::engine::Need;
-use fleet::engine::rails::Verdict;
-use harness::profile::{CrMode, CrRelease};
+use fleet_engine::Need;
+use fleet_engine::rails::Verdict;
+use harness_model::profile::{CrMode, CrRelease};
 
 use super::Simulation;
 use super::workload::Workload;

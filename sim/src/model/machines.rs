@@ -3,8 +3,8 @@
 use std::collections::HashMap;
 
 use api::inventory::Inventory as Seed;
-use fleet::engine::matching::suits;
-use fleet::engine::{Change, Inventory, Machine, MachineId, Need, Resources, State, inventory};
+use fleet_engine::matching::suits;
+use fleet_engine::{Change, Inventory, Machine, MachineId, Need, Resources, State, inventory};
 
 use crate::counters::state_idx;
 
@@ -118,7 +118,7 @@ impl Machines {
     }
 
     /// Makes an action's first change; false, and counted, when it does not fit the machine.
-    pub(crate) fn begin(&mut self, action: &fleet::engine::Action) -> bool {
+    pub(crate) fn begin(&mut self, action: &fleet_engine::Action) -> bool {
         let Some(from) = self.inventory.get(&action.machine).map(|m| m.state) else {
             self.illegal += 1;
             return false;

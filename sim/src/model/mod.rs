@@ -14,8 +14,8 @@ mod workload;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use fleet::engine::rails::RollupGuard;
-use fleet::engine::{Decisions, Inputs, Kind, Memory, Need, Policy, State, inventory, matching, need, step};
+use fleet_engine::rails::RollupGuard;
+use fleet_engine::{Decisions, Inputs, Kind, Memory, Need, Policy, State, inventory, matching, need, step};
 use rand_chacha::ChaCha8Rng;
 
 use self::demand::Row;
@@ -193,7 +193,7 @@ impl Simulation {
         for need in self.needs.iter().filter(|need| short.contains(&need.key)) {
             needs.entry(&need.key.cluster).or_default().push(need);
         }
-        let is_needed = |action: &&fleet::engine::Action| {
+        let is_needed = |action: &&fleet_engine::Action| {
             let machine = self.machines.inventory.get(&action.machine);
             let needs = needs.get(action.cluster.as_str()).into_iter().flatten();
             machine.is_some_and(|machine| needs.into_iter().any(|need| matching::suits(machine, need)))

@@ -1,6 +1,6 @@
 //! Carrying out actions: the provider's operations, and Pods that leave a machine.
 
-use fleet::engine::{Action, Assignment, Change, Kind, State};
+use fleet_engine::{Action, Assignment, Change, Kind, State};
 use rand::RngExt;
 
 use super::Simulation;

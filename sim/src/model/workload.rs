@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, BinaryHeap};
 
-use fleet::engine::Resources;
+use fleet_engine::Resources;
 use rand::RngExt;
 use rand_chacha::ChaCha8Rng;
 
@@ -115,7 +115,7 @@ impl Workload {
 
 #[cfg(test)]
 mod tests {
-    use harness::plan::rng;
+    use harness_model::plan::rng;
 
     use super::*;
 

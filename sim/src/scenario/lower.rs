@@ -5,7 +5,7 @@ use std::path::Path;
 
 use api::inventory::{Inventory, SeedMachine};
 use api::quantity::Amount;
-use harness::profile::{Problem, ProfileError, fixtures_dir, unknown};
+use harness_model::profile::{Problem, ProfileError, fixtures_dir, unknown};
 
 use super::{MachinesSpec, Scenario, SeedState, WorkloadSpec};
 use crate::from_plan;

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use api::inventory::CapacityType;
-use harness::profile::{self, GangScope, ProfileError, Span};
+use harness_model::profile::{self, GangScope, ProfileError, Span};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 

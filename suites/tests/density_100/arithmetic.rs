@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use anyhow::{Context, ensure};
-use harness::plan::{machines_exact, machines_whole};
-use harness::profile::fixtures_dir;
+use harness_model::plan::{machines_exact, machines_whole};
+use harness_model::profile::fixtures_dir;
 use libtest_mimic::Trial;
 use serde::Deserialize;
 

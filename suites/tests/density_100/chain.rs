@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use anyhow::Context;
-use harness::judge::packing::{self, NodeKey};
-use harness::record::Phase;
+use harness_analysis::judge::packing::{self, NodeKey};
+use harness_model::record::Phase;
 use suites::scenarios::{Ended, Scenario, runs};
 
 /// Rules of validity that the evidence of packing rests on. The others are about speed, of which nothing is

@@ -5,10 +5,10 @@ use std::collections::BTreeMap;
 
 use anyhow::{Context, ensure};
 use futures::future::try_join_all;
-use harness::cluster::spec::{Cluster, ClusterSpec, LeaseSpec};
-use harness::profile::{self, fixtures_dir};
 use harness::scenario::prepare::lease_spec;
-use harness::supervisor::Client as Supervisor;
+use harness_model::profile::{self, fixtures_dir};
+use harness_planes::cluster::spec::{Cluster, ClusterSpec, LeaseSpec};
+use harness_planes::supervisor::Client as Supervisor;
 use libtest_mimic::Trial;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;

@@ -3,9 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use anyhow::{Context, ensure};
-use harness::judge::packing;
-use harness::record::{Event, Phase};
-use harness::summary::screen::histogram;
+use harness_analysis::judge::packing;
+use harness_model::record::{Event, Phase};
+use harness_model::summary::screen::histogram;
 use libtest_mimic::Trial;
 use serde_json::json;
 use suites::snapshot;
@@ -189,7 +189,8 @@ fn never_over_allocatable(subject: &Subject, run: &Run) -> anyhow::Result<()> {
 
 fn packed_after_churn(subject: &Subject, run: &Run) -> anyhow::Result<()> {
     let (from, to) = run.evidence.window(Phase::Soak).context("there was no soak")?;
-    let churned = |p: &&harness::record::PodRecord| p.deleting_us.is_some_and(|t| (from..=to).contains(&t));
+    let churned =
+        |p: &&harness_model::record::PodRecord| p.deleting_us.is_some_and(|t| (from..=to).contains(&t));
     let churned = run.evidence.pods.iter().filter(churned).count() as u64;
     let half = subject.variant.pods.iter().map(|(_, pods)| pods).sum::<u64>() / 2;
     ensure!(churned >= half, "only {churned} Pods were churned, half of them are {half}");

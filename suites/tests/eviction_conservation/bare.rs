@@ -1,9 +1,9 @@
 //! Pods without an owner: eviction destroys them and with them the demand, so that the surplus never ends.
 
 use anyhow::{Context, ensure};
-use harness::judge::cpu::used_ms;
-use harness::judge::eviction;
-use harness::record::Phase;
+use harness_analysis::judge::cpu::used_ms;
+use harness_analysis::judge::eviction;
+use harness_model::record::Phase;
 use libtest_mimic::Trial;
 use serde_json::json;
 

@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 
 use anyhow::{Context, ensure};
-use harness::judge::eviction;
-use harness::judge::evidence::Action;
-use harness::record::PodRecord;
+use harness_analysis::judge::eviction;
+use harness_analysis::judge::evidence::Action;
+use harness_model::record::PodRecord;
 use libtest_mimic::Trial;
 use serde_json::json;
 

@@ -4,10 +4,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use anyhow::{Context, ensure};
-use harness::judge::evidence::Action;
-use harness::judge::{Evidence, eviction};
-use harness::plan::Plan;
-use harness::record::{Event, Phase, PodRecord, RunDir};
+use harness_analysis::judge::evidence::Action;
+use harness_analysis::judge::{Evidence, eviction};
+use harness_model::plan::Plan;
+use harness_model::record::{Event, Phase, PodRecord, RunDir};
 use libtest_mimic::Trial;
 use serde_json::{Value, json};
 use suites::scenarios::{Ended, Scenario, runs};

@@ -1,7 +1,7 @@
 //! What else upstream had to get right before controllers could stop the cascade, one fault at a time.
 
 use anyhow::{Context, ensure};
-use harness::judge::eviction;
+use harness_analysis::judge::eviction;
 use libtest_mimic::Trial;
 use serde_json::json;
 

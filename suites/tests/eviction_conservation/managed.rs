@@ -3,9 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use anyhow::{Context, ensure};
-use harness::judge::eviction;
-use harness::observe::prometheus::sum;
-use harness::record::{Event, Phase, PodRecord};
+use harness_analysis::judge::eviction;
+use harness_model::prometheus::sum;
+use harness_model::record::{Event, Phase, PodRecord};
 use libtest_mimic::Trial;
 use serde_json::json;
 use suites::snapshot;

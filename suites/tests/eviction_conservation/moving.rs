@@ -1,8 +1,8 @@
 //! Conservation while Pods end by themselves, are churned and scaled, and roll-ups come at any moment.
 
 use anyhow::{Context, ensure};
-use harness::judge::eviction;
-use harness::record::Event;
+use harness_analysis::judge::eviction;
+use harness_model::record::Event;
 use libtest_mimic::Trial;
 use serde_json::json;
 

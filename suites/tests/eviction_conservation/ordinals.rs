@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use anyhow::ensure;
-use harness::judge::eviction::ended_us;
-use harness::record::PodRecord;
+use harness_analysis::judge::eviction::ended_us;
+use harness_model::record::PodRecord;
 
 use crate::chain::Run;
 

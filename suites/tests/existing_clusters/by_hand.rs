@@ -6,12 +6,12 @@ use std::time::Duration;
 
 use anyhow::{Context, bail, ensure};
 use component::poll::{self, Look};
-use harness::cluster::Choice;
-use harness::cluster::components::KWOK;
-use harness::cluster::spec::LeaseSpec;
-use harness::profile::fixtures_dir;
-use harness::supervisor::protocol::Verb;
-use harness::supervisor::starter;
+use harness_model::components::KWOK;
+use harness_model::profile::fixtures_dir;
+use harness_planes::cluster::Choice;
+use harness_planes::cluster::spec::LeaseSpec;
+use harness_planes::supervisor::protocol::Verb;
+use harness_planes::supervisor::starter;
 use k8s_openapi::api::apps::v1::ReplicaSet;
 use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::{Node, Pod};

@@ -3,10 +3,10 @@
 use anyhow::{Context, bail, ensure};
 use api::names;
 use component::poll::{self, Look};
-use harness::cluster::components::KWOK;
-use harness::cluster::existing::CLEANUP_LOG;
-use harness::cluster::spec::LeaseSpec;
-use harness::supervisor::protocol::ProcessState;
+use harness_model::components::KWOK;
+use harness_planes::cluster::existing::CLEANUP_LOG;
+use harness_planes::cluster::spec::LeaseSpec;
+use harness_planes::supervisor::protocol::ProcessState;
 use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::Node;
 use kube::api::{Patch, PatchParams};

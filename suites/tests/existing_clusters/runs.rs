@@ -3,9 +3,9 @@
 use anyhow::{Context, ensure};
 use api::{CapacityRequest, names};
 use component::poll::{self, Look};
-use harness::cluster::components::{KWOK, SCHEDULER};
-use harness::cluster::spec::{Cluster, LeaseSpec};
-use harness::supervisor::protocol::{ProcessState, Verb};
+use harness_model::components::{KWOK, SCHEDULER};
+use harness_planes::cluster::spec::{Cluster, LeaseSpec};
+use harness_planes::supervisor::protocol::{ProcessState, Verb};
 use k8s_openapi::api::core::v1::{Node, Pod};
 use kube::api::{ListParams, PostParams};
 use kube::{Api, Client, ResourceExt};

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use anyhow::Context;
 use component::poll::{self, Look};
-use harness::plan::{self, Plan, template};
-use harness::profile::{self, fixtures_dir};
+use harness_model::plan::{self, Plan, template};
+use harness_model::profile::{self, fixtures_dir};
 use k8s_openapi::api::admissionregistration::v1::{
     ValidatingAdmissionPolicy, ValidatingAdmissionPolicyBinding, ValidatingWebhookConfiguration,
 };

@@ -9,7 +9,7 @@ mod refusals;
 mod whole;
 
 use anyhow::ensure;
-use harness::record::event::Blame;
+use harness_model::record::event::Blame;
 use libtest_mimic::{Arguments, Trial};
 
 use crate::refusals::{Told, told};

@@ -5,13 +5,13 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
-use harness::cluster::spec::{Cluster, ClusterSpec, LeaseSpec};
-use harness::plan::Plan;
-use harness::record::event::LoadFailed;
 use harness::scenario::driver::Driver;
 use harness::scenario::load::{self, Gate};
-use harness::supervisor::Client as Supervisor;
-use harness::supervisor::protocol::{SpawnRequest, Verb};
+use harness_model::plan::Plan;
+use harness_model::record::event::LoadFailed;
+use harness_planes::cluster::spec::{Cluster, ClusterSpec, LeaseSpec};
+use harness_planes::supervisor::Client as Supervisor;
+use harness_planes::supervisor::protocol::{SpawnRequest, Verb};
 use kube::Client;
 use serde::{Deserialize, Serialize};
 

@@ -4,12 +4,12 @@ use std::time::Duration;
 
 use anyhow::{Context, ensure};
 use component::poll::{self, Look};
-use harness::cluster::spec::Lease;
-use harness::judge::{self, Evidence};
-use harness::record::event::End;
-use harness::record::{Event, Phase, RunDir};
-use harness::summary::{Summary, Verdict};
-use harness::supervisor::Client as Supervisor;
+use harness_analysis::judge::{self, Evidence};
+use harness_model::record::event::End;
+use harness_model::record::{Event, Phase, RunDir};
+use harness_model::summary::{Summary, Verdict};
+use harness_planes::cluster::spec::Lease;
+use harness_planes::supervisor::Client as Supervisor;
 use k8s_openapi::api::scheduling::v1::PriorityClass;
 use kube::api::DeleteParams;
 use kube::{Api, Client};

@@ -160,7 +160,7 @@ pub async fn a_kill_in_the_middle_converges() -> anyhow::Result<()> {
 
 /// The sum of what the stories' counters tell.
 pub fn outcomes_add_up(results: &crate::play::Results) -> anyhow::Result<()> {
-    use harness::observe::prometheus::sum;
+    use harness_model::prometheus::sum;
     let kind = &crate::program::NODE_CREATOR;
     let all = [
         "cleanup_deleted",

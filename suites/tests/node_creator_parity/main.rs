@@ -92,7 +92,7 @@ fn tell(story: Story, stories: Arc<Vec<Story>>) -> Trial {
 
 /// What came of all stories; played by the first that asks.
 fn results(stories: &[Story]) -> anyhow::Result<Results> {
-    let fixture = harness::profile::fixtures_dir().join("stories/stories.yaml");
+    let fixture = harness_model::profile::fixtures_dir().join("stories/stories.yaml");
     let files = [NODE_CREATOR.path()?, POD_SHIM.path()?, fixture];
     suites::shared::once("node-creator-parity", &files, || suites::block_on(play::play(stories)))
 }

@@ -4,11 +4,11 @@ use std::path::PathBuf;
 
 use anyhow::{Context, ensure};
 use component::ready::Ready;
-use harness::cluster::spec::Cluster;
-use harness::observe::prometheus::{self, Series, label, of, sum};
 use harness::observe::scrape;
-use harness::supervisor::Client as Supervisor;
-use harness::supervisor::protocol::{SpawnRequest, Verb};
+use harness_model::prometheus::{self, Series, label, of, sum};
+use harness_planes::cluster::spec::Cluster;
+use harness_planes::supervisor::Client as Supervisor;
+use harness_planes::supervisor::protocol::{SpawnRequest, Verb};
 use tempfile::TempDir;
 
 /// What is particular to a program.

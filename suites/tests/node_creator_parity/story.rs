@@ -132,7 +132,7 @@ fn taken_apart(step: Step) -> Vec<Step> {
 /// # Errors
 /// When it is unreadable or says something else than is asked for.
 pub fn fixture<T: DeserializeOwned>(name: &str) -> anyhow::Result<T> {
-    let path = harness::profile::fixtures_dir().join("stories").join(name);
+    let path = harness_model::profile::fixtures_dir().join("stories").join(name);
     let text = std::fs::read_to_string(&path).with_context(|| format!("reading {}", path.display()))?;
     let document: Value =
         serde_saphyr::from_str(&text).with_context(|| format!("{} is no YAML document", path.display()))?;

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use harness::observe::prometheus::sum;
+use harness_model::prometheus::sum;
 use serde_json::Value;
 
 use crate::play::{Played, Standing};

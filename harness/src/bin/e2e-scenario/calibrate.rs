@@ -3,9 +3,9 @@
 use std::path::PathBuf;
 
 use clap::Args;
-use harness::calibrate::{self, Subject};
-use harness::compare::sets::Member;
-use harness::{plan, profile};
+use harness_analysis::calibrate::{self, Subject};
+use harness_analysis::compare::sets::Member;
+use harness_model::{plan, profile};
 
 use crate::complain;
 
@@ -14,10 +14,12 @@ pub const EXAMPLES: &str = "\
 Examples:
   cargo xtask calibrate dev-50 target/e2e/dev-50-*
   cargo xtask calibrate dev-500 docs/results/dev-500-*.json
+  cargo xtask calibrate dev-50 target/e2e/dev-50-* --metric cpu_ms_per_pod --metric fill_s
 
 The runs must have passed, with one plan (the profile's own), the same tools, on machines of one class. Each metric that
-the profile's ranges.yaml names gets mean x 1.2 as its bound on that class; what it says of other classes stays.
-A metric whose runs lie further apart than that is left out, and said so: more runs will not help, a quieter machine may.
+the profile's ranges.yaml names, or each --metric, gets a bound on that class: mean x 1.2, or three standard deviations
+from the mean where that is more. The ranges of other classes stay.
+A metric that would need more than mean x 1.5 is left out and named: more runs will not help, a quieter machine may.
 
 Exit code 0 when the ranges were written; 2 when the runs do not do; 3 when the file cannot be written.";
 
@@ -29,6 +31,9 @@ pub struct CalibrateArgs {
     /// Run directories, or summaries that were kept; five or more.
     #[arg(value_name = "RUN", required = true)]
     runs: Vec<PathBuf>,
+    /// Calibrate only this metric; may be given more than once. Others then have no range of this class of machines.
+    #[arg(long = "metric", value_name = "NAME")]
+    only: Vec<String>,
     /// Take runs that were made from another plan than the profile's as it stands; all of them from one, still.
     #[arg(long)]
     any_plan: bool,
@@ -58,6 +63,7 @@ fn ranges(args: &CalibrateArgs) -> Result<(PathBuf, String), String> {
     let subject = Subject {
         profile: name,
         known: &loaded.ranges,
+        only: &args.only,
         plan_digest: (!args.any_plan).then_some(digest.as_str()),
     };
     let found = calibrate::calibrate(&subject, &members).map_err(|error| error.to_string())?;

@@ -3,9 +3,9 @@
 use std::path::{Path, PathBuf};
 
 use clap::Args;
-use harness::compare::sets::{self, Allowed, Member};
-use harness::compare::{self, Run};
-use harness::record::RunDir;
+use harness_analysis::compare::sets::{self, Allowed, Member};
+use harness_analysis::compare::{self, Run};
+use harness_model::record::RunDir;
 
 use crate::complain;
 

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use clap::Args;
-use harness::results;
+use harness_analysis::results;
 
 use crate::complain;
 

@@ -3,9 +3,9 @@
 use std::path::Path;
 
 use anyhow::Context;
-use harness::judge::Evidence;
-use harness::plan::Plan;
-use harness::record::RunDir;
+use harness_analysis::judge::Evidence;
+use harness_model::plan::Plan;
+use harness_model::record::RunDir;
 use serde::Serialize;
 use sim::beside::{self, Course};
 use sim::{Report, plot};

@@ -8,7 +8,7 @@ mod load;
 mod place;
 mod processes;
 /// The harness's own: xtask may not depend on it, and a figure has one median.
-#[path = "../../../../harness/src/summary/stats.rs"]
+#[path = "../../../../harness/model/src/summary/stats.rs"]
 mod stats;
 
 use std::{

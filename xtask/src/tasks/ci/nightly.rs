@@ -57,9 +57,18 @@ mod tests {
     #[test]
     fn every_member_is_checked_alone() {
         let members = members().unwrap();
-        for name in
-            ["api", "component", "stub-autoscaler", "fleet", "harness", "sim", "suites", "tools", "xtask"]
-        {
+        for name in [
+            "api",
+            "component",
+            "stub-autoscaler",
+            "fleet",
+            "fleet-engine",
+            "harness",
+            "sim",
+            "suites",
+            "tools",
+            "xtask",
+        ] {
             assert!(members.iter().any(|member| member == name), "{name} is not in {members:?}");
         }
     }

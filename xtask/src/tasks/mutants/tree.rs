@@ -10,12 +10,13 @@ use std::{
     fs,
     os::unix::ffi::OsStrExt,
     path::{Path, PathBuf},
-    process::{Command, Stdio},
 };
 
-use anyhow::{Context, ensure};
+use anyhow::Context;
+use xshell::cmd;
 
 use super::mutant::Mutant;
+use crate::shell;
 
 /// The copy.
 #[derive(Debug)]
@@ -82,19 +83,10 @@ impl Drop for Mutated<'_> {
 
 /// What git tracks or would track, as far as it is there.
 fn files(source: &Path) -> anyhow::Result<BTreeSet<PathBuf>> {
-    let output = Command::new("git")
-        .args(["ls-files", "-z", "--cached", "--others", "--exclude-standard"])
-        .current_dir(source)
-        .stdin(Stdio::null())
-        .output()
-        .context("cannot start git")?;
-    ensure!(
-        output.status.success(),
-        "`git ls-files` failed in {}: {}",
-        source.display(),
-        String::from_utf8_lossy(&output.stderr).trim()
-    );
-    let names = output.stdout.split(|&byte| byte == 0).filter(|name| !name.is_empty());
+    let git = shell::within(source)?;
+    let listed = shell::answer(cmd!(git, "git ls-files -z --cached --others --exclude-standard"))
+        .with_context(|| format!("cannot list the files of {}", source.display()))?;
+    let names = listed.split(|&byte| byte == 0).filter(|name| !name.is_empty());
     let files = names.map(|name| PathBuf::from(OsStr::from_bytes(name)));
     Ok(files.filter(|file| source.join(file).is_file()).collect())
 }
@@ -120,8 +112,8 @@ mod tests {
     use super::*;
 
     fn git(dir: &Path, args: &[&str]) {
-        let done = Command::new("git").args(args).current_dir(dir).stdout(Stdio::null()).status().unwrap();
-        assert!(done.success(), "git {args:?}");
+        let git = shell::within(dir).unwrap();
+        shell::answer(cmd!(git, "git {args...}")).unwrap();
     }
 
     fn put(dir: &Path, file: &str, text: &str) {

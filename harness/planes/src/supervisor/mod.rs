@@ -1,0 +1,109 @@
+//! The supervisor: one process that owns every other process of a run, and leaves nothing behind.
+//!
+//! - Children carry a parent-death signal (`e2e-shim`), so they end with the supervisor, however it ends.
+//! - The supervisor holds a pidfd on its owner and ends with it.
+//! - The janitor (`e2e-janitor`) holds a pidfd on the supervisor and removes the scratch directory.
+
+pub mod birth;
+pub mod client;
+pub mod found;
+pub mod human;
+pub mod process;
+pub mod protocol;
+pub mod server;
+pub mod starter;
+pub mod tail;
+
+mod batch;
+mod budget;
+mod in_engine;
+mod leases;
+mod scratch;
+
+pub use client::Client;
+pub use in_engine::IN_ENGINE;
+
+use std::fmt::Display;
+
+use harness_model::summary::LEFT_BEHIND;
+use protocol::ErrorKind;
+
+/// Why a request failed.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The request is wrong.
+    #[error("{0}")]
+    Usage(String),
+    /// The machine lacks something, or a component failed.
+    #[error("{0}")]
+    Environment(String),
+    /// Objects of a run stay in a cluster of somebody else's; the message lists them, with the next command.
+    #[error("{0}")]
+    LeftBehind(String),
+    /// A component failed, and its log tells more.
+    #[error("{message}; {log}")]
+    Component {
+        /// Which one, and what was seen of it.
+        message: String,
+        /// The end of its log.
+        log: String,
+    },
+    /// A bug.
+    #[error("{0}")]
+    Internal(String),
+}
+
+impl Error {
+    /// Whose fault it is.
+    pub fn kind(&self) -> ErrorKind {
+        match self {
+            Self::Usage(_) => ErrorKind::Usage,
+            Self::Environment(_) | Self::Component { .. } => ErrorKind::Environment,
+            Self::LeftBehind(_) => ErrorKind::LeftBehind,
+            Self::Internal(_) => ErrorKind::Internal,
+        }
+    }
+
+    /// The project's exit code for a program that ends because of this: 2 usage, 3 environment, 5 objects of a
+    /// run stay in a cluster of somebody else's, 1 a bug.
+    pub fn exit_code(&self) -> u8 {
+        match self {
+            Self::Usage(_) => 2,
+            Self::Environment(_) | Self::Component { .. } => 3,
+            Self::LeftBehind(_) => LEFT_BEHIND,
+            Self::Internal(_) => 1,
+        }
+    }
+
+    /// The error with the end of a component's log, if it is about the environment and has none yet.
+    pub(crate) fn with_log(self, component: &impl Display, log: impl FnOnce() -> String) -> Self {
+        match self {
+            Self::Environment(message) => {
+                Self::Component { message: format!("{component}: {message}"), log: log() }
+            }
+            other => other,
+        }
+    }
+}
+
+pub(crate) fn internal(message: impl Into<String>) -> Error {
+    Error::Internal(message.into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_log_is_added_once_whatever_the_words_are() {
+        let log = || "last lines of kwok.log:\nboom".to_owned();
+        let quoting = Error::Environment("the config has a comment on the last lines of it".to_owned());
+        let told = quoting.with_log(&"kwok", log);
+        let words = "kwok: the config has a comment on the last lines of it; last lines of kwok.log:\nboom";
+        assert_eq!((told.to_string().as_str(), told.kind()), (words, ErrorKind::Environment));
+        let again = told.with_log(&"kwok", || unreachable!("it has one"));
+        assert_eq!(again.to_string(), words);
+        let usage = Error::Usage("no such cluster".to_owned()).with_log(&"kwok", || unreachable!());
+        assert_eq!(usage.to_string(), "no such cluster");
+    }
+}
