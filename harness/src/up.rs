@@ -15,10 +15,10 @@ use crate::scenario::{Autoscaler, Failure, prepare};
 use harness_model::plan::{self, Plan};
 use harness_model::profile::{self, Loaded};
 use harness_model::record::RunDir;
-use harness_planes::cluster::Choice;
-use harness_planes::cluster::spec::{Lease, LeaseSpec};
-use harness_planes::supervisor::starter::{self, Owner, Start};
-use harness_planes::supervisor::{Client, Error};
+use harness_planes::Choice;
+use harness_planes::spec::{Lease, LeaseSpec};
+use harness_supervisor::starter::{self, Owner, Start};
+use harness_supervisor::{Client, Error};
 
 /// Options of `up`.
 #[derive(Args, Clone, Debug)]

@@ -7,7 +7,7 @@ use std::process::{Child, Command};
 use std::time::{Duration, Instant};
 use std::{fs, thread};
 
-use harness_planes::supervisor::IN_ENGINE;
+use harness_processes::IN_ENGINE;
 
 /// More than a janitor takes whose engine answers.
 const CEILING: Duration = Duration::from_secs(20);

@@ -7,7 +7,7 @@ use std::process::{Child, Command, Output, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use harness_planes::supervisor::protocol::Announcement;
+use harness_supervisor::protocol::Announcement;
 use rustix::process::{Pid, Signal, kill_process};
 
 /// More than anything here takes.

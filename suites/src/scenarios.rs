@@ -13,7 +13,7 @@ use harness_model::plan;
 use harness_model::profile::{self, fixtures_dir};
 use harness_model::record::RunDir;
 use harness_model::summary::{Summary, markdown};
-use harness_planes::supervisor::Client as Supervisor;
+use harness_supervisor::Client as Supervisor;
 
 use crate::{shared, starved};
 

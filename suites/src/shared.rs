@@ -9,7 +9,7 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
-use harness_planes::supervisor::Client;
+use harness_supervisor::Client;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 

@@ -10,12 +10,12 @@ use anyhow::{Context, ensure};
 use component::poll::{self, Look};
 use harness_model::components::APISERVER;
 use harness_model::provider::ProviderName;
-use harness_planes::cluster::Choice;
-use harness_planes::cluster::existing;
-use harness_planes::cluster::spec::{Cluster, Lease};
-use harness_planes::supervisor::Client;
-use harness_planes::supervisor::protocol::{Announcement, ProcessState, Verb};
-use harness_planes::supervisor::starter::{self, Owner, Start};
+use harness_planes::Choice;
+use harness_planes::existing;
+use harness_planes::spec::{Cluster, Lease};
+use harness_supervisor::Client;
+use harness_supervisor::protocol::{Announcement, ProcessState, Verb};
+use harness_supervisor::starter::{self, Owner, Start};
 
 use crate::traces;
 

@@ -10,8 +10,8 @@ use harness_analysis::judge;
 use harness_model::components::{KWOK, SCHEDULER};
 use harness_model::record::{Phase, RunDir};
 use harness_model::summary::{Summary, Verdict};
-use harness_planes::supervisor::Client as Supervisor;
-use harness_planes::supervisor::protocol::Verb;
+use harness_supervisor::Client as Supervisor;
+use harness_supervisor::protocol::Verb;
 use libtest_mimic::Arguments;
 use suites::scenarios::{Places, Scenario, run};
 

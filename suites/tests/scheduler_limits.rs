@@ -6,8 +6,8 @@ use std::path::PathBuf;
 
 use anyhow::ensure;
 use harness_analysis::judge::limiter::limiter;
-use harness_planes::cluster::spec::{ClusterSpec, LeaseSpec};
-use harness_planes::supervisor::Client as Supervisor;
+use harness_planes::spec::{ClusterSpec, LeaseSpec};
+use harness_supervisor::Client as Supervisor;
 use libtest_mimic::Arguments;
 use suites::nodes_first::{Load, bind, make_nodes};
 

@@ -167,7 +167,7 @@ fn only_members_that_are_checked_alone_see_features_that_others_switch_on() {
 }
 
 /// Which crates of ours each may name: floor upon floor, and never up.
-const FLOORS: [(&str, &[&str]); 16] = [
+const FLOORS: [(&str, &[&str]); 18] = [
     ("platform", &[]),
     ("host-speed", &[]),
     ("api", &[]),
@@ -178,7 +178,12 @@ const FLOORS: [(&str, &[&str]); 16] = [
     ("examples/stub-autoscaler", &["api", "component"]),
     ("harness/model", &["api", "host-speed"]),
     ("harness/analysis", &["api", "harness-model", "host-speed"]),
-    ("harness/planes", &["api", "component", "harness-model", "platform", "tools"]),
+    ("harness/processes", &["harness-model"]),
+    ("harness/planes", &["api", "component", "harness-model", "harness-processes", "tools"]),
+    (
+        "harness/supervisor",
+        &["component", "harness-model", "harness-planes", "harness-processes", "platform", "tools"],
+    ),
     ("harness/programs", &["api", "component", "harness-model"]),
     (
         "harness",
@@ -189,6 +194,7 @@ const FLOORS: [(&str, &[&str]); 16] = [
             "harness-model",
             "harness-planes",
             "harness-programs",
+            "harness-supervisor",
             "host-speed",
             "platform",
             "tools",
@@ -204,6 +210,7 @@ const FLOORS: [(&str, &[&str]); 16] = [
             "harness-analysis",
             "harness-model",
             "harness-planes",
+            "harness-supervisor",
             "host-speed",
             "sim",
         ],

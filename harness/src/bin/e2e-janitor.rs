@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Pid, PidfdFlags, pidfd_open, setsid};
 
-#[path = "../../planes/src/supervisor/in_engine.rs"]
+#[path = "../../processes/src/in_engine.rs"]
 mod in_engine;
 use in_engine::IN_ENGINE;
 

@@ -32,7 +32,7 @@ use harness_model::plan::{self, Plan};
 use harness_model::profile::{self, Loaded};
 use harness_model::record::RunDir;
 use harness_model::summary::{LEFT_BEHIND, Summary, markdown, screen};
-use harness_planes::supervisor;
+use harness_supervisor::protocol::Announcement;
 use platform::output;
 
 /// Runs scenarios on real control planes and judges them.
@@ -222,7 +222,7 @@ fn planes() -> Planes {
 
 fn announced_tools(run_dir: &Path) -> Option<PathBuf> {
     let text = std::fs::read_to_string(run_dir.join("supervisor.json")).ok()?;
-    serde_json::from_str::<supervisor::protocol::Announcement>(&text).ok().map(|a| a.tools_dir)
+    serde_json::from_str::<Announcement>(&text).ok().map(|a| a.tools_dir)
 }
 
 /// Judges, writes summaries and report, prints the verdict; returns the exit code. What cannot be written of what was

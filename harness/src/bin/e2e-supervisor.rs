@@ -5,10 +5,10 @@ use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
 use harness::up::{self, Up};
-use harness_planes::cluster::Choice;
-use harness_planes::cluster::existing::{self, Adopt};
-use harness_planes::supervisor::human::{self, Which};
-use harness_planes::supervisor::{Error, server, starter};
+use harness_planes::Choice;
+use harness_planes::existing::{self, Adopt};
+use harness_supervisor::human::{self, Which};
+use harness_supervisor::{Error, server, starter};
 
 /// Owns the processes of a run; leaves nothing behind but the run directory.
 ///

@@ -1,7 +1,7 @@
 //! Why a run ended before its end.
 
 use harness_model::record::event::End;
-use harness_planes::supervisor::protocol::ErrorKind;
+use harness_supervisor::protocol::ErrorKind;
 
 /// Why a run ended early.
 #[derive(Debug, thiserror::Error)]
@@ -42,8 +42,8 @@ impl Failure {
     }
 }
 
-impl From<harness_planes::supervisor::Error> for Failure {
-    fn from(error: harness_planes::supervisor::Error) -> Self {
+impl From<harness_supervisor::Error> for Failure {
+    fn from(error: harness_supervisor::Error) -> Self {
         let message = error.to_string();
         match error.kind() {
             ErrorKind::Usage => Self::Usage(message),

@@ -12,9 +12,9 @@ use crate::scenario::failure::Failure;
 use crate::scenario::sampling::Scraper;
 use harness_model::profile::{CrMode, CrRelease, Profile, Scheduler, Span, Workloads};
 use harness_model::record::RunDir;
-use harness_planes::cluster::spec::{Cluster, Lease};
-use harness_planes::supervisor::Client;
-use harness_planes::supervisor::protocol::SpawnRequest;
+use harness_planes::spec::{Cluster, Lease};
+use harness_supervisor::Client;
+use harness_supervisor::protocol::SpawnRequest;
 
 /// Where programs are started from, and where they write.
 pub struct Places<'a> {

@@ -10,11 +10,11 @@ use tokio::task::JoinSet;
 
 use crate::scenario::recorder::Recorder;
 use harness_model::record::{Event, RunDir};
-use harness_planes::cluster::existing::CLEANUP_LOG;
-use harness_planes::cluster::spec::Lease;
-use harness_planes::supervisor::Client;
-use harness_planes::supervisor::protocol::HoldStatus;
-use harness_planes::supervisor::tail::Tail;
+use harness_planes::existing::CLEANUP_LOG;
+use harness_planes::spec::Lease;
+use harness_supervisor::Client;
+use harness_supervisor::protocol::HoldStatus;
+use harness_supervisor::tail::Tail;
 
 /// Time between two looks.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
@@ -63,7 +63,7 @@ impl Holds {
         }
     }
 
-    async fn look(&self) -> Result<Vec<HoldStatus>, harness_planes::supervisor::Error> {
+    async fn look(&self) -> Result<Vec<HoldStatus>, harness_supervisor::Error> {
         let Some(lease) = self.lease.get() else { return Ok(Vec::new()) };
         let mut found = self.client.status().await?.holds;
         found.retain(|hold| hold.lease == lease.id);

@@ -21,8 +21,8 @@ use crate::scenario::{account, actuation, driver::Driver, prepare};
 use harness_model::components::SCHEDULER;
 use harness_model::profile::Scheduler;
 use harness_model::record::{Event, Phase};
-use harness_planes::cluster::spec::Lease;
-use harness_planes::supervisor::protocol::Verb;
+use harness_planes::spec::Lease;
+use harness_supervisor::protocol::Verb;
 
 /// How long a number of machines that differs from the plan must stand still to count as quiet.
 const MACHINES_UNCHANGED: Duration = Duration::from_secs(45);
@@ -71,7 +71,7 @@ impl Run<'_> {
     async fn start(&mut self, lease: &Lease) -> Result<(), Failure> {
         self.begin(Phase::Start, 0);
         let identity = |name: &str| -> Result<BTreeMap<String, PathBuf>, Failure> {
-            let of = |c: &harness_planes::cluster::spec::Cluster| {
+            let of = |c: &harness_planes::spec::Cluster| {
                 let path = c.kubeconfigs.get(name).cloned();
                 path.map(|p| (c.name.clone(), p)).ok_or_else(|| {
                     Failure::Environment(format!("the lease of {} has no kubeconfig for {name}", c.name))

@@ -14,7 +14,7 @@ use harness_model::profile::{Loaded, Profile, Scheduler};
 use harness_model::provider::ProviderName;
 use harness_model::record::RunDir;
 use harness_model::summary::machine;
-use harness_planes::cluster::spec::{ClusterSpec, DISRUPTION_CONTROLLER, LeaseSpec};
+use harness_planes::spec::{ClusterSpec, DISRUPTION_CONTROLLER, LeaseSpec};
 
 /// How a run is made, beside its profile and tools.
 #[derive(Clone, Copy, Debug)]

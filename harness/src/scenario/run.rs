@@ -23,8 +23,8 @@ use harness_model::profile::Loaded;
 use harness_model::provider::ProviderName;
 use harness_model::record::event::End;
 use harness_model::record::{Event, Phase, RunDir, Tally};
-use harness_planes::cluster::spec::Lease;
-use harness_planes::supervisor::Client;
+use harness_planes::spec::Lease;
+use harness_supervisor::Client;
 
 /// What to run, and where.
 pub struct Options<'a> {

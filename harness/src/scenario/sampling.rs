@@ -15,9 +15,9 @@ use crate::scenario::failure::Failure;
 use crate::scenario::recorder::Recorder;
 use crate::view::View;
 use harness_model::record::{Event, RunDir, Sample, Scrape};
-use harness_planes::cluster::spec::Lease;
-use harness_planes::supervisor::Client;
-use harness_planes::supervisor::protocol::{ProcessInfo, ProcessState};
+use harness_planes::spec::Lease;
+use harness_supervisor::Client;
+use harness_supervisor::protocol::{ProcessInfo, ProcessState};
 
 /// Time between two samples.
 const SAMPLE_EVERY: Duration = Duration::from_secs(2);

@@ -12,7 +12,7 @@ use component::poll::{self, Look};
 use futures::future::{BoxFuture, FutureExt, join_all};
 use harness_model::plan::Workload;
 use harness_model::plan::template::{self, Manifest};
-use harness_planes::supervisor::protocol::Verb;
+use harness_supervisor::protocol::Verb;
 use k8s_openapi::api::apps::v1::DaemonSet;
 use k8s_openapi::api::core::v1::{NodeSelectorRequirement, Pod};
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use anyhow::{Context, ensure};
-use harness_planes::cluster::spec::LeaseSpec;
+use harness_planes::spec::LeaseSpec;
 use rustix::process::{Pid, Signal, kill_process};
 use suites::block_on;
 use suites::world::client;

@@ -1,8 +1,8 @@
 //! Clusters that no run may use.
 
 use anyhow::{bail, ensure};
-use harness_planes::cluster::spec::{Lease, LeaseSpec};
-use harness_planes::supervisor::Error;
+use harness_planes::spec::{Lease, LeaseSpec};
+use harness_supervisor::Error;
 use kube::Api;
 use kube::api::DeleteParams;
 use serde_json::json;

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use anyhow::Context;
 use component::poll::{self, Look};
-use harness_planes::cluster::spec::LeaseSpec;
+use harness_planes::spec::LeaseSpec;
 use rustix::process::{Pid, Signal, kill_process};
 use suites::block_on;
 use suites::world::{World, idle_process};

@@ -9,9 +9,9 @@ use harness::scenario::driver::Driver;
 use harness::scenario::load::{self, Gate};
 use harness_model::plan::Plan;
 use harness_model::record::event::LoadFailed;
-use harness_planes::cluster::spec::{Cluster, ClusterSpec, LeaseSpec};
-use harness_planes::supervisor::Client as Supervisor;
-use harness_planes::supervisor::protocol::{SpawnRequest, Verb};
+use harness_planes::spec::{Cluster, ClusterSpec, LeaseSpec};
+use harness_supervisor::Client as Supervisor;
+use harness_supervisor::protocol::{SpawnRequest, Verb};
 use kube::Client;
 use serde::{Deserialize, Serialize};
 

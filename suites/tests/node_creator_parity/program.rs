@@ -6,9 +6,9 @@ use anyhow::{Context, ensure};
 use component::ready::Ready;
 use harness::observe::scrape;
 use harness_model::prometheus::{self, Series, label, of, sum};
-use harness_planes::cluster::spec::Cluster;
-use harness_planes::supervisor::Client as Supervisor;
-use harness_planes::supervisor::protocol::{SpawnRequest, Verb};
+use harness_planes::spec::Cluster;
+use harness_supervisor::Client as Supervisor;
+use harness_supervisor::protocol::{SpawnRequest, Verb};
 use tempfile::TempDir;
 
 /// What is particular to a program.

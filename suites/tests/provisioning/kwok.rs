@@ -3,7 +3,7 @@
 use anyhow::{Context, ensure};
 use component::poll::{self, Look};
 use component::{apiserver, client::connect_unlimited};
-use harness_planes::cluster::spec::LeaseSpec;
+use harness_planes::spec::LeaseSpec;
 use k8s_openapi::api::core::v1::Pod;
 use kube::api::{DeleteParams, PostParams};
 use kube::{Api, ResourceExt};

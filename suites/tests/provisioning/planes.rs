@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use anyhow::{Context, bail, ensure};
 use component::poll::{self, Look};
-use harness_planes::cluster::spec::LeaseSpec;
-use harness_planes::supervisor::protocol::{ProcessState, SpawnRequest, Verb};
+use harness_planes::spec::LeaseSpec;
+use harness_supervisor::protocol::{ProcessState, SpawnRequest, Verb};
 use k8s_openapi::api::core::v1::{Node, Pod};
 use kube::api::{ListParams, PostParams};
 use kube::{Api, Client};
@@ -150,7 +150,7 @@ pub fn too_little_memory(label: &'static str) -> anyhow::Result<()> {
 pub fn released_on_close(label: &'static str) -> anyhow::Result<()> {
     block_on(async {
         let world = World::new(label, None, None).await?;
-        let other = harness_planes::supervisor::Client::connect(&world.announcement.socket).await?;
+        let other = harness_supervisor::Client::connect(&world.announcement.socket).await?;
         other.lease(&LeaseSpec::of(1)).await?;
         ensure!(world.client.status().await?.processes_running == 5, "not one control plane");
         drop(other);

@@ -1,0 +1,37 @@
+//! Which clusters may be used.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+use super::cleanup::{self, PATIENCE_VARIABLE};
+use crate::Error;
+
+/// What the provider needs beside the tools.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Settings {
+    /// A kubeconfig for each cluster; its current context is meant.
+    pub kubeconfigs: Vec<PathBuf>,
+    /// Seconds that a clean-up goes on although nothing more goes away; two minutes unless said.
+    pub cleanup_patience_s: Option<u64>,
+}
+
+impl Settings {
+    /// From variables: paths, separated by `:`, which must be there, and seconds.
+    pub(crate) fn from(
+        need: impl Fn(&str) -> Result<String, Error>,
+        var: impl Fn(&str) -> Option<String>,
+    ) -> Result<Self, Error> {
+        let value = need("E2E_KUBECONFIGS")?;
+        let kubeconfigs = std::env::split_paths(&value).filter(|path| !path.as_os_str().is_empty());
+        let cleanup_patience_s = cleanup::patience(var(PATIENCE_VARIABLE).as_deref())?;
+        Ok(Self { kubeconfigs: kubeconfigs.collect(), cleanup_patience_s })
+    }
+
+    /// The variables that say this to another program.
+    pub(crate) fn variables(&self) -> Vec<(&'static str, OsString)> {
+        let joined = std::env::join_paths(&self.kubeconfigs).unwrap_or_default();
+        let patience = self.cleanup_patience_s.map(|seconds| seconds.to_string().into());
+        let patience = patience.map(|seconds| (PATIENCE_VARIABLE, seconds));
+        [("E2E_KUBECONFIGS", joined)].into_iter().chain(patience).collect()
+    }
+}

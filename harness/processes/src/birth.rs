@@ -1,0 +1,91 @@
+//! Which process a process id meant when it was written down.
+
+use std::path::PathBuf;
+
+use rustix::process::{Pid, PidfdFlags, pidfd_open};
+use serde::{Deserialize, Serialize};
+
+/// What tells a process from others with its id: ids are used again, start anew with the machine, and mean something
+/// else in another container. Fields are empty where /proc did not tell.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Birth {
+    /// When it was started, in clock ticks since the machine was.
+    pub ticks: Option<u64>,
+    /// Names the start of the machine.
+    pub boot: String,
+    /// Names the pid namespace in which its id is meant.
+    pub namespace: PathBuf,
+}
+
+/// Whether a process that was written down still runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Life {
+    /// It runs.
+    Runs,
+    /// It has ended.
+    Ended,
+    /// Its id means nothing here: it is one of another pid namespace.
+    Unknown,
+}
+
+impl Birth {
+    /// Of the process with that id, as seen from here.
+    pub fn of(pid: u32) -> Self {
+        let boot = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
+        Self { ticks: started_ticks(pid), boot: boot.trim().to_owned(), namespace: namespace() }
+    }
+
+    /// Whether process `pid`, born so, still runs.
+    pub fn life(&self, pid: u32) -> Life {
+        let now = Self::of(pid);
+        if !self.boot.is_empty() && self.boot != now.boot {
+            return Life::Ended;
+        }
+        if !self.namespace.as_os_str().is_empty() && self.namespace != now.namespace {
+            return Life::Unknown;
+        }
+        let is_other = self.ticks.is_some_and(|ticks| now.ticks.is_some_and(|now| now != ticks));
+        if is_other || !is_alive(pid) { Life::Ended } else { Life::Runs }
+    }
+}
+
+/// Clock ticks from boot to the start of a process: field 22 of /proc/PID/stat (proc(5)). None once it has ended, a
+/// zombie included.
+pub fn started_ticks(pid: u32) -> Option<u64> {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    // The command name, in parentheses, may contain blanks and parentheses.
+    let fields: Vec<&str> = stat.rsplit_once(')')?.1.split_whitespace().collect();
+    if matches!(*fields.first()?, "Z" | "X") {
+        return None;
+    }
+    fields.get(19)?.parse().ok()
+}
+
+fn namespace() -> PathBuf {
+    std::fs::read_link("/proc/self/ns/pid").unwrap_or_default()
+}
+
+/// Whether a process of that id exists (and is not a zombie of ours alone to reap).
+pub fn is_alive(pid: u32) -> bool {
+    let raw = i32::try_from(pid).ok().and_then(Pid::from_raw);
+    raw.is_some_and(|pid| pidfd_open(pid, PidfdFlags::empty()).is_ok())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_process_is_told_from_others_with_its_id() {
+        let me = std::process::id();
+        let birth = Birth::of(me);
+        assert!(birth.ticks.is_some_and(|ticks| ticks > 0), "{birth:?}");
+        assert_eq!(birth.life(me), Life::Runs);
+        let ticks = birth.ticks.map(|ticks| ticks + 1);
+        assert_eq!(Birth { ticks, ..birth.clone() }.life(me), Life::Ended, "its id is used again");
+        assert_eq!(Birth { boot: "x".to_owned(), ..birth.clone() }.life(me), Life::Ended, "the machine was");
+        assert_eq!(Birth { namespace: "pid:[1]".into(), ..birth.clone() }.life(me), Life::Unknown);
+        assert_eq!(birth.life(u32::MAX), Life::Ended);
+    }
+}

@@ -1,0 +1,244 @@
+//! What is said on the supervisor's socket: one JSON request per line, one JSON response per line.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use component::ready::Ready;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use harness_model::provider::ProviderName;
+use harness_model::record::event::LeftBehind;
+pub use harness_planes::existing::HoldStatus;
+use harness_planes::spec::{Lease, LeaseSpec};
+use harness_processes::birth::Birth;
+pub use harness_processes::{Error, ErrorKind, ProcessInfo, ProcessState, Verb};
+
+/// A request.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "request", rename_all = "camelCase", deny_unknown_fields)]
+pub enum Request {
+    /// Starts control planes; answers a [`Lease`].
+    Lease {
+        /// What is wanted.
+        spec: LeaseSpec,
+        /// Whether the lease outlives the connection that took it.
+        #[serde(default)]
+        detached: bool,
+    },
+    /// Ends everything of a lease; answers [`Released`].
+    Release {
+        /// Its id.
+        lease: String,
+    },
+    /// Starts a program under supervision; answers a [`Spawned`].
+    Spawn(SpawnRequest),
+    /// Acts on one process; answers its [`ProcessInfo`] afterwards.
+    Component(ComponentRequest),
+    /// Answers a [`Status`].
+    Status,
+    /// Answers a list of [`ProcessInfo`].
+    Processes,
+    /// The end of a process's log; answers [`LogTail`].
+    Logs {
+        /// Component name.
+        name: String,
+        /// Its cluster, when the name alone is ambiguous.
+        #[serde(default)]
+        cluster: Option<String>,
+        /// How many lines; 50 unless told.
+        #[serde(default)]
+        lines: Option<usize>,
+    },
+    /// Ends the supervisor; answers `{}` before it does.
+    Shutdown,
+}
+
+/// A program to start.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct SpawnRequest {
+    /// The lease it belongs to, and with which it ends.
+    pub lease: String,
+    /// The cluster it belongs to: decides where its log goes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cluster: Option<String>,
+    /// Component name, unique within cluster (or lease).
+    pub name: String,
+    /// Program (absolute path) and arguments.
+    pub argv: Vec<String>,
+    /// Environment beside `E2E_RUN_ID` and a minimal `PATH`.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub env: BTreeMap<String, String>,
+    /// The path given to the program as `--ready-file`: the answer waits for it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ready_file: Option<PathBuf>,
+    /// How long to wait for it, in seconds; 60 unless told.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ready_timeout_seconds: Option<u64>,
+}
+
+/// A started program.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Spawned {
+    /// Its process id.
+    pub pid: u32,
+    /// Its stdout and stderr.
+    pub log_file: PathBuf,
+    /// Content of the ready file, if one was asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ready: Option<Ready>,
+}
+
+/// Something to do with one process.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct ComponentRequest {
+    /// The lease it belongs to.
+    pub lease: String,
+    /// Its cluster, if it has one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cluster: Option<String>,
+    /// Component name.
+    pub name: String,
+    /// What to do.
+    pub verb: Verb,
+}
+
+/// What came of a release.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Released {
+    /// What could not be removed from clusters of somebody else's.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub left: Vec<LeftBehind>,
+}
+
+/// State of the supervisor.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Status {
+    /// The run.
+    pub run_id: String,
+    /// The supervisor's process id.
+    pub pid: u32,
+    /// The run directory.
+    pub run_dir: PathBuf,
+    /// Directory of sockets, data and keys; removed at the end.
+    pub scratch: PathBuf,
+    /// How control planes are made.
+    pub provider: ProviderName,
+    /// MiB that leases may take together.
+    pub memory_budget_mib: u64,
+    /// MiB that they have taken.
+    pub memory_leased_mib: u64,
+    /// Leases that are ready.
+    pub leases: Vec<Lease>,
+    /// Number of running processes.
+    pub processes_running: usize,
+    /// Processes that ended although nobody asked for it.
+    pub unasked_exits: Vec<ProcessInfo>,
+    /// Why programs do not run in the scheduling class SCHED_BATCH, where they do not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub not_batch: Option<String>,
+    /// Records in clusters of somebody else's.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub holds: Vec<HoldStatus>,
+}
+
+/// The end of a log.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct LogTail {
+    /// The whole log.
+    pub log_file: PathBuf,
+    /// Its last lines.
+    pub lines: Vec<String>,
+}
+
+/// A response: `{"ok": ...}` or `{"error": {"message": ..., "kind": ...}}`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Response {
+    /// The answer.
+    Ok(Value),
+    /// Why there is none.
+    Error(ErrorBody),
+}
+
+/// Why a request failed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ErrorBody {
+    /// In words: what, where, what to do.
+    pub message: String,
+    /// Whose fault it is.
+    pub kind: ErrorKind,
+}
+
+impl From<&Error> for ErrorBody {
+    fn from(error: &Error) -> Self {
+        Self { message: error.to_string(), kind: error.kind() }
+    }
+}
+
+impl From<ErrorBody> for Error {
+    fn from(body: ErrorBody) -> Self {
+        match body.kind {
+            ErrorKind::Usage => Self::Usage(body.message),
+            ErrorKind::Environment => Self::Environment(body.message),
+            ErrorKind::LeftBehind => Self::LeftBehind(body.message),
+            ErrorKind::Internal => Self::Internal(body.message),
+        }
+    }
+}
+
+/// Content of `<run-dir>/supervisor.json`: how a supervisor is found.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Announcement {
+    /// The supervisor's process id.
+    pub pid: u32,
+    /// Its control socket.
+    pub socket: PathBuf,
+    /// Directory of sockets, data and keys.
+    pub scratch: PathBuf,
+    /// The run.
+    pub run_id: String,
+    /// Directory of the control-plane binaries (and kubectl).
+    pub tools_dir: PathBuf,
+    /// The run directory.
+    #[serde(default)]
+    pub run_dir: PathBuf,
+    /// The fixtures of the checkout that it was started from.
+    #[serde(default)]
+    pub fixtures_dir: PathBuf,
+    /// What tells this process from others that have had or will have its id.
+    #[serde(default)]
+    pub birth: Birth,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_wire_format_is_as_documented() {
+        let request: Request = serde_json::from_str(
+            r#"{"request":"spawn","lease":"l1","name":"shard","argv":["/bin/true"],"readyFile":"/x"}"#,
+        )
+        .unwrap();
+        let Request::Spawn(spawn) = request else { panic!("not a spawn: {request:?}") };
+        assert_eq!(spawn.ready_file, Some(PathBuf::from("/x")));
+        let verb = serde_json::from_str::<Request>(
+            r#"{"request":"component","lease":"l1","cluster":"c","name":"etcd","verb":"pause"}"#,
+        );
+        assert!(matches!(verb, Ok(Request::Component(ComponentRequest { verb: Verb::Pause, .. }))));
+        let error = Response::Error(ErrorBody { message: "m".into(), kind: ErrorKind::Environment });
+        assert_eq!(
+            serde_json::to_string(&error).unwrap(),
+            r#"{"error":{"message":"m","kind":"environment"}}"#
+        );
+        assert_eq!(serde_json::to_string(&Response::Ok(serde_json::json!({}))).unwrap(), r#"{"ok":{}}"#);
+    }
+}
