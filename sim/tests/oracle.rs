@@ -59,14 +59,14 @@ fn two_runs_with_one_seed_are_identical_and_another_seed_is_not() {
 fn mistakes_are_named_with_their_key() {
     let good = std::fs::read_to_string(fixtures_dir().join("sim/bare-cascade.yaml")).unwrap();
     let cases = [
-        ("cycles: 40", "cycle: 40", "cycle: `cycle` is no known key; did you mean `cycles`?"),
+        ("cycles: 40", "cycle: 40", "cycle: `cycle` is not a known key; did you mean `cycles`?"),
         ("controllerManaged", "controlerManaged", "did you mean `controllerManaged`"),
         (
             "shapes: [m6i.large]",
             "shapes: [m6i.larg]",
-            "workloads[0].shapes: `m6i.larg` is no known shape; did you mean",
+            "workloads[0].shapes: `m6i.larg` is not a known shape; did you mean",
         ),
-        ("state: Configured", "state: configured", "machines[0].state: `configured` is no known value"),
+        ("state: Configured", "state: configured", "machines[0].state: `configured` is not a known value"),
         ("metric: churn", "metric: churns", "did you mean `churn`"),
         ("each: {is: 0}", "each: {}", "expect[3]: says neither is, min nor max"),
         ("cpu: 400m", "cpu: lots", "workloads[0].requests.cpu: `lots` is not a quantity"),

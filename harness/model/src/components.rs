@@ -8,7 +8,7 @@ pub const APISERVER: &str = "kube-apiserver";
 pub const KCM: &str = "kube-controller-manager";
 /// The scheduler.
 pub const SCHEDULER: &str = "kube-scheduler";
-/// What plays the kubelets of fake Nodes.
+/// The simulator of the kubelets of fake Nodes.
 pub const KWOK: &str = "kwok";
 
 /// All of them.

@@ -1,25 +1,25 @@
-//! The table of metric families: what is kept of a scrape, who reads it, and what it means.
+//! The table of metric families: what is kept of a scrape, what reads it, and what it means.
 //!
-//! Scraper, judge, view, report and `docs/metrics.md` share it. What is read of a family that a target never showed is
-//! not measured, and never 0: a release may rename it, and another autoscaler may lack it.
+//! Scraper, judge, view, report and `docs/metrics.md` share it. A value of a family that a target never exposed is not
+//! measured, and never 0: a release may rename the family, and another autoscaler may lack it.
 
 use std::collections::BTreeSet;
 use std::fmt::Write;
 
 use crate::prometheus::{Series, name};
 
-/// A metric family as the programs of a run show it.
+/// A metric family as exposed by the programs of a run.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Family {
     /// Its name, as in its `# TYPE` line.
     pub name: &'static str,
     /// `counter`, `gauge` or `histogram`.
     pub kind: &'static str,
-    /// Programs that must show it.
+    /// Programs that must expose it.
     pub targets: &'static [&'static str],
     /// Unit of its values; for a histogram, of what it observes.
     pub unit: &'static str,
-    /// Rules (`rule NAME`) and metrics that are not measured without it, and what else reads it.
+    /// Rules (`rule NAME`) and metrics that are not measured without it, and other readers.
     pub read_by: &'static [&'static str],
     /// How a target proves that it has the family.
     pub shown: Shown,
@@ -32,10 +32,10 @@ pub struct Family {
 pub enum Shown {
     /// By its own `# TYPE` or `# HELP` line, or by a series.
     Itself,
-    /// By itself or by another family that is registered by the same call: a Go program shows no family of labelled
-    /// counters before its first event.
+    /// By itself or by another family that is registered by the same call: a Go program does not expose a family of
+    /// labelled counters before its first event.
     With(&'static str),
-    /// The reference shows it; another autoscaler may do without.
+    /// The reference exposes it; another autoscaler may lack it.
     ByTheReference,
 }
 
@@ -104,7 +104,7 @@ pub const APISERVER_OBJECTS: Family = Family {
     unit: "objects",
     read_by: &[],
     shown: Shown::Itself,
-    doc: "objects in etcd by resource; kept for whoever reads the record",
+    doc: "objects in etcd by resource; kept for readers of the record",
 };
 
 /// CPU that an apiserver's garbage collector used.
@@ -118,7 +118,7 @@ pub const APISERVER_GC: Family = Family {
     doc: "CPU time of the garbage collector, as the Go runtime estimates it",
 };
 
-/// The part of it that nothing else wanted.
+/// The part of it that used otherwise idle CPU.
 pub const APISERVER_GC_IDLE: Family = Family {
     name: "go_cpu_classes_gc_mark_idle_cpu_seconds_total",
     kind: "counter",
@@ -148,7 +148,7 @@ pub const SCHEDULER_PENDING: Family = Family {
     unit: "Pods",
     read_by: &[],
     shown: Shown::Itself,
-    doc: "Pods in the scheduler's queues; kept for whoever reads the record",
+    doc: "Pods in the scheduler's queues; kept for readers of the record",
 };
 
 /// Preemptions that were tried.
@@ -159,7 +159,7 @@ pub const SCHEDULER_PREEMPTIONS: Family = Family {
     unit: "attempts",
     read_by: &[],
     shown: Shown::Itself,
-    doc: "attempts to preempt; kept for whoever reads the record",
+    doc: "attempts to preempt; kept for readers of the record",
 };
 
 /// Pods that were preempted.
@@ -181,7 +181,7 @@ pub const SCHEDULER_INCOMING: Family = Family {
     unit: "Pods",
     read_by: &[],
     shown: Shown::Itself,
-    doc: "Pods that came into the scheduler's queues, by what brought them; kept for whoever reads the record",
+    doc: "Pods that came into the scheduler's queues, by what brought them; kept for readers of the record",
 };
 
 /// How long requests waited for the client's own limit.
@@ -219,10 +219,10 @@ pub const CLIENT_REQUESTS: Family = Family {
     unit: "requests",
     read_by: &[],
     shown: Shown::Itself,
-    doc: "requests of a client, by code; kept for whoever reads the record",
+    doc: "requests of a client, by code; kept for readers of the record",
 };
 
-/// What waits in a controller's queues.
+/// Number of objects that wait in a controller's queues.
 pub const QUEUE_DEPTH: Family = Family {
     name: "workqueue_depth",
     kind: "gauge",
@@ -230,7 +230,7 @@ pub const QUEUE_DEPTH: Family = Family {
     unit: "objects",
     read_by: &[],
     shown: Shown::Itself,
-    doc: "what waits in the queues of controllers; kept for whoever reads the record",
+    doc: "what waits in the queues of controllers; kept for readers of the record",
 };
 
 /// How long the shard's cycles took.
@@ -321,7 +321,7 @@ pub const LOAD_DECLARED: Family = Family {
     doc: "replicas that load-driver has declared",
 };
 
-/// The whole table. Of control planes nothing else is kept: an apiserver has tens of thousands of series.
+/// The whole table. Nothing else of control planes is kept: an apiserver has tens of thousands of series.
 pub const ALL: [&Family; 24] = [
     &APISERVER_REQUESTS,
     &APISERVER_REJECTED,
@@ -350,18 +350,18 @@ pub const ALL: [&Family; 24] = [
 ];
 
 impl Family {
-    /// The series that holds the sum of what a histogram observed.
+    /// Returns the name of the series that holds the sum of a histogram's observations.
     pub fn sum(&self) -> String {
         format!("{}_sum", self.name)
     }
 
-    /// Whether a target proves it with the families that it showed.
+    /// Whether the families that a target exposed prove this one.
     pub fn is_proved_by(&self, shown: &BTreeSet<String>) -> bool {
         shown.contains(self.name) || matches!(self.shown, Shown::With(other) if shown.contains(other))
     }
 }
 
-/// The family that a series of that name belongs to, if it is one of the table.
+/// Returns the family that a series of that name belongs to, if it is in the table.
 pub fn of_series(series: &str) -> Option<&'static Family> {
     let owns = |family: &&&Family| match series.strip_prefix(family.name) {
         Some("") => true,
@@ -371,12 +371,12 @@ pub fn of_series(series: &str) -> Option<&'static Family> {
     ALL.iter().find(owns).copied()
 }
 
-/// Whether a series of a control plane is kept. Of a histogram the buckets are not: nothing reads them.
+/// Whether a series of a control plane is kept. Buckets of histograms are not, because nothing reads them.
 pub fn is_kept(series: &str) -> bool {
     of_series(series).is_some_and(|family| series == family.name || !series.ends_with("_bucket"))
 }
 
-/// The families of the table that the text of a scrape shows, by a `# TYPE` or `# HELP` line.
+/// Returns the families of the table that the text of a scrape announces in a `# TYPE` or `# HELP` line.
 pub fn announced(text: &str) -> BTreeSet<String> {
     let announced = text.lines().filter_map(|line| {
         let rest = line.strip_prefix("# TYPE ").or_else(|| line.strip_prefix("# HELP "))?;
@@ -385,12 +385,12 @@ pub fn announced(text: &str) -> BTreeSet<String> {
     announced.collect()
 }
 
-/// The families of the table that series belong to.
+/// Returns the families of the table that the series belong to.
 pub fn of(series: &Series) -> impl Iterator<Item = &'static str> {
     series.keys().filter_map(|key| of_series(name(key))).map(|family| family.name)
 }
 
-/// The table as a page.
+/// Returns the table as a page.
 pub fn page() -> String {
     let mut out = String::from(
         "# Metrics that a run reads\n\n<!-- Generated by `cargo xtask codegen` from harness/model/src/families.rs. Do \
@@ -410,7 +410,7 @@ pub fn page() -> String {
             Shown::ByTheReference => "its `# TYPE` line; another autoscaler may lack it".to_owned(),
         };
         let Family { name, kind, unit, doc, .. } = family;
-        let (of, read_by) = (words(family.targets, ""), words(family.read_by, "nobody"));
+        let (of, read_by) = (words(family.targets, ""), words(family.read_by, "nothing"));
         let _ = writeln!(out, "| `{name}` | {kind} | {unit} | {of} | {read_by} | {proof} | {doc} |");
     }
     out
@@ -444,7 +444,7 @@ mod tests {
         assert!(APISERVER_CUT_OFF.is_proved_by(&sibling));
     }
 
-    /// Whoever reads a family has its name from the table, where it is said what must show it.
+    /// Every reader of a family takes its name from the table, which says what must expose it.
     #[test]
     fn no_reader_spells_a_name_of_its_own() {
         let model = std::path::Path::new(env!("CARGO_MANIFEST_DIR"));

@@ -1,6 +1,7 @@
-//! What a run is and what it leaves: the profile and its plan, the run directory, the metrics that are read, the summary.
+//! What a run consists of and what it leaves behind: the profile and its plan, the run directory, the metrics that are
+//! read, the summary.
 //!
-//! The bottom floor of the harness. No program is started here, and no cluster is asked.
+//! The lowest layer of the harness. It starts no programs and contacts no clusters.
 
 pub mod components;
 pub mod families;

@@ -2,11 +2,11 @@
 
 use std::collections::BTreeMap;
 
-/// Series of one scrape: `name{labels}` as it came, to value.
+/// Series of one scrape: values by `name{labels}` as received.
 pub type Series = BTreeMap<String, f64>;
 
-/// Parses the text, keeping the series whose name `keep` accepts. Comments, timestamps and lines that are
-/// no series are left out.
+/// Parses the text, keeping the series whose name `keep` accepts. Comments, timestamps and lines that are not series
+/// are left out.
 pub fn parse(text: &str, keep: impl Fn(&str) -> bool) -> Series {
     let mut series = Series::new();
     for line in text.lines() {
@@ -23,12 +23,12 @@ pub fn parse(text: &str, keep: impl Fn(&str) -> bool) -> Series {
     series
 }
 
-/// The metric name of a series key or line.
+/// Returns the metric name of a series key or line.
 pub fn name(key: &str) -> &str {
     key.split(['{', ' ']).next().unwrap_or_default()
 }
 
-/// The value of a label in a series key. Values with escaped quotes are not looked for anywhere here.
+/// Returns the value of a label in a series key. Labels whose values have escaped quotes are never read here.
 pub fn label<'a>(key: &'a str, label: &str) -> Option<&'a str> {
     let inside = key.split_once('{')?.1.strip_suffix('}')?;
     let mut rest = inside;
@@ -42,14 +42,14 @@ pub fn label<'a>(key: &'a str, label: &str) -> Option<&'a str> {
     None
 }
 
-/// Sum of all series of `metric` whose key `accept` accepts; `None` if there is none.
+/// Returns the sum of all series of `metric` whose key `accept` accepts; `None` if there are none.
 pub fn sum(series: &Series, metric: &str, accept: impl Fn(&str) -> bool) -> Option<f64> {
     let mut values = of(series, metric).filter(|(key, _)| accept(key)).map(|(_, value)| value).peekable();
     values.peek()?;
     Some(values.sum())
 }
 
-/// All series of a metric.
+/// Returns all series of a metric.
 pub fn of<'a>(series: &'a Series, metric: &str) -> impl Iterator<Item = (&'a str, f64)> {
     let metric = metric.to_owned();
     let from = series.range(metric.clone()..);
@@ -72,7 +72,7 @@ pub enum Quantile {
     Empty,
     /// The value, interpolated inside its bucket.
     Value(f64),
-    /// Above the last finite bound: all that is known is that it is larger than this.
+    /// Above the last finite bound: the value is only known to be larger than this.
     Saturated(f64),
 }
 
@@ -91,8 +91,8 @@ impl Buckets {
         Self(sums)
     }
 
-    /// What was observed after `earlier`. `None` if a count went down: the process restarted, and what it
-    /// saw before is lost.
+    /// Returns what was observed after `earlier`; `None` if a count went down: the process restarted, and its earlier
+    /// observations are lost.
     pub fn since(&self, earlier: &Self) -> Option<Self> {
         let before = |bound: f64| {
             earlier.0.iter().find(|(b, _)| b.total_cmp(&bound).is_eq()).map_or(0.0, |(_, count)| *count)
@@ -113,13 +113,13 @@ impl Buckets {
         self.0.sort_by(|a, b| a.0.total_cmp(&b.0));
     }
 
-    /// Number of observations.
+    /// Returns the number of observations.
     pub fn count(&self) -> f64 {
         self.0.last().map_or(0.0, |(_, count)| *count)
     }
 
-    /// The quantile `q` (0..=1), as Prometheus' `histogram_quantile` computes it, except that it says so
-    /// when the value lies above the last finite bound.
+    /// Returns the quantile `q` (0..=1) as Prometheus' `histogram_quantile` computes it, except that a value above the
+    /// last finite bound is reported as such.
     pub fn quantile(&self, q: f64) -> Quantile {
         let total = self.count();
         if total <= 0.0 {

@@ -1,4 +1,4 @@
-//! The providers by name.
+//! Provider names.
 
 use std::fmt;
 use std::str::FromStr;
@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 pub const NAMES: [&str; 3] =
     [ProviderName::Local.name(), ProviderName::Kind.name(), ProviderName::Existing.name()];
 
-/// How control planes are made; what follows `--provider`, and what a run records of its host.
+/// How control planes are created: the value of `--provider`, which a run also records as part of its host.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum ProviderName {
@@ -17,12 +17,12 @@ pub enum ProviderName {
     Local,
     /// As kind clusters.
     Kind,
-    /// Not at all: they are there.
+    /// Not created: the clusters already exist.
     Existing,
 }
 
 impl ProviderName {
-    /// As it is written.
+    /// Returns the name as written on the command line.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Local => "local",
@@ -49,7 +49,7 @@ impl FromStr for ProviderName {
     }
 }
 
-/// A name that no provider has.
+/// A name that does not belong to any provider.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{0:?} is not a provider; known are {known}", known = NAMES.join(", "))]
 pub struct Unknown(String);

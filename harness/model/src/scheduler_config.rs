@@ -1,11 +1,11 @@
-//! The scheduler's configuration: filled in before the start, compared with what runs after it.
+//! The scheduler's configuration: completed before the start, and compared with the running one after it.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
 
-/// Why a scheduler cannot be configured so.
+/// Why a scheduler cannot be configured as asked.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// The configuration is not one that a run can use.
@@ -54,12 +54,12 @@ pub fn find(config: &Path, fixtures: &Path) -> Result<PathBuf, Error> {
 /// Reads a configuration.
 ///
 /// # Errors
-/// When it is unreadable, no KubeSchedulerConfiguration, or would elect a leader: under load a scheduler
-/// that loses its lease ends itself.
+/// When it is unreadable, is not a KubeSchedulerConfiguration, or would elect a leader: under load, a scheduler that
+/// loses its lease terminates itself.
 pub fn read(path: &Path) -> Result<Value, Error> {
     let text = std::fs::read_to_string(path).map_err(unreadable("reading", path))?;
     let config: Value = serde_saphyr::from_str(&text)
-        .map_err(|e| Error::Usage(format!("{} is no YAML document: {e}", path.display())))?;
+        .map_err(|e| Error::Usage(format!("{} is not a YAML document: {e}", path.display())))?;
     check(&config, &path.display().to_string())?;
     Ok(config)
 }
@@ -75,10 +75,10 @@ fn check(config: &Value, whose: &str) -> Result<(), Error> {
     Ok(())
 }
 
-/// The configuration that is meant by a file and what is laid over it.
+/// Returns the configuration that results from a file and its overlay.
 ///
 /// # Errors
-/// As [`find`] and [`read`]; the overlay may not break what [`read`] asks for.
+/// As for [`find`] and [`read`]; the overlay must not violate what [`read`] requires.
 pub fn effective(config: &Path, overlay: &BTreeMap<String, Value>, fixtures: &Path) -> Result<Value, Error> {
     let source = find(config, fixtures)?;
     let mut merged = read(&source)?;
@@ -87,8 +87,8 @@ pub fn effective(config: &Path, overlay: &BTreeMap<String, Value>, fixtures: &Pa
     Ok(merged)
 }
 
-/// Lays `overlay` over `config`: sections key by key, lists of named things (profiles, plugin configurations)
-/// by name, new names at the end; anything else is replaced. A key set to null is removed.
+/// Merges `overlay` into `config`: sections key by key, lists of named things (profiles, plugin configurations) by
+/// name, with new names at the end. Anything else is replaced. A key set to null is removed.
 fn merge(config: &mut Value, overlay: &Value) {
     match (config, overlay) {
         (Value::Object(config), Value::Object(overlay)) => {
@@ -112,23 +112,23 @@ fn merge(config: &mut Value, overlay: &Value) {
     }
 }
 
-/// The names that a Pod's `schedulerName` may have.
+/// Returns the names that a Pod's `schedulerName` may have.
 pub fn names(config: &Value) -> Vec<&str> {
     let profiles = config["profiles"].as_array().into_iter().flatten();
     let names: Vec<&str> = profiles.filter_map(|p| p["schedulerName"].as_str()).collect();
-    // Kubernetes' default where there is no profile.
+    // Kubernetes' default if there is no profile.
     if names.is_empty() { vec!["default-scheduler"] } else { names }
 }
 
-/// The configuration with the kubeconfig filled in.
+/// Returns the configuration with the kubeconfig filled in.
 pub fn render(config: &Value, kubeconfig: &Path) -> Value {
     let mut rendered = config.clone();
     rendered["clientConnection"]["kubeconfig"] = json!(kubeconfig);
     rendered
 }
 
-/// Where `running` (from `/configz`) differs from what was `asked`. Fields that were not asked for may have
-/// any value; lists of named things (profiles, plugin configurations) are matched by name.
+/// Returns where `running` (from `/configz`) differs from what was `asked`. Fields that were not asked for may have any
+/// value; lists of named things (profiles, plugin configurations) are matched by name.
 pub fn differences(asked: &Value, running: &Value, at: &str) -> Vec<String> {
     match (asked, running) {
         (Value::Object(asked), Value::Object(running)) => asked
@@ -154,7 +154,7 @@ pub fn differences(asked: &Value, running: &Value, at: &str) -> Vec<String> {
     }
 }
 
-/// An empty list names nothing: it stands for itself.
+/// Whether the items of a list have names. An empty list has none and is taken as a whole.
 fn are_named(list: &[Value]) -> bool {
     !list.is_empty() && list.iter().all(|item| key_of(item).is_some())
 }

@@ -1,6 +1,6 @@
-//! From runs to calibrated ranges: what a metric is on one class of machines, and how far it may go.
+//! Derives calibrated ranges from runs: what a metric is on one class of machines, and how far it may deviate.
 //!
-//! Pure, but for what its callers read and write.
+//! Pure, except for what its callers read and write.
 
 #[cfg(test)]
 mod tests;
@@ -14,16 +14,17 @@ use harness_model::summary::screen::number;
 use harness_model::summary::stats::Spread;
 use harness_model::summary::{Verdict, file, machine};
 
-/// Fewest runs that a range rests on.
+/// Fewest runs that a range may be based on.
 pub const RUNS_MIN: usize = 5;
-/// How far from the mean a value may lie, as a share of it: at least this, so that a few runs of one quiet hour do not
-/// fail those of another.
+/// Smallest margin around the mean, as a share of it, so that a range from a few runs in one quiet hour does not fail
+/// the runs of another.
 pub const MARGIN: f64 = 0.2;
-/// And at least so many standard deviations: a metric that moves in steps, as the fill of a small profile does, needs more.
+/// Smallest margin in standard deviations: a metric that moves in steps, such as the fill of a small profile, needs
+/// more.
 pub const DEVIATIONS: f64 = 3.0;
-/// A metric that would need more than this gets no range: one so wide would find nothing.
+/// Largest margin. A metric that would need more gets no range, because a range that wide would find nothing.
 pub const MARGIN_MAX: f64 = 0.5;
-/// Digits of a bound that are written down; more would pretend to know more.
+/// Digits of a bound that are written down; more would suggest a precision that does not exist.
 const DIGITS: i32 = 4;
 
 /// Why nothing is calibrated.
@@ -31,16 +32,16 @@ const DIGITS: i32 = 4;
 pub enum Error {
     /// Too few runs.
     #[error(
-        "{0} runs are given, and a range rests on {RUNS_MIN} or more; `cargo xtask e2e PROFILE` makes one"
+        "{0} runs are given, but a range needs {RUNS_MIN} or more; `cargo xtask e2e PROFILE` creates one"
     )]
     Few(usize),
     /// A run has no summary that can be read.
-    #[error("{0}; `cargo xtask judge RUN` writes the summary of a run directory anew")]
+    #[error("{0}; `cargo xtask judge RUN` writes the summary of a run directory again")]
     Summary(#[from] file::Error),
     /// A run that is given twice would count twice.
     #[error("the run {0} is given twice")]
     Twice(String),
-    /// A run of something else.
+    /// A run of another profile.
     #[error("{run} is a run of {found}, and not of {wanted}")]
     Profile {
         /// The run.
@@ -50,8 +51,8 @@ pub enum Error {
         /// The profile that is calibrated.
         wanted: String,
     },
-    /// A run that says nothing, or that found something wrong, is no measure of what is right.
-    #[error("{run} is {}, and only runs that passed are a measure: {reason}", verdict.name())]
+    /// A run that says nothing, or that found a fault, does not show what is right.
+    #[error("{run} is {}, and only runs that passed count: {reason}", verdict.name())]
     NotPassed {
         /// The run.
         run: String,
@@ -61,12 +62,12 @@ pub enum Error {
         reason: String,
     },
     /// The runs differ in what must be the same.
-    #[error("the runs cannot be put together:\n{}", sets::screen::unlike(.0))]
+    #[error("the runs cannot be combined:\n{}", sets::screen::unlike(.0))]
     Unlike(Vec<Unlike>),
-    /// The runs were made from other values than the profile has.
+    /// The runs were made from a plan that differs from the profile's.
     #[error(
         "the runs were made from plan {found}, and {profile} as it stands gives {wanted}: it was changed since, or they \
-         were run with --set, --seed or --soak; give --any-plan if that does not matter to what is calibrated"
+         were run with --set, --seed or --soak; use --any-plan if that does not matter to what is calibrated"
     )]
     Plan {
         /// The profile.
@@ -78,27 +79,27 @@ pub enum Error {
     },
     /// There is nothing to calibrate.
     #[error(
-        "the ranges of {0} name no metric; name those that are to be calibrated in its ranges.yaml, as placeholders"
+        "the ranges of {0} name no metric; name the metrics to calibrate in its ranges.yaml, as placeholders"
     )]
     NoMetrics(String),
-    /// A metric was asked for that the profile does not name.
+    /// The profile does not name a requested metric.
     #[error("the ranges of {profile} do not name {metric}; they name {known}")]
     UnknownMetric {
         /// The profile.
         profile: String,
-        /// What was asked for.
+        /// The requested metric.
         metric: String,
-        /// The metrics there are.
+        /// The metrics that it names.
         known: String,
     },
-    /// A metric that a run did not measure.
+    /// A run did not measure a metric.
     #[error("{run} has no value of {metric}: {why}")]
     Unmeasured {
         /// The run.
         run: String,
         /// The metric.
         metric: String,
-        /// What the summary says.
+        /// The reason that the summary gives.
         why: String,
     },
 }
@@ -108,20 +109,20 @@ pub enum Error {
 pub struct Subject<'a> {
     /// Name of the profile.
     pub profile: &'a str,
-    /// Its ranges so far: they name the metrics.
+    /// Its ranges so far, which name the metrics.
     pub known: &'a Ranges,
-    /// The metrics to calibrate; all that `known` names if empty. Others have no range of this class of machines.
+    /// The metrics to calibrate; if empty, all that `known` names. Others get no range for this class of machines.
     pub only: &'a [String],
-    /// Digest of the profile's plan as it stands; `None` when runs of other plans will do.
+    /// Digest of the profile's current plan; `None` if runs of other plans are accepted.
     pub plan_digest: Option<&'a str>,
 }
 
-/// What came of it.
+/// The result of a calibration.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Calibration {
     /// The class of the machines.
     pub class: String,
-    /// All ranges of the profile, with the new ones in the place of older ones of that class.
+    /// All ranges of the profile; the new ones replace older ones of that class.
     pub ranges: Ranges,
     /// Metrics whose runs lie too far apart for a range, each with the numbers.
     pub left_out: Vec<String>,
@@ -133,10 +134,10 @@ pub struct Calibration {
 /// When the runs are too few, not all passed, or do not belong together.
 pub fn calibrate(subject: &Subject, members: &[Member]) -> Result<Calibration, Error> {
     let class = check(subject, members)?;
-    // The day of the last run: calibrating the same runs on another day gives the same file.
+    // The day of the last run, so that calibrating the same runs on another day gives the same file.
     let date =
         members.iter().map(|m| m.summary.started.get(..10).unwrap_or_default()).max().unwrap_or_default();
-    // One for all: `check` refuses runs that differ in it.
+    // The same for all: `check` refuses runs that differ in it.
     let index_version = members.first().and_then(|member| member.summary.index_version());
     let mut own = BTreeMap::new();
     let mut left_out = Vec::new();
@@ -163,7 +164,7 @@ pub fn calibrate(subject: &Subject, members: &[Member]) -> Result<Calibration, E
     Ok(Calibration { class, ranges, left_out })
 }
 
-/// That the runs can be put together; the class of their machines.
+/// Checks that the runs can be combined, and returns the class of their machines.
 fn check(subject: &Subject, members: &[Member]) -> Result<String, Error> {
     if members.len() < RUNS_MIN {
         return Err(Error::Few(members.len()));
@@ -207,7 +208,7 @@ fn check(subject: &Subject, members: &[Member]) -> Result<String, Error> {
     Ok(class)
 }
 
-/// A metric of each run: at reference speed, by that version of the index, or as it is.
+/// Returns a metric of each run: at reference speed, by that version of the index, or as measured.
 fn values(metric: &str, members: &[Member], normalised_by: Option<u32>) -> Result<Vec<f64>, Error> {
     let value = |member: &Member| {
         let measured = member.summary.metrics.get(metric);
@@ -226,14 +227,15 @@ fn values(metric: &str, members: &[Member], normalised_by: Option<u32>) -> Resul
     members.iter().map(value).collect()
 }
 
-/// How far from the mean a value may lie, as a share of it. What is always 0 has no deviation, and may not leave it.
+/// Returns how far from the mean a value may lie, as a share of it. A metric that is always 0 has no deviation and must
+/// stay 0.
 fn margin(spread: &Spread) -> f64 {
     let deviations = DEVIATIONS * spread.deviation / spread.mean.abs();
-    // In whole hundredths: what is written down beside the bound gives the bound.
+    // In whole hundredths, so that the factor that is written next to the bound gives the bound.
     if deviations.is_finite() { MARGIN.max((deviations * 100.0).ceil() / 100.0) } else { MARGIN }
 }
 
-/// Bounded on the sides on which the known range is: only its author knows whether less is better.
+/// Bounds a range on the same sides as the known range: only its author knows whether less is better.
 fn range(
     known: &Range,
     spread: &Spread,
@@ -260,13 +262,13 @@ fn range(
     Range { min, max, calibrated, index_version: normalised_by }
 }
 
-/// To so many digits as are worth writing down.
+/// Rounds to as many digits as are worth writing down.
 fn rounded(value: f64) -> f64 {
     if value == 0.0 || !value.is_finite() {
         return value;
     }
     let digits = DIGITS - 1 - value.abs().log10().floor() as i32;
-    // Dividing by a whole power gives the nearest decimal fraction, multiplying by a broken one does not.
+    // Dividing by a whole power of ten gives the nearest decimal fraction; multiplying by a fractional one does not.
     if digits >= 0 {
         let scale = 10_f64.powi(digits);
         (value * scale).round() / scale
@@ -276,7 +278,7 @@ fn rounded(value: f64) -> f64 {
     }
 }
 
-/// The text of a profile's `ranges.yaml`.
+/// Returns the text of a profile's `ranges.yaml`.
 ///
 /// # Errors
 /// When the ranges cannot be written as YAML.

@@ -1,4 +1,4 @@
-//! Calibration from made-up runs.
+//! Tests of calibration, on made-up runs.
 
 use serde_json::json;
 
@@ -117,7 +117,7 @@ fn only_the_metrics_that_are_asked_for_are_calibrated() {
 fn fewer_than_five_runs_are_refused() {
     let error = calibrated(&known(), &members()[..RUNS_MIN - 1]).unwrap_err();
     assert!(matches!(error, Error::Few(4)));
-    assert!(error.to_string().starts_with("4 runs are given, and a range rests on 5 or more"), "{error}");
+    assert!(error.to_string().starts_with("4 runs are given, but a range needs 5 or more"), "{error}");
 }
 
 #[test]
@@ -167,7 +167,7 @@ fn bounds_are_written_with_four_digits() {
     }
 }
 
-/// A run on a host of that speed: fill and CPU per Pod as they were there, and at reference speed.
+/// Returns a run on a host of that speed, with fill and CPU per Pod as measured there and at reference speed.
 fn at_speed(mut member: Member, index: f64) -> Member {
     let metrics = &member.summary.metrics;
     let at_reference = |name: &str| (name.to_owned(), metrics[name].value.unwrap() * index);
@@ -178,7 +178,7 @@ fn at_speed(mut member: Member, index: f64) -> Member {
 
 #[test]
 fn ranges_of_cpu_and_time_are_calibrated_at_reference_speed() {
-    // By the clock these runs lie far apart: hosts of speeds from 0.5 to 1.
+    // By the clock, these runs lie far apart: their hosts have speeds from 0.5 to 1.
     let speeds = [1.0, 0.9, 0.8, 0.6, 0.5];
     let members: Vec<Member> =
         speeds.iter().enumerate().map(|(n, speed)| at_speed(member(n, 100.0 / speed), *speed)).collect();

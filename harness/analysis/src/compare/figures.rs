@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use harness_model::summary::Summary;
 
-/// Where in the summary a figure stands.
+/// Section of the summary that contains a figure.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Group {
@@ -29,7 +29,7 @@ pub enum Group {
 }
 
 impl Group {
-    /// As shown to people.
+    /// Returns the title as shown to people.
     pub fn title(self) -> &'static str {
         match self {
             Self::Metrics => "metrics",
@@ -49,33 +49,33 @@ impl Group {
 pub struct Reading {
     /// The value, or the largest that could be measured.
     pub value: f64,
-    /// Whether the true value is larger, nobody knows by how much.
+    /// Whether the true value is larger, by an unknown amount.
     pub saturated: bool,
 }
 
 /// One figure of both runs.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Figure {
-    /// Where it stands.
+    /// Section of the summary.
     pub group: Group,
     /// Its name, unique within the group.
     pub name: String,
     /// Its unit.
     pub unit: String,
-    /// In the first run, if it was measured there.
+    /// Value in the first run, if it was measured there.
     pub a: Option<Reading>,
-    /// In the second run, if it was measured there.
+    /// Value in the second run, if it was measured there.
     pub b: Option<Reading>,
-    /// `b` less `a`; absent when one of them is unmeasured or saturated.
+    /// `b` minus `a`; absent if one of them is unmeasured or saturated.
     pub difference: Option<f64>,
-    /// The difference in percent of `a`; absent as above, and when `a` is 0.
+    /// The difference in percent of `a`; absent in the same cases, and if `a` is 0.
     pub percent: Option<f64>,
 }
 
-/// The figures of one run: unit and what was read, by where they stand and name.
+/// The figures of one run: unit and reading, by section and name.
 pub(super) type Readings = BTreeMap<(Group, String), (String, Option<Reading>)>;
 
-/// Every figure that either summary has.
+/// Returns every figure that either summary has.
 pub fn all(a: &Summary, b: &Summary) -> Vec<Figure> {
     let (a, b) = (readings(a), readings(b));
     let keys: BTreeSet<&(Group, String)> = a.keys().chain(b.keys()).collect();
@@ -95,7 +95,7 @@ fn build(group: Group, name: &str, unit: String, a: Option<Reading>, b: Option<R
     Figure { group, name: name.to_owned(), unit, a, b, difference, percent }
 }
 
-/// Every figure of a summary.
+/// Returns every figure of a summary.
 pub(super) fn readings(summary: &Summary) -> Readings {
     let mut all = BTreeMap::new();
     for (name, metric) in &summary.metrics {
@@ -140,8 +140,8 @@ pub(super) fn readings(summary: &Summary) -> Readings {
     all
 }
 
-/// The index and what it makes of the metrics. The version is part of the names: what one run lacks, or has by another
-/// version, is beside nothing.
+/// Adds the index and the metrics at reference speed. The version is part of the names, so a figure that the other run
+/// lacks, or has by another version, stands alone.
 fn speed(summary: &Summary, put: &mut impl FnMut(Group, String, &str, f64)) {
     let Some(speed) = &summary.host_speed else { return };
     let version = speed.index_version;

@@ -1,6 +1,7 @@
-//! Two runs side by side: what their summaries say alike and what not. [`sets`] does it for several runs on each side.
+//! Two runs side by side: where their summaries agree and where they differ. [`sets`] does the same for several runs on
+//! each side.
 //!
-//! Pure, but for [`Run::load`]. No verdict of its own: whether a difference matters is for ranges and people to say.
+//! Pure, except for [`Run::load`]. There is no verdict: ranges and people decide whether a difference matters.
 
 mod figures;
 pub mod screen;
@@ -22,29 +23,29 @@ use harness_model::summary::{Finding, Gate, Summary, Verdict};
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// No summary, or one that cannot be read.
-    #[error("{source}; is {dir} a run directory? `cargo xtask judge {dir}` writes its summary anew", dir = .run.display())]
+    #[error("{source}; is {dir} a run directory? `cargo xtask judge {dir}` writes its summary again", dir = .run.display())]
     Summary {
         /// The directory.
         run: PathBuf,
         /// What went wrong.
         source: record::Error,
     },
-    /// No plan, or one that is no JSON.
+    /// No plan, or one that is not JSON.
     #[error("{0}; a run cannot be compared without its plan")]
     Plan(#[source] record::Error),
-    /// Figures of different plans do not answer one question.
-    #[error("the two runs were made from different plans:\n{}\ngive --any-plan to compare them all the same", screen::differences(.0))]
+    /// Figures of different plans do not answer the same question.
+    #[error("the two runs were made from different plans:\n{}\nuse --any-plan to compare them anyway", screen::differences(.0))]
     Plans(Vec<Difference>),
 }
 
-/// What is compared of one run.
+/// The parts of a run that are compared.
 #[derive(Clone, Debug)]
 pub struct Run {
     /// Its directory, as given.
     pub dir: PathBuf,
     /// Its summary.
     pub summary: Summary,
-    /// Its `plan.json`; not as a type, so that plans of other versions can be read, too.
+    /// Its `plan.json`; untyped, so that plans of other versions can be read, too.
     pub plan: Value,
 }
 
@@ -71,14 +72,14 @@ pub struct Comparison {
     pub b: Head,
     /// Where the plans differ; empty when they are the same.
     pub plan: Vec<Difference>,
-    /// What to know of the hosts' speed before figures are compared; empty when both were measured alike.
+    /// What to know about the hosts' speed before comparing figures; empty if both were measured in the same way.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub host_speed_note: String,
     /// Every figure of the summaries, by group and name.
     pub figures: Vec<Figure>,
-    /// Gates that came out differently or had other bounds.
+    /// Gates with different outcomes or different bounds.
     pub gates: Vec<Change<Gate>>,
-    /// Rules of validity that are broken in either run, or known to one only.
+    /// Rules of validity that are broken in either run, or known to only one of them.
     pub validity: Vec<Change<Finding>>,
     /// Tools that differ.
     pub tools: Vec<Difference>,
@@ -87,13 +88,13 @@ pub struct Comparison {
 }
 
 impl Comparison {
-    /// As pretty JSON.
+    /// Returns pretty-printed JSON.
     pub fn to_json(&self) -> String {
         serde_json::to_string_pretty(self).expect("a comparison must serialise")
     }
 }
 
-/// What names a run.
+/// The identity of a run.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[allow(missing_docs)] // As in the summary.
 pub struct Head {
@@ -108,7 +109,7 @@ pub struct Head {
     pub outcome_digest: String,
 }
 
-/// A key whose values differ; a value is absent where the key is.
+/// A key whose values differ; a value is absent if the key is.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[allow(missing_docs)]
 pub struct Difference {
@@ -117,7 +118,7 @@ pub struct Difference {
     pub b: Option<Value>,
 }
 
-/// Something named that both runs may have.
+/// Something with a name that both runs may have.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[allow(missing_docs)]
 pub struct Change<T> {
@@ -182,8 +183,8 @@ fn head(run_dir: &Path, s: &Summary) -> Head {
     }
 }
 
-/// Where two plans differ: keys of the profile as `--set` takes them, then those of the catalog. What the plan derives
-/// from these is listed only when they are the same, for then the planner is what changed.
+/// Returns where two plans differ: keys of the profile as `--set` takes them, then those of the catalog. Values that
+/// the plan derives from these are listed only if these are the same, because then it is the planner that changed.
 fn plan_differences(a: &Value, b: &Value) -> Vec<Difference> {
     const GIVEN: [&str; 3] = ["profile", "catalog", "overrides"];
     let part = |plan: &Value, key: &str| -> BTreeMap<String, Value> {
@@ -206,7 +207,7 @@ fn validity(a: &Summary, b: &Summary) -> Vec<Change<Finding>> {
     pairs(&named(a), &named(b)).filter(|c| !holds(&c.a) || !holds(&c.b)).collect()
 }
 
-/// Each tool by name, as what tells it from another: version, origin and digest. File times are no difference.
+/// Returns each tool by name with what identifies it: version, origin and digest. File times do not count.
 fn tools(recorded: &Value) -> BTreeMap<String, Value> {
     let Some(tools) = recorded["tools"].as_array() else { return leaves(recorded) };
     let text = |tool: &Value, key: &str| tool[key].as_str().unwrap_or("?").to_owned();
@@ -217,12 +218,12 @@ fn tools(recorded: &Value) -> BTreeMap<String, Value> {
     tools.iter().map(|tool| (text(tool, "name"), described(tool).into())).collect()
 }
 
-/// Keys whose values differ, in order.
+/// Returns the keys whose values differ, in order.
 fn differing(a: &BTreeMap<String, Value>, b: &BTreeMap<String, Value>) -> Vec<Difference> {
     pairs(a, b).filter(|c| c.a != c.b).map(|c| Difference { key: c.name, a: c.a, b: c.b }).collect()
 }
 
-/// Everything that either side has, with what both have of it.
+/// Returns everything that either side has, with the values of both.
 fn pairs<T: Clone>(
     a: &BTreeMap<String, T>,
     b: &BTreeMap<String, T>,
@@ -233,7 +234,7 @@ fn pairs<T: Clone>(
     names.into_iter().map(change).collect::<Vec<_>>().into_iter()
 }
 
-/// The single values of a document by their paths (`a.b[2].c`); empty sections and lists count as values.
+/// Returns the single values of a document by their paths (`a.b[2].c`); empty sections and lists count as values.
 fn leaves(document: &Value) -> BTreeMap<String, Value> {
     fn walk(value: &Value, path: &str, found: &mut BTreeMap<String, Value>) {
         match value {

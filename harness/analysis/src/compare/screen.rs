@@ -12,7 +12,7 @@ use harness_model::summary::{Bound, Finding, Gate};
 /// Longest list of plan keys; the rest follows from the first ones, and `--json` has them all.
 const DIFFERENCES_SHOWN_MAX: usize = 25;
 
-/// The whole comparison, without colour. All metrics are shown, of the other figures those that differ.
+/// Renders the whole comparison, without colour. It shows all metrics, and the other figures that differ.
 pub fn render(comparison: &Comparison) -> String {
     let mut out = String::new();
     heads(comparison, &mut out);
@@ -35,7 +35,7 @@ pub fn render(comparison: &Comparison) -> String {
     out
 }
 
-/// `key: A | B`, one per line.
+/// Renders `key: A | B`, one per line.
 pub fn differences(differing: &[Difference]) -> String {
     let shown = differing.iter().take(DIFFERENCES_SHOWN_MAX);
     let mut lines: Vec<String> =
@@ -68,7 +68,7 @@ fn heads(comparison: &Comparison, out: &mut String) {
 
 fn gates(changes: &[Change<Gate>], out: &mut String) {
     if changes.is_empty() {
-        let _ = writeln!(out, "\n  gates: all came out alike, within the same bounds");
+        let _ = writeln!(out, "\n  gates: the same outcomes, within the same bounds");
         return;
     }
     let _ = writeln!(out, "\n  gates, where different");
@@ -153,7 +153,7 @@ fn value(value: Option<&Value>) -> String {
     }
 }
 
-/// The word that stands for it in `summary.json`.
+/// Returns the word for an outcome in `summary.json`.
 fn word(outcome: impl Serialize) -> String {
     serde_json::to_value(outcome).ok().and_then(|v| v.as_str().map(str::to_owned)).unwrap_or_default()
 }

@@ -87,7 +87,7 @@ fn different_plans_are_refused_with_the_keys_that_differ() {
     assert!(error.contains("churnPerMinute: 0.02 | 0.05"), "{error}");
     assert!(error.contains("shard.reclaimCapFraction: absent | 0.1"), "{error}");
     assert!(!error.contains("totals"), "what follows from the profile is not a reason: {error}");
-    assert!(error.ends_with("give --any-plan to compare them all the same"), "{error}");
+    assert!(error.ends_with("use --any-plan to compare them anyway"), "{error}");
     let compared = compare(&a, &b, true).unwrap();
     assert_eq!(compared.plan.len(), 2);
     assert!(screen::render(&compared).contains("plans: different"));

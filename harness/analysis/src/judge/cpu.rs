@@ -1,4 +1,4 @@
-//! Who used CPU and memory.
+//! CPU and memory by component.
 
 use std::collections::BTreeMap;
 
@@ -12,7 +12,7 @@ pub const HARNESS: [&str; 5] = ["node-creator", "load-driver", "pod-shim", "e2e-
 /// Components of the autoscaler under test.
 pub const FLEET: [&str; 3] = ["shard", "operator", "unschedulable-pod-controller"];
 
-/// CPU seconds by component from the start of the fill to the end of the soak.
+/// Returns the CPU seconds by component from the start of the fill to the end of the soak.
 pub fn account(evidence: &Evidence) -> CpuAccount {
     let mut account = CpuAccount::default();
     let Some(window) = evidence.loaded() else { return account };
@@ -39,7 +39,7 @@ pub fn account(evidence: &Evidence) -> CpuAccount {
     account
 }
 
-/// Largest resident memory.
+/// Returns the largest resident memory.
 pub fn memory(evidence: &Evidence) -> MemoryAccount {
     let mut account = MemoryAccount::default();
     for sample in &evidence.samples {
@@ -54,7 +54,7 @@ pub fn memory(evidence: &Evidence) -> MemoryAccount {
     account
 }
 
-/// CPU milliseconds by component in a window.
+/// Returns the CPU milliseconds by component in a window.
 pub fn used_ms(evidence: &Evidence, window: (u64, u64)) -> BTreeMap<String, u64> {
     let mut used: BTreeMap<String, u64> = BTreeMap::new();
     each_use(evidence, |(_, at_us), name, ms| {
@@ -66,14 +66,14 @@ pub fn used_ms(evidence: &Evidence, window: (u64, u64)) -> BTreeMap<String, u64>
     used
 }
 
-/// Shows what each process used between two samples: from when to when, component, CPU milliseconds. A restarted
-/// process counts from zero again.
+/// Calls `see` with what each process used between two samples: from when to when, component, CPU milliseconds. A
+/// restarted process counts from zero again.
 pub fn each_use<'a>(evidence: &'a Evidence, mut see: impl FnMut((u64, u64), &'a str, u64)) {
     let mut last: BTreeMap<(&str, Option<&str>, u32), u64> = BTreeMap::new();
     let mut since_us = 0;
     for sample in &evidence.samples {
         for process in &sample.processes {
-            // A process that was not there before was at zero.
+            // A process that did not exist before was at zero.
             let before = last.insert(key(process), process.cpu_ms).unwrap_or(0);
             see((since_us, sample.at_us), &process.name, process.cpu_ms.saturating_sub(before));
         }

@@ -1,7 +1,7 @@
 //! The outcome digest: what is exact about a run, in one line.
 //!
-//! Two runs of one plan give the same digest. Nothing that depends on timing is in it: no latency, no
-//! count of events, no Pod name, no machine id.
+//! Two runs of one plan give the same digest. It contains nothing that depends on timing: no latency, no count of
+//! events, no Pod name, no machine id.
 
 use std::collections::BTreeMap;
 
@@ -12,12 +12,12 @@ use crate::judge::Evidence;
 use harness_model::record::Event;
 use harness_model::summary::Summary;
 
-/// The digest over plan, declared and live replicas, machines per Need, and the set of verdicts.
+/// Returns the digest over plan, declared and live replicas, machines per Need, and the set of verdicts.
 pub fn outcome(summary: &Summary, evidence: &Evidence) -> String {
     hex(&Sha256::digest(exact(summary, evidence).to_string()))
 }
 
-/// What the digest covers.
+/// Returns what the digest covers.
 pub fn exact(summary: &Summary, evidence: &Evidence) -> serde_json::Value {
     let mut live: BTreeMap<&str, BTreeMap<&str, u64>> = BTreeMap::new();
     for pod in evidence.pods.iter().filter(|p| p.is_live()) {
@@ -44,7 +44,7 @@ pub fn exact(summary: &Summary, evidence: &Evidence) -> serde_json::Value {
     })
 }
 
-/// Lower-case hexadecimal.
+/// Formats bytes as lower-case hexadecimal digits.
 pub fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }

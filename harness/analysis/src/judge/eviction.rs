@@ -1,5 +1,5 @@
-//! What became of the Pods of machines that were taken away: evictions, live Pods at every moment, and Pods on
-//! machines that the shard took for free.
+//! What happened to the Pods of machines that were taken away: evictions, live Pods at every moment, and Pods on
+//! machines that the shard considered free.
 
 use std::collections::BTreeMap;
 
@@ -9,15 +9,16 @@ use harness_model::families::APISERVER_REQUESTS;
 use harness_model::prometheus::{label, of};
 use harness_model::record::{NodeRecord, PodRecord};
 
-/// How late we may hear of a Pod where no later Pod tells it: receipts of what happened at once lay 150 ms apart.
+/// Delay of news about a Pod if no later Pod shows it: receipts of simultaneous events lay 150 ms apart.
 const RECEIPTS_APART_US: u64 = 1_000_000;
 
-/// By when we had heard of everything that happened to the Pods of a cluster up to some moment of our clock.
+/// Times by which we had heard of everything that happened to the Pods of a cluster up to some moment of our clock.
 ///
-/// Pods reach us by a watch, which lags (4 s were seen while cores were full) but keeps its order: what we heard after
-/// the first word of a Pod that was born after a moment (`creationTimestamp`, whole seconds) happened after it.
+/// Pods reach us through a watch, which lags (4 s were seen while cores were full) but keeps its order: everything that
+/// we heard after the first event of a Pod created after a moment (`creationTimestamp`, whole seconds) happened after
+/// that moment.
 struct Hearing<'a> {
-    /// By cluster: when a Pod was born, in order, and when we first heard of any Pod born then or later.
+    /// By cluster: when a Pod was created, in order, and when we first heard of any Pod created then or later.
     births: BTreeMap<&'a str, Vec<(u64, u64)>>,
 }
 
@@ -46,8 +47,9 @@ impl<'a> Hearing<'a> {
     }
 }
 
-/// Requests for `pods/eviction` in a window by the HTTP code of their answer, as the apiservers counted them.
-/// `None` without a scrape at either end, or from an apiserver that shows no such family: not counted is not zero.
+/// Returns the requests for `pods/eviction` in a window by the HTTP code of their answer, as the apiservers counted
+/// them. Returns `None` if a scrape is missing at either end, or if an apiserver does not expose the family: not
+/// counted is not zero.
 pub fn answers(evidence: &Evidence, window: (u64, u64)) -> Option<BTreeMap<u16, u64>> {
     let mut answers: BTreeMap<u16, u64> = BTreeMap::new();
     for (_, timeline) in evidence.showing("kube-apiserver", 1, &APISERVER_REQUESTS).ok()? {
@@ -64,17 +66,17 @@ pub fn answers(evidence: &Evidence, window: (u64, u64)) -> Option<BTreeMap<u16, 
     Some(answers)
 }
 
-/// When a Pod ceased to be live: its deletion began, it finished, or it was gone at once.
+/// Returns when a Pod ceased to be live: its deletion began, it finished, or it was gone at once.
 pub fn ended_us(pod: &PodRecord) -> Option<u64> {
     [pod.deleting_us, pod.finished_us, pod.gone_us].into_iter().flatten().min()
 }
 
-/// How many of these Pods were live after each event of the watch that changed it, in the watch's order.
+/// Returns how many of these Pods were live after each event of the watch that changed it, in the watch's order.
 pub fn live<'a>(pods: impl IntoIterator<Item = &'a PodRecord>) -> Vec<(u64, u64)> {
     changes(pods, |p| Some((p.created_us, ended_us(p))))
 }
 
-/// The same of Pods that run: Running and Ready, and not being deleted.
+/// Returns the same for Pods that run: Running and Ready, and not being deleted.
 pub fn running<'a>(pods: impl IntoIterator<Item = &'a PodRecord>) -> Vec<(u64, u64)> {
     changes(pods, |p| {
         let ended = ended_us(p);
@@ -91,7 +93,7 @@ fn changes<'a>(
         events.push((from, 1));
         events.extend(to.map(|to| (to, -1)));
     }
-    // One watch has one order; at the same microsecond an end came before the beginning that follows from it.
+    // A watch has one order; at the same microsecond, an end came before the beginning that follows from it.
     events.sort_unstable();
     let mut count = 0_i64;
     let step = |(at, change): (u64, i64)| {
@@ -101,7 +103,7 @@ fn changes<'a>(
     events.into_iter().map(step).collect()
 }
 
-/// When the shard took a machine for free, after it had served: from the end of a Reclaim or Preempt to the
+/// Returns when the shard considered a machine free, after it had served: from the end of a Reclaim or Preempt to the
 /// beginning of the next Bootstrap.
 pub fn idle(evidence: &Evidence) -> BTreeMap<&str, Vec<(u64, u64)>> {
     let mut idle: BTreeMap<&str, Vec<(u64, u64)>> = BTreeMap::new();
@@ -115,12 +117,12 @@ pub fn idle(evidence: &Evidence) -> BTreeMap<&str, Vec<(u64, u64)>> {
     idle
 }
 
-/// Pods that were bound to a machine while the shard took it for free.
+/// Returns Pods that were bound to a machine while the shard considered it free.
 pub fn bound_to_idle(evidence: &Evidence) -> Vec<&PodRecord> {
     on_idle(evidence, |pod, since, until| pod.bound_us.is_some_and(|at| (since..until).contains(&at)))
 }
 
-/// Pods that were on a machine in the time in which the shard took it for free.
+/// Returns Pods that were on a machine while the shard considered it free.
 pub fn present_on_idle(evidence: &Evidence) -> Vec<&PodRecord> {
     let hearing = Hearing::new(evidence);
     on_idle(evidence, |pod, since, until| {
@@ -138,8 +140,8 @@ fn on_idle(evidence: &Evidence, counts: impl Fn(&PodRecord, u64, u64) -> bool) -
     evidence.pods.iter().filter(of_its_node).collect()
 }
 
-/// Pods whose Node was deleted while their object was still there, with that Node, by the versions of both ends. The
-/// times of receipt decide only about an end that no watch told of.
+/// Returns Pods whose Node was deleted while the Pod object still existed, with that Node, by the versions of both
+/// ends. The times of receipt decide only if no watch reported one of the ends.
 pub fn left_on_deleted_nodes(evidence: &Evidence) -> Vec<(&PodRecord, &NodeRecord)> {
     let mut left = Vec::new();
     for node in evidence.nodes.iter().filter(|n| n.gone_us.is_some()) {
@@ -204,9 +206,9 @@ mod tests {
                 pod("m", s(22), None, None),
                 pod("m", s(35), None, None),
                 pod("other", s(22), None, None),
-                // We heard of its end after that of its Node, on another watch.
+                // We heard of its end after the end of its Node, on another watch.
                 PodRecord { gone_version: Some(7), ..pod("m", s(5), Some(s(12)), Some(s(20) + 150_000)) },
-                // And of this one's before, although it came after.
+                // We heard of the end of this one before the end of its Node, although it came after.
                 PodRecord { gone_version: Some(9), ..pod("m", s(5), Some(s(12)), Some(s(19))) },
             ],
             nodes: vec![NodeRecord {
@@ -231,7 +233,7 @@ mod tests {
         let evidence = Evidence {
             actions: vec![action("Reclaim", s(10), s(20))],
             pods: vec![
-                // Four seconds late, as the birth of the third says.
+                // Four seconds late, as the creation of the third Pod shows.
                 pod("m", s(0), Some(s(12)), Some(s(24))),
                 pod("m", s(0), Some(s(12)), Some(s(27))),
                 PodRecord { watch_lag_ms: 4_500, ..pod("n", s(25), None, None) },

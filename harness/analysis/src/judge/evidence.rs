@@ -13,10 +13,10 @@ use harness_model::record::{
 };
 use harness_model::summary::{LEFT_BEHIND, Verdict, autoscaler};
 
-/// Everything a verdict rests on.
+/// Everything that a verdict is based on.
 #[derive(Clone, Debug, Default)]
 pub struct Evidence {
-    /// The run.
+    /// Identifier of the run.
     pub run_id: String,
     /// Wall clock at time zero, microseconds since 1970.
     pub wall_start_us: u64,
@@ -24,11 +24,11 @@ pub struct Evidence {
     pub end: Option<End>,
     /// Why it ended early.
     pub end_reason: Option<String>,
-    /// Last event.
+    /// Time of the last event.
     pub end_us: u64,
-    /// What the run says it wrote, by file; empty if it does not say.
+    /// What the run reports that it wrote, by file; empty if it does not report it.
     pub written: BTreeMap<String, Written>,
-    /// Lines that are in each of these files.
+    /// Number of lines in each of these files.
     pub found: BTreeMap<String, u64>,
     /// All events.
     pub events: Vec<Stamped>,
@@ -42,9 +42,9 @@ pub struct Evidence {
     pub scrapes: BTreeMap<(String, Option<String>), Timeline>,
     /// When each cluster's roll-ups were queued, ascending.
     pub rollups_us: BTreeMap<String, Vec<u64>>,
-    /// What the shard did, in order of its beginning.
+    /// What the shard did, in order of the start.
     pub actions: Vec<Action>,
-    /// What the shard did without saying when, which is left out of everything else.
+    /// Number of actions that the shard reported without times, which are left out of everything else.
     pub actions_without_times: u64,
     /// Bootstraps that the shard carried out: (when begun, cluster, machine), ascending.
     pub bootstraps: Vec<(u64, String, String)>,
@@ -59,7 +59,7 @@ pub struct Evidence {
 pub struct Timeline {
     /// (when, changed series), ascending.
     scrapes: Vec<(u64, Series)>,
-    /// Families of the table that it showed in any scrape.
+    /// Families of the table that it exposed in any scrape.
     pub shown: BTreeSet<String>,
     /// When scraping failed, and why.
     pub errors: Vec<(u64, String)>,
@@ -78,7 +78,7 @@ impl Timeline {
         }
     }
 
-    /// All values as of the last scrape at or before `at_us`; `None` if there was none.
+    /// Returns all values as of the last scrape at or before `at_us`; `None` if there was none.
     pub fn at(&self, at_us: u64) -> Option<Series> {
         let mut known = self.scrapes.iter().take_while(|(at, _)| *at <= at_us).peekable();
         known.peek()?;
@@ -87,7 +87,7 @@ impl Timeline {
         Some(state)
     }
 
-    /// Shows all values as of each of these ascending times; none before the first scrape.
+    /// Calls `see` with all values as of each of these ascending times; there are none before the first scrape.
     pub fn walk(&self, times_us: impl Iterator<Item = u64>, mut see: impl FnMut(usize, &Series)) {
         let (mut state, mut scrapes) = (Series::new(), self.scrapes.iter().peekable());
         for (place, time_us) in times_us.enumerate() {
@@ -98,12 +98,12 @@ impl Timeline {
         }
     }
 
-    /// Times of the scrapes in a window.
+    /// Returns the times of the scrapes in a window.
     pub fn times(&self, window: (u64, u64)) -> impl Iterator<Item = u64> {
         self.scrapes.iter().map(|(at, _)| *at).filter(move |at| (window.0..=window.1).contains(at))
     }
 
-    /// Largest value that `read` finds in any scrape of the window, including the state at its start.
+    /// Returns the largest value that `read` finds in any scrape of the window, including the state at its start.
     pub fn max_in(&self, window: (u64, u64), read: impl Fn(&Series) -> Option<f64>) -> Option<f64> {
         let mut largest = None;
         let times_us = std::iter::once(window.0).chain(self.times((window.0 + 1, window.1)));
@@ -131,7 +131,7 @@ pub struct Action {
     /// When it began, on the run's clock.
     #[serde(skip)]
     pub started_us: u64,
-    /// When it had ended.
+    /// When it ended.
     #[serde(skip)]
     pub ended_us: u64,
     /// The cycle that decided it.
@@ -142,12 +142,12 @@ pub struct Action {
     pub machine: String,
     /// Cluster that gained or lost it.
     pub cluster: String,
-    /// `success`, or why not.
+    /// `success`, or the reason why not.
     pub outcome: String,
 }
 
 impl Evidence {
-    /// What could not be removed from clusters of somebody else's.
+    /// Returns what could not be removed from existing clusters.
     pub fn left_behind(&self) -> impl Iterator<Item = &LeftBehind> {
         self.events.iter().filter_map(|stamped| match &stamped.event {
             Event::LeftBehind(left) => Some(left),
@@ -155,8 +155,8 @@ impl Evidence {
         })
     }
 
-    /// The exit code that goes with a verdict. What stays in somebody's cluster takes nothing from the verdict, but no
-    /// such run ends as if all were well.
+    /// Returns the exit code for a verdict. Objects that remain in an existing cluster do not change the verdict, but
+    /// such a run does not end as if all were well.
     pub fn exit_code(&self, verdict: Verdict) -> u8 {
         match verdict.exit_code() {
             0 if self.left_behind().next().is_some() => LEFT_BEHIND,
@@ -175,7 +175,7 @@ impl Evidence {
         let mut evidence = Self { end_us: last.at_us, ..Self::default() };
         evidence.read_events(events);
         for file in evidence.written.keys() {
-            // A name, and no path that leads elsewhere.
+            // Only the name, so that a path cannot lead elsewhere.
             let name = std::path::Path::new(file).file_name().unwrap_or_default();
             evidence.found.insert(file.clone(), lines::count_lines(&dir.root().join(name))?);
         }
@@ -207,7 +207,7 @@ impl Evidence {
         Ok(evidence)
     }
 
-    /// Takes over the events and what is read from them.
+    /// Stores the events and what is read from them.
     pub fn read_events(&mut self, events: Vec<Stamped>) {
         for stamped in &events {
             match &stamped.event {
@@ -227,7 +227,7 @@ impl Evidence {
         self.events = events;
     }
 
-    /// Takes over what the shard did, as far as it says when; an action without its times is none at time zero.
+    /// Stores the shard's actions that have their times. An action without them must not become one at time zero.
     fn read_actions(&mut self, actions: Vec<Action>) {
         for mut action in actions {
             let at = |unix_ns: u64| (unix_ns / 1000).checked_sub(self.wall_start_us).filter(|_| unix_ns > 0);
@@ -242,7 +242,7 @@ impl Evidence {
         self.actions.sort_by_key(|a| a.started_us);
     }
 
-    /// Start and end of a phase; an unfinished phase ends with the run.
+    /// Returns start and end of a phase; an unfinished phase ends with the run.
     pub fn window(&self, phase: Phase) -> Option<(u64, u64)> {
         let at =
             |wanted: &dyn Fn(&Event) -> bool| self.events.iter().find(|e| wanted(&e.event)).map(|e| e.at_us);
@@ -256,13 +256,13 @@ impl Evidence {
         self.events.iter().any(|e| e.event == Event::PhaseEnded { phase })
     }
 
-    /// From the start of the fill to the end of the soak.
+    /// Returns the time from the start of the fill to the end of the soak.
     pub fn loaded(&self) -> Option<(u64, u64)> {
         let (start, fill_end) = self.window(Phase::Fill)?;
         Some((start, self.window(Phase::Soak).map_or(fill_end, |(_, end)| end)))
     }
 
-    /// Length of each phase in seconds.
+    /// Returns the length of each phase in seconds.
     pub fn phases_s(&self) -> BTreeMap<Phase, f64> {
         use Phase::{Collect, Fill, Provision, Quiesce, Release, Settle, Soak, Start, Steady};
         let all = [Provision, Start, Fill, Steady, Settle, Soak, Quiesce, Collect, Release];
@@ -270,22 +270,22 @@ impl Evidence {
         all.into_iter().filter_map(|p| Some((p, length(self.window(p)?)))).collect()
     }
 
-    /// Start of the run, RFC 3339.
+    /// Returns the start of the run, RFC 3339.
     pub fn started(&self) -> String {
         let us = i64::try_from(self.wall_start_us).unwrap_or_default();
         jiff::Timestamp::from_microsecond(us).unwrap_or_default().to_string()
     }
 
-    /// Scrapes of all targets of that name.
+    /// Returns the scrapes of all targets of that name.
     pub fn timelines<'a>(&'a self, target: &'a str) -> impl Iterator<Item = (Option<&'a str>, &'a Timeline)> {
         let of_target = self.scrapes.iter().filter(move |((name, _), _)| name == target);
         of_target.map(|((_, cluster), timeline)| (cluster.as_deref(), timeline))
     }
 
-    /// The scrapes of all targets of that name, at least so many, each of which showed the family.
+    /// Returns the scrapes of all targets of that name: at least `at_least` targets, each of which exposed the family.
     ///
     /// # Errors
-    /// In words, when one was not scraped or never showed it: what is read of it is not measured, and not 0.
+    /// A message, when a target was not scraped or never exposed it: its values are not measured, and not 0.
     pub fn showing<'a>(
         &'a self,
         target: &'a str,
@@ -306,13 +306,13 @@ impl Evidence {
         }
     }
 
-    /// Whether a target showed a family, as far as this autoscaler must.
+    /// Whether a target exposed a family, as far as this autoscaler has to.
     fn is_shown(&self, timeline: &Timeline, family: &Family) -> bool {
         let may_lack = family.shown == Shown::ByTheReference && autoscaler(&self.host).is_some();
         may_lack || family.is_proved_by(&timeline.shown)
     }
 
-    /// Families that somebody reads and that a target which was scraped never showed, in words.
+    /// Describes the families that are read, but that a scraped target never exposed.
     pub fn not_shown(&self) -> Vec<String> {
         let missing = |family: &'static &'static Family| {
             let of_its_targets = self.scrapes.iter().filter(|((target, _), timeline)| {
@@ -326,7 +326,7 @@ impl Evidence {
         families::ALL.iter().filter(|family| !family.read_by.is_empty()).flat_map(missing).collect()
     }
 
-    /// Sizes of the waves: actions of these kinds by the cycle that decided them, whatever became of them.
+    /// Returns the sizes of the waves: actions of these kinds by the cycle that decided them, whatever their outcome.
     pub fn waves(&self, kinds: &[&str]) -> Vec<u64> {
         let mut waves: BTreeMap<u64, u64> = BTreeMap::new();
         for action in self.actions.iter().filter(|a| kinds.contains(&a.kind.as_str())) {
@@ -335,7 +335,7 @@ impl Evidence {
         waves.into_values().collect()
     }
 
-    /// A foreign wall-clock time on our clock.
+    /// Converts a wall-clock time of another program to our clock.
     fn run_us(&self, unix_nanos: u64) -> u64 {
         (unix_nanos / 1000).saturating_sub(self.wall_start_us)
     }

@@ -25,38 +25,37 @@ pub struct Expect {
     pub pods_per_cluster: u64,
     /// Machines by Need.
     pub needs: Vec<ExpectedNeed>,
-    /// Who binds Pods.
+    /// What binds Pods.
     pub scheduler: Scheduler,
-    /// What a Pod of each workload object takes of a Node, the Pod itself included.
+    /// Resources that a Pod of each workload object takes on a Node, including the Pod itself.
     pub requests: BTreeMap<String, Amounts>,
     /// Whether Pods are churned during the soak.
     pub has_churn: bool,
     /// Whether demand swings during the soak.
     pub has_wave: bool,
-    /// Seconds that a deleted Pod stays Terminating by the profile's wish.
+    /// Seconds that a deleted Pod stays Terminating, as set by the profile.
     pub pod_termination_s: u64,
-    /// Metrics that the profile says must be judged; empty: it says nothing.
+    /// Metrics that must be judged according to the profile; empty if it does not say.
     pub listed: Vec<String>,
     /// Objectives by metric.
     pub slos: BTreeMap<String, Bound>,
-    /// Ranges by metric, as they hold on this machine.
+    /// Ranges by metric, as they apply to this machine.
     pub ranges: BTreeMap<String, Bound>,
     /// The machine's class; `None` if it was not recorded.
     pub machine_class: Option<String>,
-    /// Whether the control planes were somebody else's, whose processes cannot be sampled.
+    /// Whether the control planes were existing clusters, whose processes cannot be sampled.
     pub theirs: bool,
-    /// Whether ranges were calibrated on machines of that class. Without, the ranges are those of every machine, which
+    /// Whether ranges were calibrated on machines of that class. If not, the ranges are those for every machine, which
     /// are wide.
     pub is_calibrated: bool,
-    /// Those of the ranges that hold at reference speed, each with the version of the host speed index that it is
-    /// normalised by.
+    /// Ranges that hold at reference speed, each with the version of the host speed index that it is normalised by.
     pub normalised_ranges: BTreeMap<String, u32>,
 }
 
-/// Resource name to amount, in thousandths of the resource's unit.
+/// Amounts by resource name, in thousandths of the resource's unit.
 pub type Amounts = BTreeMap<String, i128>;
 
-/// Amounts of quantities. What is no quantity is left out, and so not measured.
+/// Returns the amounts of quantities. A text that is not a quantity is left out, and so not measured.
 pub fn amounts<'a>(quantities: impl IntoIterator<Item = (&'a String, &'a String)>) -> Amounts {
     let amount =
         |(name, text): (&String, &String)| Some((name.clone(), text.parse::<Amount>().ok()?.milli()));
@@ -74,21 +73,21 @@ pub struct ExpectedNeed {
     pub pods: u64,
     /// Pods that one machine holds.
     pub density: u64,
-    /// Machines that the plan foresees: each Need of the archetype rounded up for itself. The fewest, where the profile
-    /// says that its counts are not exact.
+    /// Machines that the plan predicts, with each Need of the archetype rounded up on its own. The fewest, if the
+    /// profile says that its counts are not exact.
     pub machines: u64,
-    /// The most that it foresees.
+    /// The most machines that the plan predicts.
     pub machines_most: u64,
-    /// Fewest machines that hold the Pods, whatever they ask for beside resources.
+    /// Fewest machines that hold the Pods, whatever they ask for other than resources.
     pub lower_bound: u64,
 }
 
 impl Expect {
-    /// Reads the plan and the ranges that a run was made with, and on which machine.
+    /// Reads the plan and the ranges of a run, and the machine that it ran on.
     ///
     /// # Errors
-    /// When the plan is missing, or one of the three cannot be understood. Missing ranges are no error here:
-    /// what they should have gated fails.
+    /// When the plan is missing, or one of the three cannot be understood. Missing ranges are not an error here: the
+    /// metrics that they should have gated fail.
     pub fn load(dir: &RunDir) -> Result<Self, Error> {
         let plan: Plan = dir.read_json(&dir.plan())?;
         let ranges = match std::fs::read_to_string(dir.ranges()) {
@@ -102,7 +101,7 @@ impl Expect {
         Ok(Self { theirs, ..Self::of(&plan, &ranges, host.as_ref().and_then(machine::class)) })
     }
 
-    /// What a plan and its ranges expect on a machine of that class.
+    /// Returns what a plan and its ranges expect on a machine of that class.
     pub fn of(plan: &Plan, ranges: &Ranges, machine_class: Option<String>) -> Self {
         let profile = &plan.profile;
         let class = machine_class.as_deref();
@@ -135,26 +134,26 @@ impl Expect {
         }
     }
 
-    /// Why a metric says nothing about this run; `None` if it does.
+    /// Returns why a metric does not apply to this run; `None` if it applies.
     pub fn inapplicable(&self, metric: &str) -> Option<&'static str> {
         match metric {
             "failed_attempts_per_pod" if self.scheduler == Scheduler::PodShim => {
                 Some("pod-shim binds the Pods, and no kube-scheduler runs whose attempts could be counted")
             }
             "cpu_ms_per_pod" | "harness_and_fleet_cpu_share" | "memory_mib_max" if self.theirs => {
-                Some("the control planes are no processes of this run, and what they used was not measured")
+                Some("the control planes are not processes of this run, and what they used was not measured")
             }
             _ => None,
         }
     }
 
-    /// Pods over all clusters.
+    /// Returns the Pods over all clusters.
     pub fn total_pods(&self) -> u64 {
         self.pods_per_cluster * self.clusters.len() as u64
     }
 }
 
-/// Machines by cluster and archetype: gangs and spread halves of one archetype together.
+/// Returns the machines by cluster and archetype; gangs and spread parts of one archetype are added up.
 fn needs(plan: &Plan) -> Vec<ExpectedNeed> {
     let mut needs: BTreeMap<(&str, &str), (ExpectedNeed, f64)> = BTreeMap::new();
     for cluster in &plan.clusters {
@@ -192,7 +191,7 @@ fn requests(plan: &Plan) -> BTreeMap<String, Amounts> {
     plan.clusters.iter().flat_map(|c| &c.workloads).map(of).collect()
 }
 
-/// The profile's objectives by the metric that each bounds.
+/// Returns the profile's objectives by the metric that each bounds.
 fn slos(slo: &Slo) -> BTreeMap<String, Bound> {
     let all = [
         ("bound_ratio", slo.bound_ratio_min.map(Bound::min)),

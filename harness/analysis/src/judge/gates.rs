@@ -1,8 +1,8 @@
 //! Gates: metrics that must keep an objective, a calibrated range, or both.
 //!
-//! A profile may list its gates (`gates` in its ranges.yaml): then one of these without objective or range fails, for
-//! silence must not pass. The project's own profiles do. A profile without a list is judged by the objectives and ranges
-//! that it gives, and by what is exact; the verdict names what was not judged.
+//! A profile may list its gates (`gates` in its ranges.yaml). A listed gate without objective or range then fails,
+//! because a missing bound must not pass silently. The project's own profiles list theirs. A profile without a list is
+//! judged by the objectives and ranges that it gives, and by what is exact; the verdict names what was not judged.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -26,17 +26,17 @@ pub const ALWAYS: [&str; 12] = [
     "overfilled_nodes",
 ];
 
-/// Listed beside these, and gated when Pods are churned.
+/// Listed in addition to these, and gated when Pods are churned.
 pub const WITH_CHURN: [&str; 2] = ["bind_latency_soak_s_p99", "unbound_s_max"];
 
-/// Listed beside these, and gated when demand swings.
+/// Listed in addition to these, and gated when demand swings.
 pub const WITH_WAVE: [&str; 2] = ["new_capacity_samples", "new_capacity_latency_s_p99"];
 
-/// Metrics that are gated in every profile, and in one that lists no gates: counts, which on every machine are the same.
+/// Metrics that are gated in every profile, even in one that lists no gates: counts that are the same on every machine.
 pub const EXACT: [&str; 5] =
     ["bound_ratio", "ledger_mismatch_pods", "machines_over_plan", "overfilled_nodes", "unbound_pods_end"];
 
-/// Objectives that hold for every profile and cannot be given away.
+/// Returns the objective of a metric in every profile that does not set its own. It cannot be removed.
 pub fn built_in(metric: &str) -> Option<Bound> {
     match metric {
         "bound_ratio" => Some(Bound::min(1.0)),
@@ -48,7 +48,7 @@ pub fn built_in(metric: &str) -> Option<Bound> {
     }
 }
 
-/// The objective of an exact metric in a profile that lists no gates and gives it none.
+/// Returns the objective of an exact metric in a profile that lists no gates and sets no objective for it.
 fn by_default(expect: &Expect, metric: &str) -> Option<Bound> {
     let is_left_open = expect.listed.is_empty() && !expect.ranges.contains_key(metric);
     (metric == "machines_over_plan" && is_left_open).then(|| Bound::max(0.0))
@@ -57,7 +57,8 @@ fn by_default(expect: &Expect, metric: &str) -> Option<Bound> {
 /// Checks a profile's list.
 ///
 /// # Errors
-/// Which entries are no gates, or which are missing: a list that leaves one out would say that it was meant to.
+/// Returns which entry is not a gate, or which gates are missing: a list without them would look as if that were
+/// intended.
 pub fn check_list(listed: &[String]) -> Result<(), String> {
     let known = || ALWAYS.into_iter().chain(WITH_CHURN).chain(WITH_WAVE);
     if let Some(stray) = listed.iter().find(|name| known().all(|known| known != name.as_str())) {
@@ -70,12 +71,12 @@ pub fn check_list(listed: &[String]) -> Result<(), String> {
     Ok(())
 }
 
-/// Checks all gates; a metric with an objective or a range is gated too, even if it is none of the above.
+/// Checks all gates. A metric with an objective or a range is gated too, even if it is not listed above.
 pub fn check(expect: &Expect, metrics: &BTreeMap<String, Metric>) -> Vec<Gate> {
     gated(expect).into_iter().map(|name| gate(expect, name, metrics.get(name))).collect()
 }
 
-/// Metrics that a run is judged by.
+/// Returns the metrics that a run is judged by.
 pub fn gated(expect: &Expect) -> BTreeSet<&str> {
     let mut gated: BTreeSet<&str> = EXACT.into_iter().collect();
     gated.extend(expect.listed.iter().map(String::as_str).filter(|name| applies(expect, name)));
@@ -83,7 +84,7 @@ pub fn gated(expect: &Expect) -> BTreeSet<&str> {
     gated
 }
 
-/// Metrics that shipped profiles are judged by, and this run is not: nothing says what they should be.
+/// Returns the metrics that shipped profiles are judged by but this run is not: nothing says what they should be.
 pub fn not_judged(expect: &Expect) -> Vec<&'static str> {
     let gated = gated(expect);
     let all = ALWAYS.into_iter().chain(WITH_CHURN).chain(WITH_WAVE);
@@ -95,20 +96,20 @@ fn applies(expect: &Expect, metric: &str) -> bool {
     (has_churn || !WITH_CHURN.contains(&metric)) && (expect.has_wave || !WITH_WAVE.contains(&metric))
 }
 
-/// What a run will be judged by, and what not, for people.
+/// Describes what a run will be judged by, and what not.
 pub fn announcement(expect: &Expect) -> String {
     let mut text = format!("Judged by: {}\n", joined(gated(expect)));
     let not_judged = not_judged(expect);
     if !not_judged.is_empty() {
         text += &format!(
-            "Measured but not judged: {}; give an objective under `slo`, or a range in ranges.yaml beside the profile\n",
+            "Measured but not judged: {}; set an objective under `slo`, or a range in ranges.yaml next to the profile\n",
             joined(not_judged)
         );
     }
     let open = gated(expect).into_iter().filter(|name| bounds(expect, name).iter().all(Option::is_none));
     let open = joined(open.filter(|name| expect.inapplicable(name).is_none()));
     if !open.is_empty() {
-        text += &format!("Will fail, for they are listed and have neither objective nor range: {open}\n");
+        text += &format!("Will fail, because they are listed but have neither objective nor range: {open}\n");
     }
     text
 }
@@ -117,7 +118,7 @@ fn joined<'a>(names: impl IntoIterator<Item = &'a str>) -> String {
     names.into_iter().collect::<Vec<_>>().join(", ")
 }
 
-/// Objective and range of a metric.
+/// Returns the objective and the range of a metric.
 fn bounds(expect: &Expect, name: &str) -> [Option<Bound>; 2] {
     let slo = expect.slos.get(name).copied().or_else(|| built_in(name)).or_else(|| by_default(expect, name));
     let range = expect.ranges.get(name).copied();
@@ -236,7 +237,7 @@ mod tests {
             let loaded = profile::load(&fixtures, &name, &[]).unwrap();
             assert_eq!(check_list(&loaded.ranges.gates), Ok(()), "{name}");
             assert!(!loaded.ranges.gates.is_empty(), "{name} lists no gates");
-            // The largest have more machines than a test has time for; their lists are alike.
+            // The largest profiles have more machines than a test has time for; their lists are the same.
             if loaded.profile.total_pods() > 50_000 {
                 continue;
             }

@@ -1,7 +1,7 @@
-//! What held a run back without using CPU for it: a client's own limit, kubelets that do not run what is bound, or a memory
-//! limit that garbage collection has to keep.
+//! What held a run back without using CPU for it: a client's own limit, kubelets that do not run bound Pods, or a
+//! memory limit that garbage collection has to keep.
 //!
-//! The component that uses the most CPU is the bottleneck only as long as nobody waits for something else.
+//! The component that uses the most CPU is the bottleneck only as long as nothing waits for something else.
 
 use crate::judge::{Evidence, Expect, MEASURED, kubelets};
 use harness_model::components::APISERVER;
@@ -11,23 +11,24 @@ use harness_model::record::ProcessSample;
 use harness_model::record::event::Phase;
 use harness_model::summary::{HeldBack, machine};
 
-/// Seconds of waiting per second of a phase (several requests wait at once) from which a limit is named. Runs whose
-/// limits are lifted have less than 0.02.
+/// Seconds of waiting per second of a phase (several requests wait at once) above which a limit is reported. Runs with
+/// lifted limits have less than 0.02.
 pub const WAIT_SHARE_MAX: f64 = 0.5;
 /// CPU seconds that a Go program spent on garbage collection, and those of them in idle time.
 const GC_CPU: &str = families::APISERVER_GC.name;
 const GC_IDLE_CPU: &str = families::APISERVER_GC_IDLE.name;
-/// Share of its limit from which an apiserver is at it. Its runtime keeps below, and pays with CPU.
+/// Share of its memory limit from which an apiserver counts as at the limit. Its runtime stays below it, at the cost of
+/// CPU.
 const AT_LIMIT: f64 = 0.9;
-/// Share of its CPU that garbage collection may take. dev-500's apiservers spend a twentieth of it in the fill and a tenth
-/// in the soak; one with too little memory comes to a half, where Go stops.
+/// Share of its CPU that garbage collection may take. dev-500's apiservers spend a twentieth of it in the fill and a
+/// tenth in the soak; an apiserver with too little memory reaches a half, where Go stops.
 pub const GC_SHARE_MAX: f64 = 0.2;
 
-/// Everything that held the run back, in the order of its phases.
+/// Returns everything that held the run back, in the order of its phases.
 pub fn back(expect: &Expect, evidence: &Evidence) -> Vec<HeldBack> {
     let mut all = Vec::new();
     for phase in MEASURED {
-        // Clients that limit themselves, and say for how long their requests waited for that.
+        // Clients that limit themselves and report how long their requests waited for it.
         let limited = CLIENT_WAITED.targets.iter();
         all.extend(limited.flat_map(|component| by_its_limit(evidence, phase, component)));
         all.extend(kubelets::held_back(evidence, phase, expect.pod_termination_s));
@@ -47,15 +48,15 @@ fn by_its_limit(evidence: &Evidence, phase: Phase, component: &str) -> Vec<HeldB
     held.collect()
 }
 
-/// Seconds that requests waited for the client's own limit per second of the phase, by cluster. A client that never
-/// showed how long they wait is left out: whether they did is not measured.
+/// Returns the seconds that requests waited for the client's own limit per second of the phase, by cluster. A client
+/// that never exposed this time is left out: whether its requests waited is not measured.
 pub fn wait_shares(evidence: &Evidence, phase: Phase, component: &str) -> Vec<(Option<String>, f64)> {
     let Some((from, to)) = evidence.window(phase) else { return Vec::new() };
     let length_s = ((to - from) as f64 / 1e6).max(1.0);
     let share = |(cluster, timeline): (Option<&str>, &crate::judge::evidence::Timeline)| {
         let waited = |at| {
             let series = timeline.at(at)?;
-            // Its family is there: without a series, nobody waited yet.
+            // The family is exposed: without a series, no request has waited yet.
             Some(sum(&series, &CLIENT_WAITED.sum(), |_| true).unwrap_or(0.0))
         };
         let (before, after) = (waited(from).unwrap_or(0.0), waited(to)?);
@@ -67,7 +68,7 @@ pub fn wait_shares(evidence: &Evidence, phase: Phase, component: &str) -> Vec<(O
     evidence.timelines(component).filter(shows).filter_map(share).collect()
 }
 
-/// Apiservers whose memory was at its limit, and that therefore spent their CPU on garbage collection.
+/// Finds apiservers whose memory was at its limit and that therefore spent their CPU on garbage collection.
 fn by_memory_limit(evidence: &Evidence, phase: Phase) -> Vec<HeldBack> {
     let limit_mib = evidence.host[machine::APISERVER_GOMEMLIMIT_MIB].as_u64();
     let (Some(window), Some(limit_mib)) = (evidence.window(phase), limit_mib) else { return Vec::new() };
@@ -75,7 +76,7 @@ fn by_memory_limit(evidence: &Evidence, phase: Phase) -> Vec<HeldBack> {
         let (rss_mib, cpu_ms) = apiserver_use(evidence, cluster, window)?;
         let collected = |at| {
             let series = timeline.at(at)?;
-            // Collection in idle time takes nothing from anybody.
+            // Collection in idle time does not take CPU from anything else.
             Some(sum(&series, GC_CPU, |_| true)? - sum(&series, GC_IDLE_CPU, |_| true).unwrap_or(0.0))
         };
         let share = (collected(window.1)? - collected(window.0)?) * 1e3 / cpu_ms as f64;
@@ -94,7 +95,8 @@ fn by_memory_limit(evidence: &Evidence, phase: Phase) -> Vec<HeldBack> {
     held.collect()
 }
 
-/// What the apiserver of a cluster used in a window: largest resident memory in MiB, CPU in ms; `None` if nothing.
+/// Returns what the apiserver of a cluster used in a window: largest resident memory in MiB, CPU in ms; `None` if
+/// nothing.
 fn apiserver_use(evidence: &Evidence, cluster: Option<&str>, (from, to): (u64, u64)) -> Option<(u64, u64)> {
     let samples = evidence.samples.iter().filter(|s| (from..=to).contains(&s.at_us));
     let mine = |p: &&ProcessSample| p.name == APISERVER && p.cluster.as_deref() == cluster;
@@ -129,7 +131,7 @@ mod tests {
         assert!(held.iter().all(|h| h.component == "kube-scheduler"), "{held:?}");
     }
 
-    /// The run with an apiserver of `rss_mib`, whose collector takes so many ms of its 80 ms per second.
+    /// Returns the run with an apiserver of `rss_mib` whose collector takes that many ms of its 80 ms per second.
     fn with_collector(rss_mib: u64, gc_ms_per_s: f64) -> Evidence {
         let mut run = evidence();
         run.host = serde_json::json!({ machine::APISERVER_GOMEMLIMIT_MIB: 2048 });

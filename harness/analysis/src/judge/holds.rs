@@ -1,18 +1,18 @@
-//! Whether clusters of somebody else's were the run's all along: two runs in one cluster measure each other.
+//! Whether existing clusters belonged to the run all along: two runs in one cluster measure each other.
 
 use crate::judge::{Evidence, Expect};
 use harness_model::record::Event;
 use harness_model::record::event::Hold;
 
-/// The rule `clusters_held`.
+/// Checks the rule `clusters_held`.
 ///
 /// # Errors
-/// What does not hold.
+/// Returns what does not hold.
 pub fn clusters_held(expect: &Expect, evidence: &Evidence) -> Result<String, String> {
     let events = || evidence.events.iter().map(|stamped| &stamped.event);
     let lost = events().find_map(|event| match event {
         Event::ClusterLost { cluster, reason } => {
-            Some(format!("{cluster} was not the run's any more, another may have acted there: {reason}"))
+            Some(format!("{cluster} no longer belonged to the run; another may have acted there: {reason}"))
         }
         _ => None,
     });
@@ -29,7 +29,7 @@ pub fn clusters_held(expect: &Expect, evidence: &Evidence) -> Result<String, Str
         })
         .collect();
     if let Some(missing) = expect.clusters.iter().find(|name| !held.iter().any(|h| h.cluster == **name)) {
-        return Err(format!("whether {missing} stayed the run's was not recorded"));
+        return Err(format!("whether {missing} still belonged to the run was not recorded"));
     }
     if let Some(late) = held.iter().find(|hold| hold.lease_ms <= hold.unrenewed_ms_max) {
         return Err(format!(
@@ -55,13 +55,13 @@ mod tests {
         Event::ClusterHeld(Hold { cluster: CLUSTER.into(), renewals: 9, unrenewed_ms_max, lease_ms: 120_000 })
     }
 
-    /// The rule and the verdict on the run that passes, with these events before its last.
+    /// Returns the rule and the verdict for the run that passes, with these events before its last.
     fn judged(theirs: bool, more: &[Event]) -> (Finding, Verdict) {
         let (mut expect, mut evidence) = (expect(), evidence());
         expect.theirs = theirs;
         let mut all = events();
         let last = all.len() - 1;
-        // As they are read from the file.
+        // The events as read from the file.
         let lines = more.iter().map(|event| {
             let text = serde_json::to_string(&Stamped { at_us: 199_000_000, event: event.clone() }).unwrap();
             serde_json::from_str(&text).unwrap()

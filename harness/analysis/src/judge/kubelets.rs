@@ -1,5 +1,5 @@
-//! Whether the fake kubelets kept up. kwok runs what is bound and takes away what is deleted; an autoscaler that waits for
-//! either is not to be judged by how long kwok took.
+//! Whether the fake kubelets kept up. kwok runs bound Pods and removes deleted ones; an autoscaler that waits for
+//! either must not be judged by how long kwok took.
 
 use std::collections::BTreeMap;
 
@@ -7,8 +7,8 @@ use crate::judge::{Evidence, Expect};
 use harness_model::record::{NodeRecord, Phase, PodRecord};
 use harness_model::summary::HeldBack;
 
-/// A bound Pod runs within this, and a deleted one goes. Either takes a second, and half a minute when all of dev-500's
-/// Pods are filled in at once.
+/// Time within which a bound Pod runs and a deleted one is gone. Either takes a second, or half a minute when all of
+/// dev-500's Pods are filled in at once.
 pub const WITHIN_S: u64 = 60;
 
 /// What a Pod waits for kwok to do.
@@ -38,20 +38,20 @@ impl std::fmt::Display for Late {
     }
 }
 
-/// The rule: no Pod waited for kwok for longer than [`WITHIN_S`].
+/// Checks the rule that no Pod waited for kwok for longer than [`WITHIN_S`].
 ///
 /// # Errors
-/// How many did, and where.
+/// Returns how many did, and where.
 pub fn kept_up(expect: &Expect, evidence: &Evidence) -> Result<String, String> {
     let late = late(evidence, expect.pod_termination_s, (0, u64::MAX));
     let told: Vec<_> = late.iter().map(|late| format!("{}: {late}", late.cluster)).collect();
     match told.is_empty() {
-        true => Ok(format!("every Pod that kwok was to run or to remove was, within {WITHIN_S} s")),
+        true => Ok(format!("kwok ran or removed every Pod that it had to within {WITHIN_S} s")),
         false => Err(format!("kwok did not keep up, or lost Pods: {}", told.join("; "))),
     }
 }
 
-/// What kwok held back, by the phase in which the Pods began to wait.
+/// Returns what kwok held back, by the phase in which the Pods began to wait.
 pub fn held_back(evidence: &Evidence, phase: Phase, pod_termination_s: u64) -> Vec<HeldBack> {
     let Some(window) = evidence.window(phase) else { return Vec::new() };
     let told = |late: Late| HeldBack {
@@ -63,7 +63,7 @@ pub fn held_back(evidence: &Evidence, phase: Phase, pod_termination_s: u64) -> V
     late(evidence, pod_termination_s, window).into_iter().map(told).collect()
 }
 
-/// Pods that began to wait in a window (from, before) and waited too long, by cluster.
+/// Finds Pods that began to wait in a window (from, before) and waited too long, by cluster.
 fn late(evidence: &Evidence, pod_termination_s: u64, (from, to): (u64, u64)) -> Vec<Late> {
     let mut lives: BTreeMap<(&str, &str), Vec<&NodeRecord>> = BTreeMap::new();
     for node in &evidence.nodes {
@@ -73,7 +73,7 @@ fn late(evidence: &Evidence, pod_termination_s: u64, (from, to): (u64, u64)) -> 
     for pod in &evidence.pods {
         let Some(bound_us) = pod.bound_us else { continue };
         let nodes = lives.get(&(pod.cluster.as_str(), pod.node.as_deref().unwrap_or_default()));
-        // Whoever removes a Node removes its kubelet.
+        // A Node's kubelet goes with the Node.
         let node_gone_us = nodes.and_then(|lives| gone_after(lives, bound_us)).unwrap_or(u64::MAX);
         let until = |at_us: u64| at_us.min(node_gone_us).min(evidence.end_us);
         for (deed, since_us, until_us, within_s) in [
@@ -93,18 +93,18 @@ fn late(evidence: &Evidence, pod_termination_s: u64, (from, to): (u64, u64)) -> 
     found.into_values().collect()
 }
 
-/// When the life of a Node ended during which a Pod was bound to it.
+/// Returns the end of that life of a Node during which a Pod was bound to it.
 fn gone_after(lives: &[&NodeRecord], bound_us: u64) -> Option<u64> {
     lives.iter().filter_map(|node| node.gone_us).filter(|gone| *gone >= bound_us).min()
 }
 
-/// When a Pod ran, or began to end before it did.
+/// Returns when a Pod ran, or when it began to end before it ran.
 fn ran_or_need_not(pod: &PodRecord) -> u64 {
     let ends = [pod.running_us, pod.finished_us, pod.deleting_us, pod.gone_us];
     ends.into_iter().flatten().min().unwrap_or(u64::MAX)
 }
 
-/// When a Pod that was bound was deleted. One that was deleted before has no kubelet to wait for.
+/// Returns when a bound Pod was deleted. A Pod that was deleted before it was bound has no kubelet to wait for.
 fn deleted(pod: &PodRecord) -> Option<u64> {
     pod.deleting_us.filter(|deleting| pod.bound_us.is_some_and(|bound| bound <= *deleting))
 }
@@ -134,7 +134,7 @@ mod tests {
         assert!(kept_up(&expect(), &run).is_err(), "one that never ran");
     }
 
-    /// The made-up run, one of whose Pods is deleted in the fill and stays to the end.
+    /// Returns the made-up run, in which one Pod is deleted in the fill and stays to the end.
     fn with_one_that_stays() -> Evidence {
         let mut run = evidence();
         let pod = &mut run.pods[0];

@@ -11,7 +11,7 @@ use harness_model::summary::Latency;
 /// A day: far above any latency of a run, so that nothing saturates.
 const HIGHEST_US: u64 = 86_400_000_000;
 
-/// A latency histogram in microseconds, three digits exact.
+/// A latency histogram in microseconds, exact to three digits.
 #[derive(Clone, Debug)]
 pub struct Latencies(Histogram<u64>);
 
@@ -27,17 +27,17 @@ impl Latencies {
         self.0.saturating_record(latency_us.max(1));
     }
 
-    /// Number of samples.
+    /// Returns the number of samples.
     pub fn count(&self) -> u64 {
         self.0.len()
     }
 
-    /// A quantile in seconds, if there are samples.
+    /// Returns a quantile in seconds, if there are samples.
     pub fn quantile_s(&self, q: f64) -> Option<f64> {
         (!self.0.is_empty()).then(|| self.0.value_at_quantile(q) as f64 / 1e6)
     }
 
-    /// Largest sample in seconds, if there are samples.
+    /// Returns the largest sample in seconds, if there are samples.
     pub fn max_s(&self) -> Option<f64> {
         (!self.0.is_empty()).then(|| self.0.max() as f64 / 1e6)
     }
@@ -73,7 +73,7 @@ impl<'a> NodeIndex<'a> {
         Self(index)
     }
 
-    /// The Node that a Pod was bound to.
+    /// Returns the Node that a Pod was bound to.
     pub fn of(&self, pod: &PodRecord) -> Option<&'a NodeRecord> {
         let records = self.0.get(&(pod.cluster.as_str(), pod.node.as_deref()?))?;
         let bound_us = pod.bound_us?;
@@ -87,14 +87,14 @@ pub fn needed_new_capacity(pod: &PodRecord, nodes: &NodeIndex) -> bool {
     nodes.of(pod).is_some_and(|node| node.created_us > Some(pod.created_us))
 }
 
-/// Pods born in a phase.
+/// Returns the Pods created in a phase.
 pub fn born_in(evidence: &Evidence, phase: Phase) -> impl Iterator<Item = &PodRecord> {
     let window = evidence.window(phase);
     let born = move |p: &&PodRecord| window.is_some_and(|(from, to)| (from..=to).contains(&p.created_us));
     evidence.pods.iter().filter(born)
 }
 
-/// Latency of each stage for the Pods born, and the Nodes announced, in each measured phase.
+/// Returns the latency of each stage for the Pods created, and the Nodes announced, in each measured phase.
 pub fn stages(evidence: &Evidence) -> BTreeMap<Phase, BTreeMap<String, Latency>> {
     let index = NodeIndex::new(evidence);
     let mut stages = BTreeMap::new();
@@ -161,19 +161,19 @@ fn node_stages(evidence: &Evidence, node: &NodeRecord, stages: &mut ByStage) {
     stage("draining_to_gone", node.draining_us, node.gone_us);
 }
 
-/// The first roll-up of the cluster after `at_us`.
+/// Returns the first roll-up of the cluster after `at_us`.
 fn first_rollup(evidence: &Evidence, cluster: &str, at_us: u64) -> Option<u64> {
     let rollups = evidence.rollups_us.get(cluster)?;
     rollups.get(rollups.partition_point(|r| *r < at_us)).copied()
 }
 
-/// The last roll-up of the cluster before `at_us`.
+/// Returns the last roll-up of the cluster before `at_us`.
 fn last_rollup(evidence: &Evidence, cluster: &str, at_us: u64) -> Option<u64> {
     let rollups = evidence.rollups_us.get(cluster)?;
     rollups.partition_point(|r| *r <= at_us).checked_sub(1).map(|i| rollups[i])
 }
 
-/// When the shard began the Bootstrap that led to this Node: the last one of the machine before its
+/// Returns when the shard began the Bootstrap that led to this Node: the last one of the machine before its
 /// UpcomingNode was Ready.
 fn bootstrap_of(evidence: &Evidence, node: &NodeRecord) -> Option<u64> {
     let ready = node.upcoming_ready_us?;

@@ -1,16 +1,16 @@
-//! Names the client-side limit that a rate sits on.
+//! Names the client-side limit that holds a rate down.
 //!
-//! Such limits pass for the speed of a system: two published benchmarks report kube-scheduler's default of
+//! Such limits can be mistaken for the speed of a system: two published benchmarks report kube-scheduler's default of
 //! 50 requests per second as its throughput.
 
 use std::collections::BTreeMap;
 
 use serde_json::Value;
 
-/// A rate this close to a limit, relative to it, is taken to be held by it.
+/// A rate this close to a limit, relative to the limit, counts as held down by it.
 const TOLERANCE: f64 = 0.05;
 
-/// The limit, as read back from `/configz` of the running components, that `rate_per_s` sits on.
+/// Returns the limit, as read back from `/configz` of the running components, that holds down `rate_per_s`.
 ///
 /// `read_back` is what a lease records: settings by component.
 pub fn limiter(rate_per_s: f64, read_back: &BTreeMap<String, Value>) -> Option<String> {

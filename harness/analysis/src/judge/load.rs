@@ -1,4 +1,4 @@
-//! Whether the load was made that the run was to be loaded with, and on whom it is if not.
+//! Whether the intended load was created, and which side is at fault if it was not.
 
 use std::collections::BTreeMap;
 
@@ -7,15 +7,15 @@ use harness_model::record::Event;
 use harness_model::record::LoadFailure;
 use harness_model::record::event::{Blame, End, LoadFailed, how_it_ended};
 
-/// What an object that came with the autoscaler refused, if any did: the autoscaler fails by it.
+/// Returns what an object that came with the autoscaler refused, if any did: this is the autoscaler's failure.
 pub fn refused_by_the_autoscaler(evidence: &Evidence) -> Option<&LoadFailed> {
     failed(evidence).find(|one| one.by == Blame::Autoscaler)
 }
 
-/// The rule: all load was made, but for what the autoscaler itself refused.
+/// Checks the rule that all load was created, except for what the autoscaler itself refused.
 ///
 /// # Errors
-/// Load that was not made, in the words of who refused it.
+/// Returns the load that was not created, in the words of the refusal.
 pub fn was_made(expect: &Expect, evidence: &Evidence) -> Result<String, String> {
     if let Some(failed) = failed(evidence).find(|one| one.by == Blame::Environment) {
         return Err(failed.to_string());
@@ -24,13 +24,13 @@ pub fn was_made(expect: &Expect, evidence: &Evidence) -> Result<String, String> 
         return Err(ended);
     }
     if refused_by_the_autoscaler(evidence).is_some() {
-        return Ok("what was not made, the autoscaler refused".into());
+        return Ok("the autoscaler refused all load that was not created".into());
     }
     let reports: BTreeMap<&str, &serde_json::Value> =
         evidence.events.iter().filter_map(|e| report(&e.event)).collect();
     for (cluster, status) in &reports {
         let failures = LoadFailure::in_status(status)
-            .map_err(|error| format!("{cluster}: load-driver did not say whether load failed: {error}"))?;
+            .map_err(|error| format!("{cluster}: load-driver did not report whether load failed: {error}"))?;
         if let Some(first) = failures.first() {
             return Err(format!("{cluster}: cannot {}: {}", first.what, first.message));
         }
@@ -38,7 +38,7 @@ pub fn was_made(expect: &Expect, evidence: &Evidence) -> Result<String, String> 
     // A run that was cut short says why elsewhere.
     if evidence.end == Some(End::Completed) && reports.len() != expect.clusters.len() {
         return Err(format!(
-            "{} of {} load-drivers said at the end what they had done",
+            "{} of {} load-drivers reported at the end what they had done",
             reports.len(),
             expect.clusters.len()
         ));

@@ -22,7 +22,7 @@ const SOAK_S: (u64, u64) = (60, 180);
 /// End of the run, seconds.
 const END_S: u64 = 200;
 
-/// What the run should have done: four Pods on two machines.
+/// Returns what the run should have done: four Pods on two machines.
 pub fn expect() -> Expect {
     let need = ExpectedNeed {
         cluster: CLUSTER.into(),
@@ -69,7 +69,7 @@ pub fn expect() -> Expect {
     }
 }
 
-/// What the run left behind.
+/// Returns what the run left behind.
 pub fn evidence() -> Evidence {
     let mut evidence = Evidence { pods: pods(), nodes: nodes(), samples: samples(), ..Evidence::default() };
     evidence.read_events(events());
@@ -80,7 +80,7 @@ pub fn evidence() -> Evidence {
     evidence
 }
 
-/// The events of the run.
+/// Returns the events of the run.
 pub fn events() -> Vec<Stamped> {
     let cluster = || CLUSTER.to_owned();
     let quiet = |phase| Event::QuietPoint {
@@ -114,7 +114,7 @@ pub fn events() -> Vec<Stamped> {
     all.into_iter().map(|(at_s, event)| Stamped { at_us: at_s * SECOND, event }).collect()
 }
 
-/// What the run says it wrote.
+/// Returns what the run reports that it wrote.
 pub fn written() -> BTreeMap<String, Written> {
     let files =
         ["events.jsonl", "metrics.jsonl", "nodes.jsonl", "pods.jsonl.gz", "processes.jsonl", "audit.jsonl"];
@@ -166,7 +166,7 @@ fn nodes() -> Vec<NodeRecord> {
 
 fn samples() -> Vec<Sample> {
     let names = [("kube-apiserver", 80), ("kube-scheduler", 40), ("shard", 5), ("load-driver", 5)];
-    // A host as fast as the reference, before the run and all along.
+    // A host as fast as the reference, before and during the run.
     let slice = |at_s: u64| SpeedSlice {
         at_us: at_s * SECOND,
         index_version: host_speed::INDEX_VERSION,
@@ -198,8 +198,8 @@ fn samples() -> Vec<Sample> {
     (0..=END_S / 2).map(|i| sample(2 * i)).collect()
 }
 
-/// The scrapes of the run. Each target shows all families of the table that it should, but for those that a Go program
-/// shows with their first event only.
+/// Returns the scrapes of the run. Each target exposes all families of the table that it should, except those that a Go
+/// program exposes only with their first event.
 pub fn scrapes() -> Vec<Scrape> {
     let mut scrapes = Vec::new();
     for at_s in (5..=END_S).step_by(5) {

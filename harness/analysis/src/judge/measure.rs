@@ -1,4 +1,4 @@
-//! The metrics of a run, each measured or said not to be.
+//! The metrics of a run, each measured or marked as not measured.
 
 use std::collections::BTreeMap;
 
@@ -11,7 +11,7 @@ use harness_model::record::event::End;
 use harness_model::record::{Event, Phase, PodRecord};
 use harness_model::summary::{Metric, Packing};
 
-/// All metrics by name.
+/// Returns all metrics by name.
 pub fn all(expect: &Expect, evidence: &Evidence) -> BTreeMap<String, Metric> {
     let mut metrics = Metrics::default();
     fill(expect, evidence, &mut metrics);
@@ -38,7 +38,7 @@ impl Metrics {
         self.0.insert(name.to_owned(), metric);
     }
 
-    /// A value, or why there is none.
+    /// Records a value, or why there is none.
     fn put_result(&mut self, name: &str, unit: &str, value: Result<f64, String>, note: &str) {
         match value {
             Ok(value) => self.put(name, unit, Some(value), note),
@@ -142,7 +142,7 @@ fn fleet(expect: &Expect, evidence: &Evidence, metrics: &mut Metrics) {
     metrics.put_result("actions_without_times", "actions", untimed, "of the audit log; left out elsewhere");
 }
 
-/// Most Needs that were short in the soak: by the gauge, and by the cycles that the gauge did not show.
+/// Returns the most Needs that were short in the soak, by the gauge and by the cycles that the gauge did not show.
 fn shortfalls_max(evidence: &Evidence) -> Result<f64, String> {
     let window = evidence.window(Phase::Soak).ok_or("there was no soak")?;
     evidence.showing("shard", 1, &families::SHARD_SHORT_CYCLES)?;
@@ -223,7 +223,7 @@ fn resources(expect: &Expect, evidence: &Evidence, metrics: &mut Metrics) {
     );
 }
 
-/// Largest disagreement of declared, live and requested Pods at the quiet points.
+/// Returns the largest disagreement of declared, live and requested Pods at the quiet points.
 fn ledger_mismatch(expect: &Expect, evidence: &Evidence) -> Option<f64> {
     let mut points = 0;
     let mut worst = 0;
@@ -237,7 +237,7 @@ fn ledger_mismatch(expect: &Expect, evidence: &Evidence) -> Option<f64> {
     (points >= 3 * expect.clusters.len() && points > 0).then_some(worst as f64)
 }
 
-/// Live Pods without a Node at the end. A run that ended early came to no end that this could be said of.
+/// Returns the live Pods without a Node at the end; `None` for a run that ended early, which did not reach that end.
 fn unbound_at_end(evidence: &Evidence) -> Option<f64> {
     if evidence.end != Some(End::Completed) || evidence.pods.is_empty() {
         return None;
@@ -245,7 +245,7 @@ fn unbound_at_end(evidence: &Evidence) -> Option<f64> {
     Some(evidence.pods.iter().filter(|p| p.is_live() && p.bound_us.is_none()).count() as f64)
 }
 
-/// Machines more or fewer than the plan foresees, over all Needs, when quiet.
+/// Returns by how many machines the run is above or below the plan, over all Needs, when quiet.
 fn machines_over_plan(expect: &Expect, evidence: &Evidence) -> Option<f64> {
     if expect.needs.is_empty() || evidence.nodes.is_empty() {
         return None;
@@ -284,7 +284,7 @@ fn soak_increase(
     let (from, to) = evidence.window(Phase::Soak).ok_or("there was no soak")?;
     let mut all = 0.0;
     for (_, timeline) in evidence.showing(target, 1, family)? {
-        // Its family is there: a series that is not was never counted.
+        // The family is exposed: a series that is missing was never counted.
         let value = |at| Some(sum(&timeline.at(at)?, family.name, &accept).unwrap_or(0.0));
         let increase = value(to).zip(value(from)).map(|(later, earlier)| later - earlier);
         let increase = increase.ok_or_else(|| format!("{target} was not scraped before the soak"))?;
@@ -296,7 +296,7 @@ fn soak_increase(
     Ok(all)
 }
 
-/// The sum of the accepted series of that name at the end, over all targets.
+/// Returns the sum of the accepted series of that name at the end, over all targets.
 fn total(
     evidence: &Evidence,
     target: &str,
@@ -306,7 +306,7 @@ fn total(
     accept: impl Fn(&str) -> bool,
 ) -> Result<f64, String> {
     let timelines = evidence.showing(target, at_least, family)?;
-    // Its family is there: a series that is not was never counted.
+    // The family is exposed: a series that is missing was never counted.
     let last = |t: &crate::judge::evidence::Timeline| {
         t.at(evidence.end_us).map(|s| sum(&s, series, &accept).unwrap_or(0.0))
     };

@@ -1,6 +1,6 @@
 //! The judge: recomputes a verdict from the files of a run directory alone.
 //!
-//! Validity goes before verdict: a run whose measurement cannot be trusted is neither good nor bad.
+//! Validity comes before the verdict: a run whose measurement cannot be trusted is neither good nor bad.
 
 pub mod cpu;
 pub mod digest;
@@ -44,8 +44,8 @@ pub const STUCK_LISTED_MAX: usize = 50;
 /// Why a run directory cannot be judged at all.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// It is not there.
-    #[error("{0} is not a run directory; `ls target/e2e` shows the runs there are")]
+    /// It does not exist.
+    #[error("{0} is not a run directory; `ls target/e2e` lists the runs")]
     NoRun(std::path::PathBuf),
     /// A file is missing or broken.
     #[error(transparent)]
@@ -61,13 +61,13 @@ pub enum Error {
 /// Judges a run directory.
 ///
 /// # Errors
-/// As [`load()`].
+/// As for [`load()`].
 pub fn judge(dir: &RunDir) -> Result<Summary, Error> {
     let (expect, evidence) = load(dir)?;
     Ok(weigh(&expect, &evidence))
 }
 
-/// What a run directory holds: what was expected, and what came.
+/// Reads a run directory: what was expected, and what happened.
 ///
 /// # Errors
 /// When files that every run has are missing or broken.
@@ -83,7 +83,7 @@ pub fn weigh(expect: &Expect, evidence: &Evidence) -> Summary {
     let validity = validity::check(expect, evidence);
     let metrics = measure::all(expect, evidence);
     let mut host_speed = speed::account(evidence);
-    // Control planes elsewhere are not made faster by this host.
+    // Control planes that run elsewhere do not depend on the speed of this host.
     if let Some(speed) = host_speed.as_mut().filter(|_| !expect.theirs) {
         speed.normalised = speed::normalise(speed, evidence, &metrics);
     }
@@ -91,7 +91,7 @@ pub fn weigh(expect: &Expect, evidence: &Evidence) -> Summary {
     let mut gates = gates::check(&here, &metrics);
     speed::note_gates(&mut gates, expect, host_speed.as_ref(), &metrics);
     let (verdict, mut reason) = verdict(expect, evidence, &validity, &gates);
-    // Whoever reads the verdict is to know on whom it is.
+    // The reason must name the autoscaler that the verdict is about.
     if let Some(name) = summary::autoscaler(&evidence.host) {
         reason = format!("{reason}; the autoscaler is `{name}`, not the reference");
     }
@@ -115,7 +115,7 @@ pub fn weigh(expect: &Expect, evidence: &Evidence) -> Summary {
         stages: latency::stages(evidence),
         packing: machines.packing,
         utilisation: machines.utilisation,
-        // Without the control planes, neither shares nor a bottleneck can be told.
+        // Without the control planes, neither shares nor a bottleneck can be determined.
         cpu: if expect.theirs { CpuAccount::default() } else { cpu::account(evidence) },
         host_speed,
         held_back: held::back(expect, evidence),
@@ -180,16 +180,16 @@ fn verdict(
     (Verdict::Pass, reason + &not_judged(expect) + &basis(expect))
 }
 
-/// What nobody said how it should be.
+/// Lists the metrics that have neither an objective nor a range.
 fn not_judged(expect: &Expect) -> String {
     let names = gates::not_judged(expect);
     if names.is_empty() {
         return String::new();
     }
-    format!("; measured but not judged, for want of an objective or range: {}", names.join(", "))
+    format!("; measured but not judged, because they have no objective or range: {}", names.join(", "))
 }
 
-/// What the gates rest on, where nobody measured yet what the figures are on such a machine.
+/// Describes what the gates are based on if no range is calibrated for such a machine yet.
 fn basis(expect: &Expect) -> String {
     if expect.is_calibrated {
         return String::new();

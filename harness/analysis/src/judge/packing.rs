@@ -1,7 +1,7 @@
 //! How full the machines are: when everything is quiet, and at any moment before.
 //!
-//! A Pod takes room from the receipt of its bind to the receipt of its end. Both come on one watch, which
-//! keeps their order, so that the sums are those of the apiserver's own history and no samples.
+//! A Pod takes room from the receipt of its bind to the receipt of its end. Both come from one watch, which keeps their
+//! order, so the sums are those of the apiserver's own history, not samples.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
@@ -13,14 +13,14 @@ use harness_model::summary::Packing;
 /// A Node, by cluster and name.
 pub type NodeKey<'a> = (&'a str, &'a str);
 
-/// What Pods take of one Node, in thousandths of each resource's unit.
+/// Resources that Pods take of one Node, in thousandths of each resource's unit.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Usage {
-    /// What there is to take.
+    /// What is available.
     pub allocatable: Amounts,
-    /// Taken at the end.
+    /// What was taken at the end.
     pub last: Amounts,
-    /// Most that was ever taken.
+    /// The most that was ever taken.
     pub most: Amounts,
 }
 
@@ -29,11 +29,11 @@ pub struct Usage {
 pub struct Account {
     /// By cluster and archetype: all planned Needs, then machines that serve none of them.
     pub packing: Vec<Packing>,
-    /// Share of what all Nodes have that Pods take at the end, by resource.
+    /// Share of the resources of all Nodes that Pods take at the end, by resource.
     pub utilisation: BTreeMap<String, f64>,
 }
 
-/// Machines and Pods on them, for all planned Needs, at the end of the run.
+/// Returns the machines and the Pods on them, for all planned Needs, at the end of the run.
 pub fn account(expect: &Expect, evidence: &Evidence) -> Account {
     let owners = archetypes(evidence);
     let mut histograms: BTreeMap<(&str, &str), BTreeMap<u64, u64>> = BTreeMap::new();
@@ -65,12 +65,12 @@ pub fn account(expect: &Expect, evidence: &Evidence) -> Account {
     };
     let planned = expect.needs.iter().map(|n| packing((&n.cluster, &n.archetype), Some(n)));
     let is_planned = |(c, a): (&str, &str)| expect.needs.iter().any(|n| n.cluster == c && n.archetype == a);
-    // Machines that serve no planned Need: named, so that they cannot hide.
+    // Machines that serve no planned Need are listed, so that they cannot go unnoticed.
     let strays = histograms.keys().filter(|key| !is_planned(**key)).map(|key| packing(*key, None));
     Account { packing: planned.chain(strays).collect(), utilisation: shares(now.iter().map(|(_, u)| *u)) }
 }
 
-/// Bound Pods on each Node that is there, as of `at_us`.
+/// Returns the bound Pods on each Node that exists as of `at_us`.
 pub fn pods_per_node(evidence: &Evidence, at_us: u64) -> BTreeMap<NodeKey<'_>, u64> {
     let mut counts: BTreeMap<NodeKey<'_>, u64> = there(evidence, at_us).map(|n| (key_of(n), 0)).collect();
     let live = |p: &&PodRecord| {
@@ -86,7 +86,7 @@ pub fn pods_per_node(evidence: &Evidence, at_us: u64) -> BTreeMap<NodeKey<'_>, u
     counts
 }
 
-/// What Pods took of each Node over the whole run. A machine that came back is one Node.
+/// Returns what Pods took of each Node over the whole run. A machine that came back is one Node.
 pub fn usage<'a>(expect: &Expect, evidence: &'a Evidence) -> BTreeMap<NodeKey<'a>, Usage> {
     let created = evidence.nodes.iter().filter(|n| n.created_us.is_some());
     let mut usage: BTreeMap<NodeKey<'_>, Usage> = created
@@ -99,7 +99,7 @@ pub fn usage<'a>(expect: &Expect, evidence: &'a Evidence) -> BTreeMap<NodeKey<'a
         let Some(requests) = expect.requests.get(&pod.workload) else { continue };
         let key = (pod.cluster.as_str(), node);
         changes.push((bound_us, true, key, requests));
-        // A Pod that is being deleted still has its room; a finished one has not.
+        // A Pod that is being deleted still takes its room; a finished one does not.
         if let Some(end_us) = pod.gone_us.into_iter().chain(pod.finished_us).min() {
             changes.push((end_us.max(bound_us), false, key, requests));
         }
@@ -117,7 +117,7 @@ pub fn usage<'a>(expect: &Expect, evidence: &'a Evidence) -> BTreeMap<NodeKey<'a
     usage
 }
 
-/// Nodes on which Pods ever took more of a resource than there is; `None` if no Node was seen.
+/// Returns on how many Nodes Pods ever took more of a resource than there is; `None` if no Node was seen.
 pub fn overfilled(expect: &Expect, evidence: &Evidence) -> Option<usize> {
     let usage = usage(expect, evidence);
     let too_full = |u: &&Usage| {
@@ -137,7 +137,7 @@ fn key_of(node: &NodeRecord) -> NodeKey<'_> {
     (&node.cluster, &node.name)
 }
 
-/// Whose each Node is: that of a Pod on it or, without one, of its label.
+/// Returns the archetype of each Node: that of a Pod on it or, without one, that of its label.
 fn archetypes(evidence: &Evidence) -> HashMap<NodeKey<'_>, &str> {
     let mut owners: HashMap<NodeKey<'_>, &str> = HashMap::new();
     for pod in evidence.pods.iter().filter(|p| p.is_live()) {
@@ -151,7 +151,7 @@ fn archetypes(evidence: &Evidence) -> HashMap<NodeKey<'_>, &str> {
     owners
 }
 
-/// Most machines at one moment, those on their way included.
+/// Returns the most machines at one moment, including those on their way.
 fn asked_max<'a>(nodes: impl Iterator<Item = &'a NodeRecord>) -> u64 {
     let mut changes: Vec<(u64, i64)> = Vec::new();
     for node in nodes {
@@ -169,7 +169,7 @@ fn asked_max<'a>(nodes: impl Iterator<Item = &'a NodeRecord>) -> u64 {
     most.unsigned_abs()
 }
 
-/// Taken in the end, as a share of what there is, over all Nodes.
+/// Returns what is taken at the end, as a share of what there is, over all Nodes.
 fn shares<'a>(usage: impl Iterator<Item = &'a Usage>) -> BTreeMap<String, f64> {
     let mut sums: BTreeMap<&String, (i128, i128)> = BTreeMap::new();
     for (resource, allocatable, taken) in usage.flat_map(|u| {
@@ -181,7 +181,7 @@ fn shares<'a>(usage: impl Iterator<Item = &'a Usage>) -> BTreeMap<String, f64> {
     sums.into_iter().filter_map(|(name, (taken, all))| Some((name.clone(), share(taken, all)?))).collect()
 }
 
-/// The largest share of one Node that was ever taken, by resource.
+/// Returns the largest share of one Node that was ever taken, by resource.
 fn fullest<'a>(usage: impl Iterator<Item = &'a Usage>) -> BTreeMap<String, f64> {
     let mut largest: BTreeMap<String, f64> = BTreeMap::new();
     for (resource, share) in usage.flat_map(|u| {
@@ -195,7 +195,7 @@ fn fullest<'a>(usage: impl Iterator<Item = &'a Usage>) -> BTreeMap<String, f64> 
     largest
 }
 
-/// Four digits are enough for people, and keep summaries short.
+/// Returns a share with four decimals, which are enough for people and keep summaries short.
 fn share(taken: i128, all: i128) -> Option<f64> {
     (all > 0).then(|| (taken as f64 / all as f64 * 1e4).round() / 1e4)
 }
@@ -249,7 +249,7 @@ mod tests {
             gone_us,
             ..NodeRecord::default()
         };
-        // One that never became a Node, and one that is gone when the last comes.
+        // One that never became a Node, and one that is gone when the last one appears.
         let nodes =
             [node(1, None, Some(5), None), node(2, Some(3), Some(8), Some(9)), node(9, Some(10), None, None)];
         assert_eq!(asked_max(nodes.iter()), 2);

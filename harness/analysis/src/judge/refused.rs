@@ -1,23 +1,23 @@
-//! What a kube-apiserver turned away (429), by whom and since when.
+//! What a kube-apiserver turned away (429), by kind of request and since when.
 
 use crate::judge::evidence::Timeline;
 use harness_model::families::{APISERVER_REJECTED, APISERVER_REQUESTS};
 use harness_model::prometheus::{Series, label, name, of};
 
-/// How many of them are told one by one.
+/// How many of them are listed one by one.
 const TOLD: usize = 3;
 
-/// In words, what was answered 429 within the window; none if nothing was.
+/// Describes what was answered 429 within the window; `None` if nothing was.
 ///
-/// A series appears with its first event. What happened before the load does not count: an apiserver answers 429
-/// while it fills its watch caches.
+/// A series appears with its first event. Answers before the load do not count: an apiserver answers 429 while it fills
+/// its watch caches.
 pub fn told(timeline: &Timeline, window: (u64, u64)) -> Option<String> {
     let before = timeline.at(window.0).unwrap_or_default();
     let after = timeline.at(window.1).unwrap_or_default();
     let answered = grown(&before, &after, APISERVER_REQUESTS.name, is_refusal);
     let turned_away = grown(&before, &after, APISERVER_REJECTED.name, |_| true);
     let total = |of: &[(&str, f64)]| of.iter().map(|(_, count)| count).sum::<f64>();
-    // A request that gave up in the queue was turned away and never answered.
+    // A request that gave up in the queue was turned away, but never answered.
     let refused = total(&answered).max(total(&turned_away));
     if refused <= 0.0 {
         return None;
@@ -39,12 +39,12 @@ pub fn told(timeline: &Timeline, window: (u64, u64)) -> Option<String> {
     Some(text)
 }
 
-/// An eviction that a disruption budget forbids is answered 429, too, but that is an answer and no refusal.
+/// An eviction that a disruption budget forbids is answered 429, too, but that is an answer, not a refusal.
 fn is_refusal(key: &str) -> bool {
     label(key, "code") == Some("429") && label(key, "subresource") != Some("eviction")
 }
 
-/// The series of a metric that grew, with by how much, largest first.
+/// Returns the series of a metric that grew, with their growth, largest first.
 fn grown<'a>(
     before: &Series,
     after: &'a Series,
@@ -58,7 +58,7 @@ fn grown<'a>(
     found
 }
 
-/// `: 80 POST pods, 6 LIST nodes`; empty if there is none.
+/// Lists the largest ones, for example `: 80 POST pods, 6 LIST nodes`; empty if there are none.
 fn largest(found: &[(&str, f64)], labels: &[&str]) -> String {
     let told = found.iter().take(TOLD).map(|(key, count)| {
         let values: Vec<_> =

@@ -1,4 +1,4 @@
-//! The judge on a small made-up run: it passes, and each single fault turns it.
+//! Tests of the judge on a small made-up run: it passes, and each single fault changes the verdict.
 
 use serde_json::json;
 
@@ -138,7 +138,8 @@ fn a_broken_objective_fails() {
     assert_eq!(summary.verdict.exit_code(), 1);
 }
 
-/// What reads a family beside rules and metrics; `throttled_pod_shim_s` is as that of node-creator, in other runs.
+/// Readers of families other than rules and metrics; `throttled_pod_shim_s` is the same as that of node-creator, in
+/// other runs.
 const READ_ELSEWHERE: [&str; 7] = [
     "view",
     "held back",
@@ -149,7 +150,7 @@ const READ_ELSEWHERE: [&str; 7] = [
     "throttled_pod_shim_s",
 ];
 
-/// Judges the run that passes, as if no target had ever shown the family, nor the one that proves it.
+/// Judges the run that passes as if no target had ever exposed the family or the one that proves it.
 fn without(family: &Family) -> Summary {
     let hidden = [family.name, if let Shown::With(other) = family.shown { other } else { family.name }];
     broken(|_, evidence| {
@@ -337,7 +338,7 @@ fn a_profile_of_ones_own_passes_by_what_it_gives_and_says_what_was_not_judged() 
     };
     let passed = broken(own);
     assert_eq!(passed.verdict, Verdict::Pass, "{}", passed.reason);
-    assert!(passed.reason.contains("not judged, for want of an objective or range: shortfalls_max, "));
+    assert!(passed.reason.contains("not judged, because they have no objective or range: shortfalls_max, "));
     assert!(passed.reason.contains("fill_s, cpu_ms_per_pod, failed_attempts_per_pod"), "{}", passed.reason);
     assert!(passed.gates.iter().all(|gate| gate.metric != "fill_s"));
     let too_many = broken(|expect, evidence| {
@@ -410,7 +411,7 @@ fn a_starved_host_makes_it_invalid() {
         evidence.samples.iter_mut().for_each(|s| s.host.steal_cpu_ms = s.at_us / 2_000);
     });
     assert_invalid(&stolen, "host_not_starved");
-    // A limit that held one CPU still for a twentieth of the time.
+    // A limit that stopped one CPU for a twentieth of the time.
     let throttled = broken(|_, evidence| {
         evidence.samples.iter_mut().for_each(|s| s.host.throttled_cpu_ms = Some(s.at_us / 20_000));
     });
@@ -550,7 +551,7 @@ fn load_failed(by: Blame) -> Event {
     })
 }
 
-/// Judges the run with this event, as one that ended early with it.
+/// Judges the run as if it had ended early with this event.
 fn cut_short_by(event: Event, end: End) -> Summary {
     broken(|_, evidence| {
         let mut all: Vec<Stamped> = events();

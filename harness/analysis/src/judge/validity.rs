@@ -10,12 +10,12 @@ use harness_model::summary::Finding;
 
 /// Largest share of CPU time that other guests of the host may take.
 const STEAL_SHARE_MAX: f64 = 0.10;
-/// Latest that the two-second sampler may fire.
+/// Largest delay of the two-second sampler.
 pub const SAMPLER_LATE_MS_MAX: u64 = 5_000;
-/// Longest that CPUs may stand still for the limit of our control group, as a share of the time: what is measured then is
-/// the limit.
+/// Largest share of the time for which the limit of our control group may stop CPUs: beyond it, the limit is what is
+/// measured.
 const THROTTLED_SHARE_MAX: f64 = 0.01;
-/// Least memory that must be left.
+/// Least memory that must remain available.
 const AVAILABLE_MIB_MIN: u64 = 256;
 /// Largest jump of the wall clock against the monotonic clock between two samples.
 const CLOCK_JUMP_MS_MAX: u64 = 1_000;
@@ -27,19 +27,19 @@ const ALWAYS_WRITTEN: [&str; 3] = ["events.jsonl", "processes.jsonl", "metrics.j
 /// Files that a run writes from its fill on.
 const WRITTEN_WITH_PODS: [&str; 2] = ["pods.jsonl.gz", "nodes.jsonl"];
 
-/// Rules that say nothing about a run which failed before its soak.
+/// Rules that do not apply to a run that failed before its soak.
 const NEED_A_WHOLE_RUN: [&str; 4] =
     ["completed", "ledger_complete", "ledger_agrees_with_list", "measurements_present"];
 
-/// A rule: what was found, as an error if it does not hold.
+/// A rule, which returns what was found, as an error if the rule does not hold.
 type Rule = fn(&Expect, &Evidence) -> Result<String, String>;
 
 /// Checks all rules, each with what was found.
 pub fn check(expect: &Expect, evidence: &Evidence) -> Vec<Finding> {
     let rules: [(&str, Rule); 15] = [
-        // First: where a cluster was lost, all that follows does from it.
+        // First, because everything else may follow from a lost cluster.
         ("clusters_held", holds::clusters_held),
-        // What comes after may be for want of load.
+        // Next, because later rules may be broken for lack of load.
         ("load_was_made", load::was_made),
         ("completed", completed),
         ("evidence_complete", evidence_complete),
@@ -58,7 +58,7 @@ pub fn check(expect: &Expect, evidence: &Evidence) -> Vec<Finding> {
     let cut_short = evidence.end == Some(End::GoalMissed);
     let finding = |(rule, check): (&str, Rule)| {
         let (ok, detail) = match check(expect, evidence) {
-            // The run failed already, and left out what these rules look at.
+            // The run has already failed, and left out what these rules check.
             _ if cut_short && NEED_A_WHOLE_RUN.contains(&rule) => {
                 (true, "does not apply: the run ended early".into())
             }
@@ -73,7 +73,7 @@ pub fn check(expect: &Expect, evidence: &Evidence) -> Vec<Finding> {
 fn completed(_: &Expect, evidence: &Evidence) -> Result<String, String> {
     match evidence.end {
         Some(End::Completed) => Ok("all phases were run".into()),
-        // Log lines may follow: they were shown when it happened.
+        // Log lines may follow; they were shown when it happened.
         Some(_) => Err(evidence
             .end_reason
             .as_deref()
@@ -84,7 +84,7 @@ fn completed(_: &Expect, evidence: &Evidence) -> Result<String, String> {
     }
 }
 
-/// Every line that the run wrote is there, and none was lost.
+/// Checks that every line that the run wrote is there, and that none was lost.
 fn evidence_complete(_: &Expect, evidence: &Evidence) -> Result<String, String> {
     if evidence.written.is_empty() {
         return Err(
@@ -141,7 +141,7 @@ fn ledger_complete(expect: &Expect, evidence: &Evidence) -> Result<String, Strin
     if missed > 0 {
         return Err(format!("the creation of {missed} Pods was not seen"));
     }
-    // A Pod that runs was bound: without that receipt it would silently drop out of the latencies.
+    // A Pod that runs was bound: without that receipt, it would silently drop out of the latencies.
     let unmeasured = evidence.pods.iter().filter(|p| p.running_us.is_some() && p.bound_us.is_none()).count();
     if unmeasured > 0 {
         return Err(format!("{unmeasured} Pods run, but their bind was not seen"));
@@ -221,7 +221,7 @@ fn host_not_starved(_: &Expect, evidence: &Evidence) -> Result<String, String> {
     let throttled = throttled_share(first, last);
     if let Some(share) = throttled.filter(|share| *share > 0.0) {
         let percent = share * 100.0;
-        detail += &format!(", CPUs held still for {percent:.1} % of the time by the control group's limit");
+        detail += &format!(", CPUs stopped for {percent:.1} % of the time by the control group's limit");
     }
     let ok = steal <= STEAL_SHARE_MAX
         && late_ms <= SAMPLER_LATE_MS_MAX
@@ -230,8 +230,8 @@ fn host_not_starved(_: &Expect, evidence: &Evidence) -> Result<String, String> {
     if ok { Ok(detail) } else { Err(detail) }
 }
 
-/// The share of the time between two samples for which CPUs stood still for our control group, added up over CPUs;
-/// none where that is not counted.
+/// Returns the share of the time between two samples for which the limit of our control group stopped CPUs, summed over
+/// CPUs; `None` if that is not counted.
 fn throttled_share(first: &Sample, last: &Sample) -> Option<f64> {
     let throttled_ms = last.host.throttled_cpu_ms?.saturating_sub(first.host.throttled_cpu_ms?);
     let span_us = last.at_us.saturating_sub(first.at_us);
@@ -294,7 +294,7 @@ fn silence(what: &str, window: (u64, u64), times: impl Iterator<Item = u64>) -> 
     Ok(())
 }
 
-/// The driver is to be slower than nothing that is measured, in the fill as in the soak.
+/// Checks that the driver did not hold back anything that is measured, neither in the fill nor in the soak.
 fn driver_kept_pace(expect: &Expect, evidence: &Evidence) -> Result<String, String> {
     let mut worst: (f64, Phase) = (0.0, Phase::Fill);
     for phase in MEASURED.into_iter().filter(|phase| evidence.window(*phase).is_some()) {

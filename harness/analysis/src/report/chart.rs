@@ -1,4 +1,4 @@
-//! Pictures over time, as SVG with their figures as a table beneath.
+//! Pictures over time, as SVG with their figures in a table below.
 
 use std::fmt::Write;
 
@@ -8,71 +8,71 @@ use crate::report::svg::{escape, text};
 
 /// Width of every picture.
 pub const WIDTH: f64 = 760.0;
-/// Room on the left of what is drawn.
+/// Margin on the left of the drawing.
 pub const LEFT: f64 = 56.0;
-/// Room on the right of it.
+/// Margin on its right.
 pub const RIGHT: f64 = 8.0;
-/// Room above it.
+/// Margin above it.
 pub const TOP: f64 = 22.0;
 const BOTTOM: f64 = 24.0;
-/// Steps of time that an axis may have, seconds.
+/// Distances between ticks that a time axis may have, seconds.
 const TICKS_S: [f64; 9] = [10.0, 30.0, 60.0, 120.0, 300.0, 600.0, 1800.0, 3600.0, 7200.0];
 
-/// Something that happened, on every axis of time.
+/// Something that happened, marked on every time axis.
 #[derive(Clone, Debug)]
 pub struct Mark {
     /// Seconds since the start.
     pub at_s: f64,
-    /// In words.
+    /// What happened, in words.
     pub text: String,
-    /// Something that should not have happened.
+    /// Whether it should not have happened.
     pub is_fault: bool,
 }
 
 /// How series are drawn.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Look {
-    /// Each as a line.
+    /// Each series as a line.
     Lines,
-    /// As areas on top of each other.
+    /// Series as areas on top of each other.
     Stacked,
 }
 
 /// A picture.
 pub struct Chart<'a> {
-    /// Above it.
+    /// Title above it.
     pub title: String,
-    /// Of its values.
+    /// Unit of its values.
     pub unit: &'static str,
     /// How it is drawn.
     pub look: Look,
-    /// The height of what is drawn.
+    /// Height of the drawing.
     pub height: f64,
-    /// What is drawn.
+    /// Series to draw.
     pub series: Vec<Series>,
-    /// When.
+    /// Steps of the time axis.
     pub steps: &'a Steps,
-    /// What happened meanwhile.
+    /// What happened during that time.
     pub marks: &'a [Mark],
 }
 
-/// The axis of time that all pictures share: where a moment lies.
+/// The time axis that all pictures share. It gives the position of a moment.
 pub struct TimeAxis<'a> {
     steps: &'a Steps,
 }
 
 impl<'a> TimeAxis<'a> {
-    /// Of these steps.
+    /// Creates the axis of these steps.
     pub fn new(steps: &'a Steps) -> Self {
         Self { steps }
     }
 
-    /// Where a moment, in seconds since the start, lies.
+    /// Returns the position of a moment, in seconds since the start.
     pub fn x(&self, at_s: f64) -> f64 {
         LEFT + (at_s / self.steps.length_s()).clamp(0.0, 1.0) * (WIDTH - LEFT - RIGHT)
     }
 
-    /// Ticks along the bottom, and the marks from top to bottom.
+    /// Draws ticks along the bottom, and the marks from top to bottom.
     pub fn draw(&self, out: &mut String, bottom: f64, marks: &[Mark]) {
         let length_s = self.steps.length_s();
         let tick_s = TICKS_S.into_iter().find(|tick| length_s / tick <= 9.0).unwrap_or(length_s);
@@ -91,7 +91,7 @@ impl<'a> TimeAxis<'a> {
                 out,
                 "<path class=\"{class}\" d=\"M{x:.1},{TOP} V{bottom:.1}\"><title>{title}</title></path>"
             );
-            // Words that would run into each other are left to the pointer.
+            // Labels that would overlap are only shown under the pointer.
             let width = 7.0 * mark.text.len() as f64;
             if !mark.is_fault && x >= free_from && x + width < WIDTH {
                 text(out, x + 3.0, TOP + 9.0, "start", &title);
@@ -101,13 +101,13 @@ impl<'a> TimeAxis<'a> {
     }
 }
 
-/// The beginning of a picture of that height.
+/// Opens a picture of that height.
 pub fn open_svg(out: &mut String, title: &str, height: f64) {
     let _ =
         write!(out, "<svg viewBox=\"0 0 {WIDTH} {height}\" role=\"img\" aria-label=\"{}\">", escape(title));
 }
 
-/// The smallest value of one digit (or 1.5 times a power of ten) that is not below a value.
+/// Returns the smallest of 1, 1.5, 2, 3, 4, 5, 6 and 8 times a power of ten that is not below a value.
 pub fn round_up(value: f64) -> f64 {
     if value <= 0.0 {
         return 1.0;
@@ -121,7 +121,7 @@ pub fn round_up(value: f64) -> f64 {
 }
 
 impl Chart<'_> {
-    /// The picture with its legend and its figures.
+    /// Renders the picture with its legend and its figures.
     pub fn render(&self) -> String {
         let mut out = String::new();
         let _ = write!(out, "<figure><figcaption>{}, {}", escape(&self.title), self.unit);
@@ -150,7 +150,7 @@ impl Chart<'_> {
         out
     }
 
-    /// Lower and upper edge of each series.
+    /// Returns the lower and upper edge of each series.
     fn tops(&self) -> Vec<(Vec<f64>, Vec<f64>)> {
         let mut floor = vec![0.0; self.steps.count()];
         let edge = |series: &Series| {
@@ -197,7 +197,7 @@ impl Chart<'_> {
     }
 }
 
-/// A value in as few digits as say something.
+/// Formats a value with as few digits as are meaningful.
 pub fn short(value: f64) -> String {
     let digits = match value.abs() {
         v if v == 0.0 || v >= 100.0 => 0,

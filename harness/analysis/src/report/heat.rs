@@ -8,13 +8,13 @@ use crate::report::chart::{Mark, TOP, TimeAxis, open_svg};
 use crate::report::steps::Steps;
 use crate::report::svg::{escape, text};
 
-/// Upper ends of the rows, seconds; what took longer is in one row more.
+/// Upper ends of the rows, seconds; anything that took longer is in one more row.
 const ROWS_S: [f64; 10] = [0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0, 300.0];
 const ROW: f64 = 15.0;
-/// Columns of the map: fewer than steps, so that one is wide enough to be seen.
+/// Most columns of the map: fewer than steps, so that a column is wide enough to be seen.
 const COLUMNS_MAX: usize = 120;
 
-/// The map of the Pods that had to wait for a machine, or of those that had not.
+/// Draws the map of the Pods that had to wait for a machine, or of those that did not.
 pub fn map(evidence: &Evidence, steps: &Steps, marks: &[Mark], new_capacity: bool) -> String {
     let title = match new_capacity {
         true => "Create to bind, Pods that needed a new machine",
@@ -35,7 +35,7 @@ pub fn map(evidence: &Evidence, steps: &Steps, marks: &[Mark], new_capacity: boo
         text(&mut out, 50.0, y + 11.0, "end", &words(row));
         for (column, count) in counts.iter().enumerate().filter(|(_, count)| **count > 0) {
             let (from, to) = (axis.x(column as f64 * column_s), axis.x((column + 1) as f64 * column_s));
-            // By its logarithm: one Pod among thousands is what one looks for.
+            // Logarithmic, so that one Pod among thousands can be seen.
             let shade = (0.25 + 0.75 * (*count as f64).ln_1p() / (most as f64).ln_1p()).min(1.0);
             let _ = write!(
                 out,
@@ -53,7 +53,7 @@ pub fn map(evidence: &Evidence, steps: &Steps, marks: &[Mark], new_capacity: boo
     out
 }
 
-/// Pods by row and column.
+/// Counts the Pods by row and column.
 fn counts(
     evidence: &Evidence,
     steps: &Steps,

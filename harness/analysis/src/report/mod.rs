@@ -1,7 +1,7 @@
-//! A run as one page of HTML: the verdict, what it rests on, and pictures of what went on meanwhile.
+//! A run as one page of HTML: the verdict, what it rests on, and pictures of what happened during the run.
 //!
-//! The page needs nothing but itself: no network, no script. Its figures are the summary's and the evidence's, and beside
-//! the gates those of earlier summaries; each picture has those behind it in a table.
+//! The page is self-contained: no network, no script. Its figures come from the summary and the evidence and, next to
+//! the gates, from earlier summaries. Each picture has its figures in a table.
 
 mod chart;
 mod heat;
@@ -22,7 +22,7 @@ use crate::report::svg::escape;
 use harness_model::record::{Event, RunDir};
 use harness_model::summary::Summary;
 
-/// The page of a run with the history of its gates; `dir` is asked for its logs.
+/// Returns the page of a run with the history of its gates; `dir` is searched for logs.
 pub fn html(dir: &RunDir, summary: &Summary, evidence: &Evidence, history: &History) -> String {
     let title = format!("{} {}", summary.verdict.name(), summary.run_id);
     let mut out = format!(
@@ -94,7 +94,7 @@ fn pictures(out: &mut String, evidence: &Evidence) {
     out.push_str("</div>\n");
 }
 
-/// Phases, and whatever should not have happened.
+/// Returns marks for the phases, and for everything that should not have happened.
 fn marks(evidence: &Evidence, steps: &Steps) -> Vec<Mark> {
     let mark = |stamped: &harness_model::record::Stamped| {
         let (text, is_fault) = match &stamped.event {
@@ -105,7 +105,7 @@ fn marks(evidence: &Evidence, steps: &Steps) -> Vec<Mark> {
             Event::ProcessEnded { name, cluster, .. } => {
                 (format!("{name} of {} ended", cluster.as_deref().unwrap_or("the run")), true)
             }
-            Event::LoadFailed(failed) => (format!("load was not made in {}", failed.cluster), true),
+            Event::LoadFailed(failed) => (format!("load was not created in {}", failed.cluster), true),
             _ => return None,
         };
         Some(Mark { at_s: steps.seconds(stamped.at_us), text, is_fault })
@@ -113,7 +113,7 @@ fn marks(evidence: &Evidence, steps: &Steps) -> Vec<Mark> {
     evidence.events.iter().filter_map(mark).filter(|mark| mark.at_s >= 0.0).collect()
 }
 
-/// Log files of the run, relative to its directory, in order.
+/// Returns the log files of the run, relative to its directory, in order.
 fn logs(dir: &RunDir) -> Vec<String> {
     let mut found = Vec::new();
     let mut dirs = vec![dir.logs()];

@@ -11,7 +11,7 @@ use harness_model::families::{APISERVER_REQUESTS, Family, SCHEDULE_ATTEMPTS};
 use harness_model::prometheus::{label, of};
 use harness_model::record::PodRecord;
 
-/// Series in one picture at the most: more cannot be told apart. The rest becomes one.
+/// Most series in one picture: more cannot be told apart. The others are combined into one.
 const SHOWN_MAX: usize = 7;
 /// Verbs that change something.
 const WRITES: [&str; 4] = ["POST", "PUT", "PATCH", "DELETE"];
@@ -19,7 +19,7 @@ const WRITES: [&str; 4] = ["POST", "PUT", "PATCH", "DELETE"];
 /// One line of a picture: a value per step.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Series {
-    /// As in the legend.
+    /// Name in the legend.
     pub name: String,
     /// A value per step.
     pub values: Vec<f64>,
@@ -29,7 +29,7 @@ fn series(name: &str, values: Vec<f64>) -> Series {
     Series { name: name.to_owned(), values }
 }
 
-/// Live Pods, those of them that are bound, and those that run; of one cluster or of all.
+/// Returns the live Pods, those of them that are bound, and those that run, of one cluster or of all.
 pub fn pods(evidence: &Evidence, steps: &Steps, cluster: Option<&str>) -> Vec<Series> {
     let open = |from: fn(&PodRecord) -> Option<u64>| {
         let mine = evidence.pods.iter().filter(|p| cluster.is_none_or(|name| p.cluster == name));
@@ -45,7 +45,7 @@ pub fn pods(evidence: &Evidence, steps: &Steps, cluster: Option<&str>) -> Vec<Se
     ]
 }
 
-/// Machines by what they are doing, as the watches of UpcomingNodes and Nodes told it.
+/// Returns the machines by what they are doing, as reported by the watches of UpcomingNodes and Nodes.
 pub fn machines(evidence: &Evidence, steps: &Steps) -> Vec<Series> {
     let earliest = |times: &[Option<u64>]| times.iter().copied().flatten().min();
     let nodes = || evidence.nodes.iter();
@@ -67,7 +67,7 @@ pub fn machines(evidence: &Evidence, steps: &Steps) -> Vec<Series> {
     ]
 }
 
-/// What the shard began, per second.
+/// Returns the actions that the shard began, per second.
 pub fn actions(evidence: &Evidence, steps: &Steps) -> Vec<Series> {
     let kinds = ["Bootstrap", "Provision", "Reclaim", "Preempt", "Delete"];
     let of_kind =
@@ -76,13 +76,13 @@ pub fn actions(evidence: &Evidence, steps: &Steps) -> Vec<Series> {
     all.into_iter().filter(|s| s.values.iter().any(|v| *v > 0.0)).collect()
 }
 
-/// Cores in use by component.
+/// Returns the cores in use by component.
 pub fn cpu(evidence: &Evidence, steps: &Steps) -> Vec<Series> {
     let mut means = Means::over(steps);
     let first = evidence.samples.first().map_or(0, |sample| sample.at_us);
     evidence.samples.windows(2).for_each(|pair| means.looked((pair[0].at_us, pair[1].at_us)));
     each_use(evidence, |span, name, ms| {
-        // What was used up to the first sample was used at a pace that nobody knows.
+        // The pace of the use before the first sample is not known.
         if first < span.1 {
             means.add(name, span, ms as f64 / 1e3);
         }
@@ -90,7 +90,7 @@ pub fn cpu(evidence: &Evidence, steps: &Steps) -> Vec<Series> {
     largest(means.per_s())
 }
 
-/// Resident memory by component, MiB, as of the last sample before the end of each step.
+/// Returns the resident memory by component, MiB, as of the last sample before the end of each step.
 pub fn memory(evidence: &Evidence, steps: &Steps) -> Vec<Series> {
     let mut by_name: BTreeMap<String, Vec<f64>> = BTreeMap::new();
     let mut samples = evidence.samples.iter().peekable();
@@ -107,7 +107,7 @@ pub fn memory(evidence: &Evidence, steps: &Steps) -> Vec<Series> {
     largest(by_name)
 }
 
-/// Writes per second that the apiservers answered, by verb and resource.
+/// Returns the writes per second that the apiservers answered, by verb and resource.
 pub fn writes(evidence: &Evidence, steps: &Steps) -> Vec<Series> {
     let name = |key: &str| {
         let verb = label(key, "verb").filter(|verb| WRITES.contains(verb))?;
@@ -118,14 +118,14 @@ pub fn writes(evidence: &Evidence, steps: &Steps) -> Vec<Series> {
     largest(rates(evidence, steps, &APISERVER_REQUESTS, name))
 }
 
-/// Scheduling attempts per second by their result.
+/// Returns the scheduling attempts per second by their result.
 pub fn attempts(evidence: &Evidence, steps: &Steps) -> Vec<Series> {
     let result = |key: &str| label(key, "result").map(str::to_owned);
     largest(rates(evidence, steps, &SCHEDULE_ATTEMPTS, result))
 }
 
-/// Growth per second of a counter over all targets of a name, summed by what `name` makes of its labels. What a counter
-/// grew between two scrapes is spread evenly over the time between them.
+/// Returns the growth per second of a counter over all its targets, summed by the names that `name` derives from its
+/// labels. The growth between two scrapes is spread evenly over the time between them.
 fn rates(
     evidence: &Evidence,
     steps: &Steps,
@@ -173,7 +173,7 @@ fn growth(
     means.per_s()
 }
 
-/// The largest series by their sums, and the others as one.
+/// Returns the largest series by their sums, and the others as one.
 fn largest(all: BTreeMap<String, Vec<f64>>) -> Vec<Series> {
     let mut all: Vec<Series> = all.into_iter().map(|(name, values)| Series { name, values }).collect();
     all.retain(|s| s.values.iter().any(|v| *v > 0.0));
@@ -195,7 +195,7 @@ mod tests {
     use super::*;
     use harness_model::record::{NodeRecord, ProcessSample, Sample, Scrape};
 
-    /// A step.
+    /// Length of a step, microseconds.
     const S: u64 = 5_000_000;
 
     #[test]
@@ -250,7 +250,7 @@ mod tests {
 
     #[test]
     fn a_constant_load_comes_out_flat() {
-        // As in dev-50: samples every two seconds and a bit, steps of five; both cores full at 1.98 throughout.
+        // As in dev-50: samples about every two seconds, steps of five; both cores full at 1.98 throughout.
         let at_us = |n: u64| n * 2_000_000 + (n * 7919 % 17) * 20_000;
         let sample = |n: u64| {
             let used_ms = at_us(n) / 1000 * 99 / 100;

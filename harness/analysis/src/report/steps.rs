@@ -1,13 +1,13 @@
-//! Time cut into equal steps, and what happened in each.
+//! Time divided into equal steps, and what happened in each.
 
 use std::collections::BTreeMap;
 
 use crate::judge::Evidence;
 use harness_model::record::Phase;
 
-/// Steps of a run at the most.
+/// Most steps of a run.
 const COUNT_MAX: u64 = 240;
-/// A step at the least: two samples of processes and one scrape fall into it.
+/// Shortest step: two samples of processes and one scrape fall into it.
 const STEP_MIN_US: u64 = 5_000_000;
 
 /// Equal steps from the start of the fill to the run's last event.
@@ -21,7 +21,7 @@ pub struct Steps {
 }
 
 impl Steps {
-    /// The steps of a run.
+    /// Returns the steps of a run.
     pub fn of(evidence: &Evidence) -> Self {
         let start_us = evidence.window(Phase::Fill).map_or(0, |(start, _)| start);
         let length_us = evidence.end_us.saturating_sub(start_us).max(1);
@@ -30,44 +30,44 @@ impl Steps {
         Self { start_us, step_us, count, end_us: start_us + length_us }
     }
 
-    /// How many.
+    /// Returns the number of steps.
     pub fn count(&self) -> usize {
         self.count
     }
 
-    /// Length of one, seconds.
+    /// Returns the length of one step, seconds.
     pub fn step_s(&self) -> f64 {
         self.step_us as f64 / 1e6
     }
 
-    /// Length of all, seconds.
+    /// Returns the length of all steps, seconds.
     pub fn length_s(&self) -> f64 {
         self.step_s() * self.count as f64
     }
 
-    /// Seconds since the start; below 0 before it.
+    /// Returns the seconds since the start; negative before it.
     pub fn seconds(&self, at_us: u64) -> f64 {
         (at_us as f64 - self.start_us as f64) / 1e6
     }
 
-    /// When each ends, microseconds on the run's clock.
+    /// Returns the end of each step, microseconds on the run's clock.
     pub fn ends(&self) -> impl Iterator<Item = u64> {
         let Self { start_us, step_us, count, .. } = *self;
         (1..=count as u64).map(move |n| start_us + n * step_us)
     }
 
-    /// The step that a moment falls into.
+    /// Returns the step that a moment falls into.
     pub fn place(&self, at_us: u64) -> Option<usize> {
         let place = self.first_end_from(at_us);
         (at_us >= self.start_us && place < self.count).then_some(place)
     }
 
-    /// The first step whose end is not before a moment.
+    /// Returns the first step whose end is not before a moment.
     fn first_end_from(&self, at_us: u64) -> usize {
         at_us.saturating_sub(self.start_us).div_ceil(self.step_us).saturating_sub(1) as usize
     }
 
-    /// Events per second in each step.
+    /// Returns the events per second in each step.
     pub fn rate(&self, times_us: impl Iterator<Item = u64>) -> Vec<f64> {
         let mut counts = vec![0.0; self.count];
         times_us.filter_map(|at| self.place(at)).for_each(|place| counts[place] += 1.0);
@@ -77,7 +77,7 @@ impl Steps {
         counts
     }
 
-    /// Adds to the amounts of the steps one that came at an even pace in a span.
+    /// Adds an amount that accrued at an even pace over a span to the amounts of the steps.
     fn spread(&self, amounts: &mut [f64], (from_us, to_us): (u64, u64), amount: f64) {
         let length_us = to_us.saturating_sub(from_us).max(1) as f64;
         for (sum, end) in amounts.iter_mut().zip(self.ends()) {
@@ -86,7 +86,7 @@ impl Steps {
         }
     }
 
-    /// How many of these spans (from, to) are open at the end of each step.
+    /// Returns how many of these spans (from, to) are open at the end of each step.
     pub fn open(&self, spans: impl Iterator<Item = (u64, Option<u64>)>) -> Vec<f64> {
         let mut changes = vec![0.0; self.count + 1];
         for (from, to) in spans {
@@ -106,10 +106,10 @@ impl Steps {
     }
 }
 
-/// Means over the steps of what is known as a difference between two looks.
+/// Means over the steps of amounts that are known as differences between two observations.
 ///
-/// Looks and steps do not keep time with each other. A difference is spread evenly over the time between its looks, and
-/// the mean of a step is taken over the part of it that lies between looks: what goes on at an even pace comes out even.
+/// Observations and steps are not aligned. A difference is spread evenly over the time between its observations, and
+/// the mean of a step is taken over the part of it that lies between observations: an even pace comes out even.
 #[derive(Debug)]
 pub struct Means<'a> {
     steps: &'a Steps,
@@ -118,17 +118,17 @@ pub struct Means<'a> {
 }
 
 impl<'a> Means<'a> {
-    /// Nothing looked at yet.
+    /// Creates means without any observation yet.
     pub fn over(steps: &'a Steps) -> Self {
         Self { steps, looked_us: vec![0.0; steps.count], amounts: BTreeMap::new() }
     }
 
-    /// There was a look at either end of the span; none of the spans may overlap.
+    /// Records observations at both ends of the span; spans must not overlap.
     pub fn looked(&mut self, span: (u64, u64)) {
         self.steps.spread(&mut self.looked_us, span, span.1.saturating_sub(span.0) as f64);
     }
 
-    /// So much came up between these two looks.
+    /// Adds the amount that accrued between these two observations.
     pub fn add(&mut self, name: &str, span: (u64, u64), amount: f64) {
         let none = || vec![0.0; self.steps.count];
         let amounts = match self.amounts.get_mut(name) {
@@ -138,7 +138,7 @@ impl<'a> Means<'a> {
         self.steps.spread(amounts, span, amount);
     }
 
-    /// The means per second, step by step; 0 where nobody looked.
+    /// Returns the means per second, step by step; 0 where there was no observation.
     pub fn per_s(self) -> BTreeMap<String, Vec<f64>> {
         let Self { looked_us, mut amounts, .. } = self;
         for amounts in amounts.values_mut() {
@@ -168,7 +168,7 @@ mod tests {
     fn an_even_pace_comes_out_even_whenever_one_looks() {
         let steps = Steps::of(&Evidence { end_us: 63_000_000, ..Evidence::default() });
         let mut means = Means::over(&steps);
-        // Every two seconds, more or less; the first look is in the midst of a step, the last before the end.
+        // About every two seconds; the first observation is in the middle of a step, the last one before the end.
         let looks = (0..27_u64).map(|n| 3_100_000 + n * 2_000_000 + (n * 7919 % 13) * 70_000);
         let looks: Vec<u64> = looks.collect();
         for span in looks.windows(2).map(|pair| (pair[0], pair[1])) {

@@ -1,4 +1,4 @@
-//! The parts of a report that are words and figures.
+//! The text and the tables of a report.
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
@@ -9,7 +9,7 @@ use crate::report::svg::{escape, text};
 use harness_model::summary::screen::{bound_text, measured, percent};
 use harness_model::summary::{Gate, Latency, Outcome, Summary, Verdict};
 
-/// Metrics that stand at the top, with what they are called there.
+/// Metrics at the top of the page, with their titles there.
 const CARDS: [(&str, &str); 8] = [
     ("fill_s", "fill"),
     ("fill_rate_pods_per_s", "Pods bound per second of the fill"),
@@ -21,7 +21,7 @@ const CARDS: [(&str, &str); 8] = [
     ("harness_and_fleet_cpu_share", "CPU of harness and autoscaler"),
 ];
 
-/// Verdict, why, and the figures that matter most.
+/// Renders the verdict, its reason, and the figures that matter most.
 pub fn head(summary: &Summary) -> String {
     let class = match summary.verdict {
         Verdict::Pass => "pass",
@@ -68,7 +68,7 @@ fn card(out: &mut String, value: &str, title: &str) {
     let _ = write!(out, "<div class=\"card\"><b>{value}</b><span>{title}</span></div>");
 }
 
-/// Gates with their history.
+/// Renders the gates with their history.
 pub fn gates(summary: &Summary, history: &History) -> String {
     let bound = |bound: Option<_>| escape(&bound.map_or_else(String::new, bound_text));
     let row = |gate: &Gate| {
@@ -91,7 +91,7 @@ pub fn gates(summary: &Summary, history: &History) -> String {
     format!("<div class=\"gates\">{table}{}{}</div>\n", history.note(), history.figures(summary))
 }
 
-/// What came out of a gate, in words, and its class in the style sheet.
+/// Returns the outcome of a gate in words, and its class in the style sheet.
 pub fn outcome(outcome: Outcome) -> (&'static str, &'static str) {
     match outcome {
         Outcome::Pass => ("pass", "pass"),
@@ -103,7 +103,7 @@ pub fn outcome(outcome: Outcome) -> (&'static str, &'static str) {
     }
 }
 
-/// Rules of validity.
+/// Renders the rules of validity.
 pub fn validity(summary: &Summary) -> String {
     let rule = |finding: &harness_model::summary::Finding| {
         let (class, word) = if finding.ok { ("pass", "holds") } else { ("fail", "broken") };
@@ -116,12 +116,12 @@ pub fn validity(summary: &Summary) -> String {
     table("Validity", &["rule", "", "found"], &summary.validity.iter().map(rule).collect::<Vec<_>>())
 }
 
-/// A name in snake case, which may be broken at its underscores where the page is narrow.
+/// Returns a name in snake case that may be broken at its underscores where the page is narrow.
 pub fn breakable(snake: &str) -> String {
     escape(snake).replace('_', "_<wbr>")
 }
 
-/// Machines and Pods on them, Pods that waited, who used what, and all metrics.
+/// Renders the machines and the Pods on them, Pods that waited, CPU and memory by component, and all metrics.
 pub fn details(summary: &Summary) -> String {
     let packing = |p: &harness_model::summary::Packing| {
         format!(
@@ -175,7 +175,7 @@ pub fn details(summary: &Summary) -> String {
         + &table("All metrics", &["metric", "value", ""], &rows(&mut summary.metrics.iter().map(metric)))
 }
 
-/// A table, unless it is empty. Cells are markup.
+/// Renders a table, unless it is empty. Cells are markup.
 fn table(title: &str, heads: &[&str], rows: &[String]) -> String {
     if rows.is_empty() {
         return String::new();
@@ -185,7 +185,7 @@ fn table(title: &str, heads: &[&str], rows: &[String]) -> String {
     format!("<h2>{title}</h2><div class=\"scroll\"><table><tr>{heads}</tr>{rows}</table></div>\n")
 }
 
-/// Stages of the chain: from p50 to p99 on an axis of orders of magnitude, for each phase.
+/// Renders the stages of the chain: from p50 to p99 on a logarithmic axis, for each phase.
 pub fn stages(summary: &Summary) -> String {
     let mut out = String::new();
     for (phase, stages) in summary.stages.iter().filter(|(_, stages)| !stages.is_empty()) {
@@ -234,7 +234,7 @@ fn bars(out: &mut String, stages: &BTreeMap<String, Latency>) {
     out.push_str("</svg>");
 }
 
-/// Nodes by the number of Pods on them when quiet, over all clusters and archetypes.
+/// Renders the Nodes by the number of Pods on them when quiet, over all clusters and archetypes.
 pub fn packing(summary: &Summary) -> String {
     let mut nodes: BTreeMap<u64, u64> = BTreeMap::new();
     for (pods, count) in summary.packing.iter().flat_map(|p| &p.pods_per_node) {

@@ -1,6 +1,6 @@
 //! The results book: one page over all summaries that are kept in `docs/results`.
 //!
-//! Kept are summaries and not run directories, so the page rests on nothing else.
+//! Summaries are kept, not run directories, so the page is based on nothing else.
 
 mod kind;
 mod page;
@@ -25,10 +25,10 @@ pub enum Error {
     List {
         /// The directory.
         dir: PathBuf,
-        /// What the system said.
+        /// The system's error.
         source: std::io::Error,
     },
-    /// A `*.json` in it is no summary that can be read.
+    /// A `*.json` in it is not a summary that can be read.
     #[error(transparent)]
     Summary(#[from] file::Error),
     /// A run that is kept twice would count twice.
@@ -46,12 +46,12 @@ pub enum Error {
     Write {
         /// The page.
         path: PathBuf,
-        /// What the system said.
+        /// The system's error.
         source: std::io::Error,
     },
 }
 
-/// Where the repository keeps its summaries.
+/// Returns the directory in which the repository keeps its summaries.
 pub fn dir_of_repository() -> PathBuf {
     profile::fixtures_dir().with_file_name("docs").join("results")
 }
@@ -59,7 +59,7 @@ pub fn dir_of_repository() -> PathBuf {
 /// A summary that is kept.
 #[derive(Clone, Debug)]
 pub struct Kept {
-    /// What the page links to: the summary as Markdown if that lies beside it, else as JSON.
+    /// Link on the page: to the summary as Markdown if that lies next to it, otherwise as JSON.
     pub link: String,
     /// The machine's class; `None` if it was not recorded.
     pub class: Option<String>,
@@ -67,7 +67,7 @@ pub struct Kept {
     pub summary: Summary,
 }
 
-/// The files of a directory that are taken for summaries, by name.
+/// Returns the files of a directory that are taken for summaries, by name.
 ///
 /// # Errors
 /// When it cannot be listed.
@@ -80,16 +80,17 @@ pub fn files(dir: &Path) -> Result<Vec<PathBuf>, Error> {
     Ok(paths)
 }
 
-/// All summaries of a directory, in order of their start.
+/// Reads all summaries of a directory, in order of their start.
 ///
 /// # Errors
-/// When the directory or a file cannot be read, a `*.json` is no summary of a known version, or a run is there twice.
+/// When the directory or a file cannot be read, a `*.json` is not a summary of a known version, or a run is there
+/// twice.
 pub fn load(dir: &Path) -> Result<Vec<Kept>, Error> {
     let mut seen: BTreeMap<(String, String), PathBuf> = BTreeMap::new();
     let mut all = Vec::new();
     for path in files(dir)? {
         let summary = file::read(&path)?;
-        // The id alone may be that of another run: runs of a suite are named by what they show.
+        // The id alone may also be that of another run: runs of a suite are named after what they show.
         let identity = (summary.run_id.clone(), summary.started.clone());
         if let Some(first) = seen.insert(identity, path.clone()) {
             return Err(Error::Twice { run_id: summary.run_id, first, second: path });
@@ -99,15 +100,15 @@ pub fn load(dir: &Path) -> Result<Vec<Kept>, Error> {
         let link = linked.file_name().unwrap_or_default().to_string_lossy().into_owned();
         all.push(Kept { link, class: machine::class(&summary.host), summary });
     }
-    // Stable: what began at the same time stays in the order of the names.
+    // The sort is stable: runs that began at the same time stay in the order of their names.
     all.sort_by(|a, b| a.summary.started.cmp(&b.summary.started));
     Ok(all)
 }
 
-/// The page for a directory of summaries.
+/// Renders the page for a directory of summaries.
 ///
 /// # Errors
-/// As [`load`].
+/// As for [`load`].
 pub fn render(dir: &Path) -> Result<String, Error> {
     Ok(page::render(&load(dir)?))
 }
@@ -115,7 +116,7 @@ pub fn render(dir: &Path) -> Result<String, Error> {
 /// Writes the page; returns its path.
 ///
 /// # Errors
-/// As [`load`], and when it cannot be written.
+/// As for [`load`], and when it cannot be written.
 pub fn write(dir: &Path) -> Result<PathBuf, Error> {
     let (path, text) = (dir.join(PAGE), render(dir)?);
     match std::fs::write(&path, text) {
@@ -124,10 +125,11 @@ pub fn write(dir: &Path) -> Result<PathBuf, Error> {
     }
 }
 
-/// Where the page is not what would be written; `None` when it is. A page that cannot be read counts as empty.
+/// Returns where the page differs from what would be written; `None` if it does not. A page that cannot be read counts
+/// as empty.
 ///
 /// # Errors
-/// As [`load`].
+/// As for [`load`].
 pub fn stale(dir: &Path) -> Result<Option<String>, Error> {
     let (path, wanted) = (dir.join(PAGE), render(dir)?);
     let found = std::fs::read_to_string(&path).unwrap_or_default();

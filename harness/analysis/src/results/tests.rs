@@ -1,4 +1,4 @@
-//! The results book, from made-up summaries.
+//! Tests of the results book, on made-up summaries.
 
 use std::path::Path;
 
@@ -9,7 +9,7 @@ use super::{PAGE, dir_of_repository, load, render, stale, write};
 use crate::judge::{made_up, weigh};
 use harness_model::summary::{Summary, Verdict};
 
-/// A run that filled in so many seconds on a machine with that processor.
+/// Returns a run whose fill took that many seconds on a machine with that processor.
 fn summary(run_id: &str, fill_s: f64, processor: &str) -> Summary {
     let mut summary = weigh(&made_up::expect(), &made_up::evidence());
     summary.run_id = run_id.into();
@@ -31,7 +31,7 @@ fn keep(dir: &Path, name: &str, summary: &Summary) {
     std::fs::write(dir.join(format!("{name}.json")), serde_json::to_vec(summary).unwrap()).unwrap();
 }
 
-/// The section of the page under that heading.
+/// Returns the section of the page under that heading.
 fn section<'a>(page: &'a str, heading: &str) -> &'a str {
     let (_, rest) = page.split_once(heading).unwrap_or_else(|| panic!("no {heading} in\n{page}"));
     rest.split("\n### ").next().unwrap()
@@ -135,9 +135,9 @@ fn a_file_that_is_no_summary_and_a_run_kept_twice_are_named() {
     let dir = book(&[summary("a", 10.0, "x")]);
     let broken = dir.path().join("broken.json");
     for (text, expected) in [
-        ("{", "broken.json is no JSON"),
+        ("{", "broken.json is not JSON"),
         ("{\"schema_version\": 1}", "broken.json has schema version 1"),
-        ("{\"schema_version\": 2}", "broken.json is no summary of schema version 2"),
+        ("{\"schema_version\": 2}", "broken.json is not a summary of schema version 2"),
     ] {
         std::fs::write(&broken, text).unwrap();
         let error = stale(dir.path()).unwrap_err().to_string();

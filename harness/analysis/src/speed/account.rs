@@ -1,4 +1,4 @@
-//! From slices to the index.
+//! Computes the index from slices.
 
 use std::collections::BTreeMap;
 
@@ -9,15 +9,16 @@ use harness_model::record::{Phase, SpeedSlice};
 use harness_model::summary::stats::{self, Spread};
 use harness_model::summary::{HostSpeed, IndexSpread};
 
-/// Fewest slices that an index rests on.
+/// Fewest slices that an index may be based on.
 const SLICES_MIN: usize = 3;
-/// Ratio of the fastest to the slowest quarter of a phase from which the host is said to have changed. A calibrated
-/// range forgives 20 %; a host that changes by more than 25 % in the middle moves a figure out of any range by itself.
+/// Ratio of the fastest to the slowest quarter of a phase above which the host's speed is reported as changed. A
+/// calibrated range tolerates 20 %; a host that changes by more than 25 % midway moves a figure out of any range on its
+/// own.
 pub const CHANGE_MAX: f64 = 1.25;
-/// Parts of a phase that are held against each other.
+/// Parts of a phase that are compared with each other.
 const QUARTERS: u64 = 4;
 
-/// The index of a run. `None` when no slice was recorded, or when they are of a work that is not known here.
+/// Returns the index of a run; `None` if no slice was recorded, or if slices are of work that is not known here.
 pub fn account(evidence: &Evidence) -> Option<HostSpeed> {
     let slices: Vec<&SpeedSlice> = evidence.samples.iter().flat_map(|s| &s.host_speed).collect();
     if slices.is_empty() || slices.iter().any(|slice| slice.index_version != INDEX_VERSION) {
@@ -51,7 +52,7 @@ pub fn account(evidence: &Evidence) -> Option<HostSpeed> {
     Some(speed)
 }
 
-/// What a verdict has to say of the host; `None` when it kept its speed, as far as is known.
+/// Returns what a verdict has to say about the host; `None` if it kept its speed, as far as is known.
 pub fn told(speed: &HostSpeed) -> Option<String> {
     let (phase, ratio) = speed.changed.iter().max_by(|a, b| a.1.total_cmp(b.1))?;
     Some(format!(
@@ -80,7 +81,8 @@ fn by_part(slices: &[&SpeedSlice]) -> BTreeMap<String, f64> {
     enough.map(|(part, values)| (part.to_owned(), median(values))).collect()
 }
 
-/// Fastest over slowest quarter of a window, each as the median of its slices; `None` when there are too few to tell.
+/// Returns the ratio of the fastest to the slowest quarter of a window, each as the median of its slices; `None` if
+/// there are too few slices.
 fn change(slices: &[&SpeedSlice], (from, to): (u64, u64)) -> Option<f64> {
     let quarter = |n: u64| {
         let at = |n: u64| from + (to - from) * n / QUARTERS;

@@ -1,6 +1,6 @@
 //! How fast the host was during a run, and what its figures are at reference speed (`docs/host-speed.md`).
 //!
-//! A run does slices of the work of the crate `host-speed` all along; [`account`] makes the index of them, and
+//! A run does slices of the work of the crate `host-speed` all the time; [`account`] computes the index from them, and
 //! [`normalise`] the figures.
 
 mod account;

@@ -7,11 +7,11 @@ use harness_model::record::Phase;
 use harness_model::summary::screen::{bound_text, number};
 use harness_model::summary::{Bound, Gate, HostSpeed, Metric, Outcome};
 
-/// The metrics that are normalised, all of the fill. Latencies of the soak are not: they follow from periods (roll-up,
-/// cycle) that no host shortens, and where they follow from the host it is not in proportion.
+/// The metrics that are normalised, all of them of the fill. Latencies of the soak are not: they depend on periods
+/// (roll-up, cycle) that no host shortens, and where they depend on the host, they are not proportional to its speed.
 pub const NORMALISED: [&str; 3] = ["cpu_ms_per_pod", "fill_s", "fill_rate_pods_per_s"];
 
-/// What the metrics would be on a host of reference speed.
+/// Returns what the metrics would be on a host of reference speed.
 pub fn normalise(
     speed: &HostSpeed,
     evidence: &Evidence,
@@ -31,13 +31,14 @@ pub fn normalise(
     all.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?))).collect()
 }
 
-/// How much of a time remains at reference speed: only while cores are busy does it depend on their speed. A fill with
-/// full cores scales with the index, one that mostly waits for periods hardly does.
+/// Returns the share of a time that remains at reference speed: a time depends on the speed of cores only while they
+/// are busy. A fill with full cores scales with the index, a fill that mostly waits for periods hardly does.
 pub(super) fn time_factor(index: f64, busy_share: f64) -> f64 {
     1.0 - busy_share + busy_share * index
 }
 
-/// Share of all cores' time in a phase that was not idle, 0..=1. What other guests took counts: something waited for it.
+/// Returns the share of all cores' time in a phase that was not idle, 0..=1. Time that other guests took counts,
+/// because something waited for it.
 pub(super) fn busy_share(evidence: &Evidence, phase: Phase) -> Option<f64> {
     let (from, to) = evidence.window(phase)?;
     let before = evidence.samples.iter().rev().find(|s| s.at_us <= from);
@@ -48,9 +49,9 @@ pub(super) fn busy_share(evidence: &Evidence, phase: Phase) -> Option<f64> {
     (busy + idle > 0).then(|| busy as f64 / (busy + idle) as f64)
 }
 
-/// What is expected on a host of this speed: bounds at reference speed become those that the plain values have to keep.
-/// A bound that cannot be, for the run was not measured by that version of the index, is taken away; [`note_gates`]
-/// sees to it that its gate does not pass.
+/// Returns what is expected on a host of this speed: bounds at reference speed become bounds of the plain values. A
+/// bound that cannot be converted, because the run was not measured by that version of the index, is removed;
+/// [`note_gates`] makes sure that its gate does not pass.
 pub fn at_this_speed(
     expect: &Expect,
     speed: Option<&HostSpeed>,
@@ -69,8 +70,8 @@ pub fn at_this_speed(
     here
 }
 
-/// Says of each gate with a range at reference speed what that range is. Without an index the range judges nothing, and
-/// the gate counts as not measured.
+/// Adds a note to each gate with a range at reference speed that says what the range is. Without an index, the range
+/// cannot be applied, and the gate counts as not measured.
 pub fn note_gates(
     gates: &mut [Gate],
     expect: &Expect,
@@ -89,15 +90,15 @@ pub fn note_gates(
             None => {
                 gate.outcome = Outcome::Unmeasured;
                 gate.note = format!(
-                    "its range, {range}, holds at reference speed (index version {version}), and the host's speed was not \
-                     measured so"
+                    "its range, {range}, holds at reference speed (index version {version}), but the host's speed was \
+                     not measured with it"
                 );
             }
         }
     }
 }
 
-/// Value at reference speed over plain value.
+/// Returns the ratio of the value at reference speed to the plain value.
 fn factor(
     speed: Option<&HostSpeed>,
     version: u32,

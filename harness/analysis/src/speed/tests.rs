@@ -1,4 +1,4 @@
-//! The index and what is made of it, on the judge's made-up run: its host has reference speed throughout.
+//! Tests of the index and what follows from it, on the judge's made-up run, whose host has reference speed throughout.
 
 use host_speed::{INDEX_VERSION, Parts, REFERENCE};
 
@@ -10,7 +10,7 @@ use harness_model::summary::{Bound, Gate, Outcome, Summary};
 
 const SECOND: u64 = 1_000_000;
 
-/// A host that takes so many times the reference's CPU time.
+/// Returns the slice of a host that takes that many times the reference's CPU time.
 fn slower(times: u32) -> Parts {
     let part = |us: u32| us * times;
     Parts {
@@ -127,7 +127,7 @@ fn a_range_of_another_index_or_of_none_never_passes() {
         });
         let gate = gate(&summary, "cpu_ms_per_pod");
         assert_eq!(gate.outcome, Outcome::Unmeasured, "the objective alone does not let it pass");
-        assert!(gate.note.contains("the host's speed was not measured so"), "{}", gate.note);
+        assert!(gate.note.contains("the host's speed was not measured with it"), "{}", gate.note);
     }
 }
 

@@ -1,4 +1,4 @@
-//! The digest of a plan: by it runs are known to have been made alike, over years and versions.
+//! The digest of a plan. It shows, over years and versions, that runs were set up in the same way.
 
 use sha2::{Digest, Sha256};
 
@@ -6,18 +6,18 @@ use super::{Estimate, Plan, memory, template};
 use crate::profile::APISERVER_GOMEMLIMIT_MIB;
 
 impl Plan {
-    /// SHA-256 in hexadecimal digits. Of a plan that has not changed it stays what it was, whatever the project learns
-    /// about the same plan later; else no run could be compared with an earlier one.
+    /// Returns the SHA-256 in hexadecimal digits. The digest of a plan that has not changed stays the same, whatever
+    /// later versions add about the same plan; otherwise, no run could be compared with an earlier one.
     pub fn digest(&self) -> String {
         template::hex(&Sha256::digest(self.as_first_written().to_json()))
     }
 
-    /// The plan in the words of the first version of its format.
+    /// Returns the plan in the form of the first version of its format.
     fn as_first_written(&self) -> Self {
         let mut plan = self.clone();
         plan.estimate = Estimate::of_format_1(&self.profile);
         let limit = &mut plan.profile.control_plane.apiserver_gomemlimit_mib;
-        // A limit that nobody gave was written as what it came to. Where it is another by now, so is the run.
+        // A limit that was not given was written as its resulting value. If that value differs by now, so does the run.
         let suits = memory::suitable_limit_mib(self.profile.pods_per_cluster);
         *limit = limit.or((suits == APISERVER_GOMEMLIMIT_MIB).then_some(suits));
         plan

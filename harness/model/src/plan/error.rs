@@ -9,7 +9,7 @@ pub enum Refusal {
          change podsPerArchetype.{archetype}"
     )]
     Unreachable {
-        /// Whose Pods.
+        /// Archetype of the Pods.
         archetype: String,
         /// How many were asked for.
         pods: u32,
@@ -24,7 +24,7 @@ pub enum Refusal {
          inventory.idlePerShape.{shape} or inventory.headroomFraction"
     )]
     Short {
-        /// The archetype the shape is made for.
+        /// The archetype that the shape is built for.
         shape: String,
         /// Its instance types.
         instance_types: String,
@@ -40,7 +40,7 @@ pub enum Refusal {
     /// A Need so close to a whole number of machines that a single Pod tips it.
     #[error(
         "{cluster}: Need {need} is {exact:.2} machines ({pods} Pods), within {margin} of {edge}; the engine has no \
-         hysteresis, so it would flap. Change podsPerArchetype.{need} by about half a machine, or give `exact: false`"
+         hysteresis, so it would flap. Change podsPerArchetype.{need} by about half a machine, or set `exact: false`"
     )]
     Edge {
         /// Cluster name.
@@ -53,13 +53,13 @@ pub enum Refusal {
         exact: f64,
         /// The whole number it is close to.
         edge: f64,
-        /// How close is too close.
+        /// Distance below which it is too close.
         margin: f64,
     },
     /// A zone-spread Need whose machines cannot be the same in each zone.
     #[error(
         "{cluster}: zone-spread Need {need} takes {machines} machines, which {zones} zones cannot share equally; \
-         change podsPerArchetype.{need}, or give `exact: false`"
+         change podsPerArchetype.{need}, or set `exact: false`"
     )]
     Uneven {
         /// Cluster name.
@@ -71,22 +71,22 @@ pub enum Refusal {
         /// Zones of the catalog.
         zones: usize,
     },
-    /// A name that Kubernetes takes nowhere.
+    /// A name that is longer than Kubernetes allows.
     #[error(
-        "archetypes.{archetype}: the {what} `{text}` has {} characters, but Kubernetes takes at most {max} of it; \
+        "archetypes.{archetype}: the {what} `{text}` has {} characters, but Kubernetes allows at most {max}; \
          shorten the archetype's name by {over}",
         .text.len()
     )]
     Name {
         /// The archetype.
         archetype: String,
-        /// What bears the name.
+        /// What has the name.
         what: &'static str,
         /// The name.
         text: String,
-        /// Longest possible.
+        /// Largest allowed length.
         max: usize,
-        /// Characters too many.
+        /// Number of characters beyond it.
         over: usize,
     },
 }
@@ -119,8 +119,8 @@ pub struct TooSmall {
     pub profile: String,
     /// Estimate in GiB.
     pub needed_gib: f64,
-    /// How the estimate comes about.
+    /// How the estimate is composed.
     pub formula: String,
-    /// What there is, in GiB.
+    /// Available memory in GiB.
     pub available_gib: f64,
 }

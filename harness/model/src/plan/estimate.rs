@@ -6,9 +6,9 @@ use serde::{Deserialize, Serialize};
 use super::memory::{self, Model, Planes};
 use crate::profile::Profile;
 
-/// The whole chain for one Pod: 12.7 bind + 8.2 request + 10 failed attempt + 3 rest.
+/// CPU of the whole chain for one Pod: 12.7 bind + 8.2 request + 10 failed attempt + 3 rest.
 const CPU_MS_PER_POD: f64 = 34.0;
-/// Control planes up and verified, and everything taken down again.
+/// Time to start and verify the control planes, and to take everything down again.
 const UP_AND_DOWN_SECONDS: f64 = 30.0;
 
 /// Cost of a run.
@@ -17,16 +17,17 @@ const UP_AND_DOWN_SECONDS: f64 = 30.0;
 pub struct Estimate {
     /// Peak memory of all processes, MiB.
     pub memory_mib: u64,
-    /// How the memory estimate comes about.
+    /// How the memory estimate is composed.
     pub memory_formula: String,
     /// CPU time until every Pod of the fill is bound, seconds.
     pub ramp_cpu_seconds: u64,
-    /// Settle and soak, seconds.
+    /// Length of settle and soak, seconds.
     pub fixed_seconds: u64,
 }
 
 impl Estimate {
-    /// The estimate of a profile on local control planes, on a machine that gives its apiservers what suits them.
+    /// Returns the estimate of a profile on local control planes, on a machine that can give its apiservers suitable
+    /// limits.
     pub fn of(profile: &Profile) -> Self {
         let suitable = memory::suitable_limit_mib(profile.pods_per_cluster);
         let limit_mib = profile.control_plane.apiserver_gomemlimit_mib.unwrap_or(suitable);
@@ -40,8 +41,8 @@ impl Estimate {
         }
     }
 
-    /// What the first version said. Wrong about memory (less than half of what small runs take), and part of every
-    /// plan's digest.
+    /// Returns the estimate of the first version. It is wrong about memory (less than half of what small runs take),
+    /// but part of every plan's digest.
     pub(super) fn of_format_1(profile: &Profile) -> Self {
         let clusters = f64::from(profile.clusters);
         let wave = profile.demand_wave.as_ref().map_or(0, |w| w.replicas);
@@ -55,12 +56,12 @@ impl Estimate {
         }
     }
 
-    /// Time until every Pod of the fill is bound on that many cores, seconds.
+    /// Returns the time until every Pod of the fill is bound on that many cores, seconds.
     pub fn ramp_seconds(&self, cores: usize) -> f64 {
         self.ramp_cpu_seconds as f64 / cores.max(1) as f64
     }
 
-    /// Time of the whole run on that many cores, seconds.
+    /// Returns the time of the whole run on that many cores, seconds.
     pub fn total_seconds(&self, cores: usize) -> f64 {
         UP_AND_DOWN_SECONDS + self.ramp_seconds(cores) + self.fixed_seconds as f64
     }

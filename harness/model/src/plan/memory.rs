@@ -1,49 +1,50 @@
-//! The memory of a run: what its apiservers may take, and what all its processes will.
+//! The memory of a run: the limit of its apiservers, and the peak of all its processes.
 //!
-//! Constants are fitted to the runs that docs/performance.md lists under "Memory"; a test below holds them to those.
+//! Constants are fitted to the runs that docs/performance.md lists under "Memory"; a test below checks them against
+//! these.
 
 use super::error::TooSmall;
 use crate::profile::{APISERVER_GOMEMLIMIT_MIB, Profile};
 
-/// Pods of one cluster up to which an apiserver goes at full speed under [`APISERVER_GOMEMLIMIT_MIB`].
+/// Pods of one cluster up to which an apiserver runs at full speed with [`APISERVER_GOMEMLIMIT_MIB`].
 const UNDER_THE_SMALLEST_LIMIT_PODS: u32 = 10_000;
-/// What an apiserver's limit has beyond that for each further Pod, KiB: 8 GiB for 30,000 Pods, where one with 2 GiB spent
-/// half its CPU on garbage collection.
+/// Addition to that limit for each further Pod, KiB: 8 GiB for 30,000 Pods, where an apiserver with 2 GiB spent half
+/// its CPU on garbage collection.
 const LIMIT_KIB_PER_POD: u64 = 315;
-/// What stays free for everything else on the machine, MiB.
+/// Memory that stays free for everything else on the machine, MiB.
 const RESERVE_MIB: u64 = 512;
 
-/// An apiserver under load with next to no Pods, MiB: garbage of requests, and what watchers have not taken yet.
+/// Memory of an apiserver under load with almost no Pods, MiB: garbage of requests, and data not yet taken by watchers.
 const APISERVER_MIB: f64 = 450.0;
-/// What each Pod adds to it until its limit, with its CapacityRequest and its events, MiB: about nine times its live
-/// objects (GOGC 400 lets a heap grow to five times what lives).
+/// Memory that each Pod adds to it until its limit, with its CapacityRequest and its events, MiB: about nine times its
+/// live objects (GOGC 400 lets a heap grow to five times its live size).
 const APISERVER_POD_MIB: f64 = 0.8;
-/// Everything else of a cluster with next to no Pods, MiB: etcd, kube-controller-manager, kube-scheduler, kwok, and the
-/// fleet's and the harness's programs.
+/// Memory of everything else in a cluster with almost no Pods, MiB: etcd, kube-controller-manager, kube-scheduler,
+/// kwok, and the programs of the fleet and the harness.
 const OTHERS_MIB: f64 = 500.0;
-/// What each Pod adds to these, MiB.
+/// Memory that each Pod adds to these, MiB.
 const OTHERS_POD_MIB: f64 = 0.075;
-/// kubelet and containerd of a kind cluster, MiB.
+/// Memory of kubelet and containerd in a kind cluster, MiB.
 const KIND_MIB: f64 = 140.0;
-/// kwok and the programs beside a control plane that is not ours, and what each Pod adds to these, MiB.
+/// Memory of kwok and the programs next to an existing control plane, and what each Pod adds to it, MiB.
 const BESIDE_MIB: f64 = 100.0;
 const BESIDE_POD_MIB: f64 = 0.015;
-/// Supervisor and shard, MiB.
+/// Memory of supervisor and shard, MiB.
 const ONCE_MIB: f64 = 30.0;
 
-/// Whose control planes are.
+/// Kind of the control planes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Planes {
     /// Child processes.
     Local,
     /// kind clusters on this machine.
     Kind,
-    /// Clusters that are there, wherever.
+    /// Existing clusters, wherever they run.
     Existing,
 }
 
 impl Planes {
-    /// Those of a provider, by its name after `--provider`.
+    /// Returns the kind for the name of a provider, as after `--provider`.
     pub fn of(provider: &str) -> Self {
         match provider {
             "kind" => Self::Kind,
@@ -53,13 +54,14 @@ impl Planes {
     }
 }
 
-/// The limit that suits an apiserver with that many Pods, MiB.
+/// Returns the limit that suits an apiserver with that many Pods, MiB.
 pub fn suitable_limit_mib(pods: u32) -> u32 {
     let beyond = u64::from(pods.saturating_sub(UNDER_THE_SMALLEST_LIMIT_PODS));
     APISERVER_GOMEMLIMIT_MIB + (beyond * LIMIT_KIB_PER_POD / 1024) as u32
 }
 
-/// The limit of each apiserver, MiB: the profile's or, if it gives none, what suits its Pods and the machine holds.
+/// Returns the limit of each apiserver, MiB: the profile's or, if it gives none, what suits its Pods and fits the
+/// machine.
 pub fn apiserver_limit_mib(profile: &Profile, available_mib: u64) -> u32 {
     let suitable = suitable_limit_mib(profile.pods_per_cluster);
     profile.control_plane.apiserver_gomemlimit_mib.unwrap_or_else(|| {
@@ -82,7 +84,7 @@ pub struct Model {
 }
 
 impl Model {
-    /// That of a profile whose apiservers have this limit.
+    /// Returns the model of a profile whose apiservers have this limit.
     pub fn of(profile: &Profile, limit_mib: u32, planes: Planes) -> Self {
         let wave = profile.demand_wave.as_ref().map_or(0, |w| w.replicas);
         let pods = f64::from(profile.pods_per_cluster) + f64::from(wave);
@@ -96,22 +98,22 @@ impl Model {
         Self { clusters: f64::from(profile.clusters), apiserver_mib, others_mib, limit_mib, pods }
     }
 
-    /// The estimate, MiB.
+    /// Returns the estimate, MiB.
     pub fn mib(&self) -> f64 {
         self.clusters * (self.apiserver_mib + self.others_mib) + ONCE_MIB
     }
 
-    /// How it comes about.
+    /// Returns how the estimate is composed.
     pub fn formula(&self) -> String {
         let Self { clusters, apiserver_mib, others_mib, limit_mib, pods } = self;
         format!(
             "{clusters} clusters of {pods} Pods x ({apiserver_mib:.0} MiB for the apiserver, whose limit is {limit_mib}, \
-             and {others_mib:.0} MiB for all else) + {ONCE_MIB} MiB"
+             and {others_mib:.0} MiB for everything else) + {ONCE_MIB} MiB"
         )
     }
 }
 
-/// What a run takes on a machine that has that much left.
+/// Returns the model of a run on a machine with that much available memory.
 pub fn of_this_machine(profile: &Profile, planes: Planes, available_mib: u64) -> Model {
     Model::of(profile, apiserver_limit_mib(profile, available_mib), planes)
 }
@@ -145,7 +147,7 @@ mod tests {
         Profile { clusters, pods_per_cluster, demand_wave: Some(wave).filter(|w| w.replicas > 0), ..smoke }
     }
 
-    /// Of docs/performance.md, "Memory": clusters, Pods of each, their wave, limit, planes, measured peak.
+    /// From docs/performance.md, "Memory": clusters, Pods of each, their wave, limit, planes, measured peak.
     const MEASURED: [(u32, u32, u32, u32, Planes, f64); 11] = [
         (1, 150, 0, 2048, Planes::Local, 1_083.0),
         (1, 200, 0, 2048, Planes::Local, 1_198.0),

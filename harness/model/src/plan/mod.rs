@@ -1,6 +1,6 @@
-//! Plans: everything that a run will make, need and cost, derived from profile, catalog and seed alone.
+//! Plans: everything that a run will create, need and cost, derived from profile, catalog and seed alone.
 //!
-//! No clock, no I/O, no ambient randomness: one seed gives identical bytes, another seed another plan.
+//! No clock, no I/O, no ambient randomness: one seed gives identical bytes, another seed gives another plan.
 
 mod digest;
 mod error;
@@ -28,13 +28,13 @@ pub use self::seed::Shape;
 pub use self::sizes::rng;
 use crate::profile::{Catalog, Kind, Loaded, Profile};
 
-/// What a run makes, needs and costs.
+/// What a run creates, needs and costs.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Plan {
     /// Version of this format.
     pub schema_version: u32,
-    /// The profile, overrides applied.
+    /// The profile, with overrides applied.
     pub profile: Profile,
     /// Its catalog.
     pub catalog: Catalog,
@@ -94,7 +94,7 @@ pub struct Workload {
     pub name: String,
     /// Key in the catalog.
     pub archetype: String,
-    /// Which controller.
+    /// Controller that owns its Pods.
     pub kind: Kind,
     /// Service index within archetype and cluster; through the name it is part of the template.
     pub index: u32,
@@ -114,15 +114,15 @@ pub struct Workload {
 /// Derives the plan of a loaded profile.
 ///
 /// # Errors
-/// [`PlanError`] with everything that would make the run pointless: a catalog that cannot reach the target,
-/// a seed that is short, a Need at the edge of a machine.
+/// [`PlanError`] with everything that would make the run pointless: a catalog that cannot reach the target, a seed with
+/// too few machines, a Need at the edge of a machine.
 pub fn derive(loaded: &Loaded) -> Result<Plan, PlanError> {
     let (profile, catalog) = (&loaded.profile, &loaded.catalog);
     let refuse = |refusals| PlanError { profile: profile.name.clone(), refusals };
     let pods = sizes::pods_per_archetype(profile, catalog).map_err(|r| refuse(vec![r]))?;
     let clusters: Vec<ClusterPlan> =
         profile.cluster_names().map(|name| cluster(profile, catalog, name, &pods)).collect();
-    // Clusters differ in their objects, not in their Needs' sizes: say it once.
+    // Clusters differ in their objects, not in the sizes of their Needs, so this is reported once.
     let mut refusals =
         clusters.first().map_or_else(Vec::new, |c| needs::refusals(&c.name, profile, catalog, &c.needs));
     refusals.extend(names::refusals(&clusters));
@@ -216,12 +216,12 @@ fn workloads(
 }
 
 impl Plan {
-    /// The plan as pretty JSON, the content of `plan.json`.
+    /// Returns the plan as pretty-printed JSON, the content of `plan.json`.
     pub fn to_json(&self) -> String {
         serde_json::to_string_pretty(self).expect("a plan must serialise")
     }
 
-    /// Fewest and most machines of these clusters when quiet.
+    /// Returns the fewest and most machines of these clusters when quiet.
     pub fn machines_quiet<'a>(&self, clusters: impl IntoIterator<Item = &'a ClusterPlan>) -> (u32, u32) {
         let needs = clusters.into_iter().flat_map(|cluster| &cluster.needs);
         needs
@@ -229,19 +229,19 @@ impl Plan {
             .fold((0, 0), |sum, (fewest, most)| (sum.0 + fewest, sum.1 + most))
     }
 
-    /// The cluster of that name.
+    /// Returns the cluster of that name.
     pub fn cluster(&self, name: &str) -> Option<&ClusterPlan> {
         self.clusters.iter().find(|c| c.name == name)
     }
 }
 
 impl ClusterPlan {
-    /// Indices into `workloads`. First the archetypes that spread, one after the other: between two multiples of
-    /// the zones' number machines are uneven, so that some of their Pods must wait for the next machine, and
-    /// the wait is as long as it takes to declare a machine's worth of that archetype (in proportion it took
-    /// minutes, and made 93 % of all failed attempts). Then the others in proportion: after any share of the
-    /// objects, each archetype has about that share of its Pods; StatefulSets at twice the pace, for they make
-    /// one Pod after the other, and a fill that begins them last ends with waiting for them.
+    /// Returns indices into `workloads`, in the order of the fill. The archetypes that spread come first, one after the
+    /// other: between two multiples of the number of zones, machines are uneven, so some of their Pods must wait for
+    /// the next machine, and the wait lasts as long as it takes to declare a machine's worth of that archetype (in
+    /// proportion, it took minutes and caused 93 % of all failed attempts). The others follow in proportion: after any
+    /// share of the objects, each archetype has about that share of its Pods. StatefulSets go at twice the pace,
+    /// because they create one Pod after the other, and a fill that starts them last ends by waiting for them.
     pub fn fill_order(&self) -> Vec<usize> {
         let mut totals = BTreeMap::<&str, u32>::new();
         for w in &self.workloads {

@@ -1,4 +1,4 @@
-//! Names and label values that are made of a cluster's and an archetype's: known only when objects are counted.
+//! Names and label values that contain a cluster's and an archetype's name; known only once objects are counted.
 
 use std::collections::BTreeMap;
 
@@ -7,11 +7,11 @@ use super::{ClusterPlan, Workload};
 use crate::profile::Kind;
 use crate::profile::kubernetes::LABEL_MAX;
 
-/// What the StatefulSet controller adds to the name for the label `controller-revision-hash`: `-` and up to ten
-/// characters. Without it the apiserver refuses every Pod of the set.
+/// Length that the StatefulSet controller adds to the name for the label `controller-revision-hash`: `-` and up to ten
+/// characters. Without room for it, the apiserver refuses every Pod of the set.
 const REVISION_HASH: usize = 11;
 
-/// The name of each archetype that is the furthest beyond what Kubernetes takes.
+/// Returns, for each archetype, the name that exceeds the limit of Kubernetes the most.
 pub fn refusals(clusters: &[ClusterPlan]) -> Vec<Refusal> {
     let mut worst = BTreeMap::<&str, (usize, Refusal)>::new();
     for workload in clusters.iter().flat_map(|c| &c.workloads) {

@@ -14,9 +14,9 @@ use crate::profile::{Archetype, Catalog, DemandWave, Profile, WhenUnsatisfiable,
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Need {
-    /// The archetype, or the gang's name; `+spread` where an archetype spreads only in part.
+    /// The archetype, or the gang's name; with `+spread` if only part of the archetype spreads.
     pub name: String,
-    /// Whose machines it takes.
+    /// Archetype whose machines it takes.
     pub archetype: String,
     /// Its Pods.
     pub pods: u32,
@@ -28,7 +28,7 @@ pub struct Need {
     pub machines_min: u32,
     /// Machines when the demand wave is at its highest.
     pub machines_max: u32,
-    /// Machines to the nearest whole number; density-1 Needs have none to keep.
+    /// Distance to the nearest whole number of machines; absent for Needs of density 1, which have no distance to keep.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub margin: Option<f64>,
     /// Whether it is spread over the zones with `DoNotSchedule`.
@@ -37,24 +37,24 @@ pub struct Need {
     pub gang: bool,
 }
 
-/// Nearest that the size of a Need may come to a whole number of machines before it counts as at the edge, where a catalog
-/// asks for no distance.
+/// Smallest distance between the size of a Need and a whole number of machines. A Need that is closer counts as at the
+/// edge. Used if the catalog does not ask for a larger distance.
 const EDGE: f64 = 0.1;
 
 impl Need {
-    /// Fewest and most machines when quiet: the same number in a profile whose counts are exact.
+    /// Returns the fewest and most machines when quiet. Both are the same in a profile whose counts are exact.
     pub fn machines_quiet(&self, profile: &Profile, catalog: &Catalog) -> (u32, u32) {
         if profile.exact || self.gang || self.margin.is_none() {
             return (self.machines, self.machines);
         }
         let size = self.machines_exact + catalog.ceiling_margin.max(EDGE);
-        // Between two multiples of the zones, some zones have a machine more than others.
+        // Between two multiples of the zones, some zones have one machine more than others.
         let most = ceiling(size, self.spread, catalog.zones.len()).max(self.machines);
         (machines_whole(self.machines_exact), most)
     }
 }
 
-/// Allocatable of a machine made for the archetype: density x the largest size for core resources, and for
+/// Returns the allocatable of a machine built for the archetype: density x the largest size for core resources, and for
 /// all resources if the archetype says how many Pods a machine holds.
 pub fn allocatable(archetype: &Archetype, density: u32) -> BTreeMap<String, String> {
     let per_machine = archetype.pods_per_machine(density);
@@ -67,7 +67,7 @@ pub fn allocatable(archetype: &Archetype, density: u32) -> BTreeMap<String, Stri
         .collect()
 }
 
-/// Per resource the most that any size asks for: a machine of that shape holds Pods of all sizes.
+/// Returns the largest request of any size, per resource: a machine of that shape holds Pods of all sizes.
 fn largest_size(archetype: &Archetype) -> BTreeMap<String, Amount> {
     let mut largest = BTreeMap::<String, Amount>::new();
     for (resource, quantity) in archetype.sizes.iter().flat_map(|s| &s.requests) {
@@ -82,8 +82,8 @@ fn parse(quantity: &str) -> Amount {
     quantity.parse().expect("quantities must have been validated")
 }
 
-/// Machines for `pods` (requests of one, how many), not rounded: aggregate over allocatable, the largest over
-/// all resources (ADR-0022).
+/// Returns the machines for `pods` (requests of one Pod, number of Pods), not rounded: aggregate requests divided by
+/// allocatable, the largest over all resources (ADR-0022).
 pub fn machines_exact(
     pods: &[(&BTreeMap<String, String>, u32)],
     allocatable: &BTreeMap<String, String>,
@@ -98,13 +98,13 @@ pub fn machines_exact(
     allocatable.iter().map(ratio).fold(0.0, f64::max)
 }
 
-/// Whole machines for a size.
+/// Returns the whole machines for a size.
 pub fn machines_whole(size: f64) -> u32 {
-    // Sizes are ratios of integers: what is closer to a whole number than this is one.
+    // Sizes are ratios of integers: a size closer to a whole number than this is that number.
     (size - 1e-9).ceil().max(0.0) as u32
 }
 
-/// The Needs of one cluster, in order of their names.
+/// Returns the Needs of one cluster, in order of their names.
 pub fn of_cluster(profile: &Profile, catalog: &Catalog, workloads: &[Workload]) -> Vec<Need> {
     let mut groups = BTreeMap::<(String, String, bool), BTreeMap<usize, u32>>::new();
     for w in workloads {
@@ -156,7 +156,7 @@ fn need(
     }
 }
 
-/// Whole machines for a size; a spread Need takes as many in each zone as the fullest zone does.
+/// Returns the whole machines for a size. A spread Need takes as many in each zone as the fullest zone does.
 fn ceiling(size: f64, spread: bool, zones: usize) -> u32 {
     if spread { machines_whole(size / zones as f64) * zones as u32 } else { machines_whole(size) }
 }
@@ -169,7 +169,7 @@ fn wave_of<'a>(profile: &'a Profile, archetype: &str) -> Option<&'a DemandWave> 
     profile.demand_wave.as_ref().filter(|w| w.archetype == archetype)
 }
 
-/// Refusals of a cluster's Needs on a catalog that asks for a margin, in a profile whose counts are exact.
+/// Returns the refusals of a cluster's Needs. Only an exact profile with a catalog that asks for a margin has any.
 pub fn refusals(cluster: &str, profile: &Profile, catalog: &Catalog, needs: &[Need]) -> Vec<Refusal> {
     let mut refusals = Vec::new();
     if catalog.ceiling_margin == 0.0 || !profile.exact {

@@ -1,4 +1,4 @@
-//! A plan for people.
+//! A plan as text for people.
 
 use std::fmt::Write as _;
 
@@ -6,7 +6,8 @@ use super::Plan;
 use super::memory::Model;
 
 impl Plan {
-    /// A screen of text: what will be made, needed and taken on a machine, and how long it takes on that many cores.
+    /// Returns a screen of text: what a run creates, needs and uses on a machine, and how long it takes on that many
+    /// cores.
     pub fn render(&self, cores: usize, memory: &Model) -> String {
         let mut out = String::new();
         // Writing to a String cannot fail.
@@ -85,7 +86,7 @@ impl Plan {
     }
 }
 
-/// One number, or from where to where.
+/// Formats one number, or a range of two.
 fn range((fewest, most): (u32, u32)) -> String {
     if fewest == most { fewest.to_string() } else { format!("{fewest}–{most}") }
 }

@@ -11,11 +11,11 @@ use super::error::Refusal;
 use super::needs;
 use crate::profile::{Archetype, Catalog, GangScope, Profile};
 
-/// Machines of one shape: those made for one archetype.
+/// Machines of one shape, which are built for one archetype.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Shape {
-    /// Values of the instance-type label, in turn.
+    /// Values of the instance-type label, used in turn.
     pub instance_types: Vec<String>,
     /// Allocatable of each machine.
     pub allocatable: BTreeMap<String, String>,
@@ -23,19 +23,19 @@ pub struct Shape {
     pub pods_per_machine: u32,
     /// Sum of the ceilings of all Needs in all clusters.
     pub needed: u32,
-    /// Fewest machines that could hold the same Pods, were Needs not rounded one by one.
+    /// Fewest machines that could hold the same Pods if Needs were not rounded one by one.
     pub lower_bound: u32,
     /// Sum of the ceilings when every wave is at its highest.
     pub needed_peak: u32,
-    /// Seeded Configured.
+    /// Machines seeded as Configured.
     pub configured: u32,
-    /// Seeded Idle.
+    /// Machines seeded as Idle.
     pub idle: u32,
-    /// Seeded Speculative.
+    /// Machines seeded as Speculative.
     pub speculative: u32,
 }
 
-/// Shapes by archetype, and the inventory made of them.
+/// Returns the shapes by archetype, and the inventory built from them.
 ///
 /// # Errors
 /// The shapes and zones that are short of machines.
@@ -77,7 +77,7 @@ pub fn seed(
     if refusals.is_empty() { Ok((shapes, Inventory { machines: builder.machines })) } else { Err(refusals) }
 }
 
-/// What is placed together: one machine, or as many as the largest gang takes.
+/// Machines that are placed together: one machine, or as many as the largest gang takes.
 struct Unit {
     machines: u32,
     gang: bool,
@@ -95,7 +95,7 @@ impl Unit {
     }
 }
 
-/// Which zone and rack a unit goes to.
+/// Position that determines the zone and rack of a unit.
 struct Slot(u32);
 
 struct Builder<'a> {
@@ -107,7 +107,8 @@ struct Builder<'a> {
 }
 
 impl Builder<'_> {
-    /// A share of each cluster's Needs (or a number) serves it from the start; gangs only whole.
+    /// Adds the machines that serve a cluster from the start: a share of its Needs (or a number), gangs only as a
+    /// whole.
     fn configured(
         &mut self,
         name: &str,
@@ -134,7 +135,8 @@ impl Builder<'_> {
         }
     }
 
-    /// Idle: what is needed beyond Configured, plus headroom; Speculative: a share of what is needed.
+    /// Adds the Idle machines (what is needed beyond Configured, plus headroom) and the Speculative ones (a share of
+    /// what is needed).
     fn rest(
         &mut self,
         name: &str,
@@ -145,7 +147,7 @@ impl Builder<'_> {
         shape: &mut Shape,
     ) {
         let zones = self.catalog.zones.len() as u32;
-        // Spread Needs take the same number in each zone, so headroom is whole rounds of zones.
+        // Spread Needs take the same number in each zone, so headroom comes in whole rounds of zones.
         let round = if spread { zones } else { 1 };
         let share_of =
             |fraction: f64| (f64::from(needed) * fraction / f64::from(round) - 1e-9).ceil() as u32 * round;
@@ -188,7 +190,7 @@ impl Builder<'_> {
         let zones = self.catalog.zones.len() as u32;
         let zone = &self.catalog.zones[(slot.0 % zones) as usize];
         let rack = (slot.0 / zones) % self.catalog.racks_per_zone;
-        // Types in turn, but one for the whole unit: a gang does not mix.
+        // Types are used in turn, but one for the whole unit: a gang does not mix types.
         let types = &archetype.instance_types;
         let turn = (slot.0 / if unit.gang { 1 } else { zones }) as usize % types.len();
         self.machines.push(SeedMachine {
@@ -203,14 +205,14 @@ impl Builder<'_> {
             ]),
             allocatable: needs::allocatable(archetype, self.profile.density),
             capacity_type: CapacityType::OnDemand,
-            // All alike: no choice of the shard may hang on a made-up price.
+            // The same for all machines: no choice of the shard may depend on an invented price.
             price_per_hour: 1.0,
             interruption_probability: 0.0,
             assigned_priority: 0,
         });
     }
 
-    /// Whether what was pushed since `before` covers the peak: in all, per zone, and in whole domains.
+    /// Checks whether the machines pushed since `before` cover the peak: in total, per zone, and in whole domains.
     fn short(
         &self,
         name: &str,

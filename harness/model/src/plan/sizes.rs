@@ -1,4 +1,4 @@
-//! How many Pods each archetype gets, and how they fall into workload objects.
+//! How many Pods each archetype gets, and how they are divided into workload objects.
 
 use std::collections::BTreeMap;
 
@@ -12,13 +12,13 @@ use crate::profile::{Archetype, Catalog, Gang, Kind, Profile};
 /// Most replicas of a StatefulSet: it starts its Pods one after another.
 const STATEFUL_SET_CAP: u32 = 25;
 
-/// A generator of its own for every use, so that a change in one leaves the draws of the others alone.
+/// Returns a separate generator for every purpose, so that a change in one does not affect the draws of the others.
 pub fn rng(seed: u64, purpose: &str) -> ChaCha8Rng {
     let digest = Sha256::new().chain_update(seed.to_le_bytes()).chain_update(purpose.as_bytes()).finalize();
     ChaCha8Rng::from_seed(digest.into())
 }
 
-/// Pods of each archetype in one cluster: as the profile says, or by weight.
+/// Returns the Pods of each archetype in one cluster: as the profile says, or by weight.
 ///
 /// # Errors
 /// When gangs cannot add up to the number asked for.
@@ -42,8 +42,8 @@ pub fn pods_per_archetype(profile: &Profile, catalog: &Catalog) -> Result<BTreeM
     Ok(pods)
 }
 
-/// Largest-remainder split by `weight x E[replicas]` (upstream's podShare); gangs are rounded to what they can
-/// add up to, at the cost of the largest archetype that is none.
+/// Splits the Pods by largest remainder of `weight x E[replicas]` (upstream's podShare). The Pods of a gang archetype
+/// are rounded up to a number that gangs can add up to, at the cost of the largest archetype without gangs.
 fn by_weight(total: u32, catalog: &Catalog) -> Result<BTreeMap<String, u32>, Refusal> {
     let shares: Vec<(&String, f64)> =
         catalog.archetypes.iter().map(|(name, a)| (name, a.weight * mean_replicas(a))).collect();
@@ -71,7 +71,7 @@ fn by_weight(total: u32, catalog: &Catalog) -> Result<BTreeMap<String, u32>, Ref
     Ok(pods)
 }
 
-/// Expected replicas of one object: the means of the distribution below, with and without the cap.
+/// Returns the expected replicas of one object: the mean of the distribution below, with or without the cap.
 fn mean_replicas(archetype: &Archetype) -> f64 {
     match (&archetype.gang, archetype.kind) {
         (Some(gang), _) => f64::from(gang.min + gang.max) / 2.0,
@@ -88,7 +88,7 @@ pub fn reachable(gang: &Gang, pods: u32) -> bool {
     }
 }
 
-/// Replicas of the objects of one archetype, adding up to exactly `pods`; the last object is cut.
+/// Draws the replicas of the objects of one archetype. They add up to exactly `pods`; the last object is cut to fit.
 pub fn replicas(archetype: &Archetype, pods: u32, rng: &mut ChaCha8Rng) -> Vec<u32> {
     let mut left = pods;
     let mut objects = Vec::new();
@@ -105,7 +105,7 @@ pub fn replicas(archetype: &Archetype, pods: u32, rng: &mut ChaCha8Rng) -> Vec<u
     objects
 }
 
-/// Upstream's service-size distribution: many small services, few large ones. Mean 21.375.
+/// Draws from upstream's service-size distribution: many small services, few large ones. Mean 21.375.
 fn service_size(rng: &mut ChaCha8Rng) -> u32 {
     match rng.random_range(0..100_u32) {
         0..55 => rng.random_range(1..=5),
@@ -115,10 +115,10 @@ fn service_size(rng: &mut ChaCha8Rng) -> u32 {
     }
 }
 
-/// A gang that leaves a rest which gangs can still add up to.
+/// Draws a gang that leaves a remainder to which gangs can still add up.
 fn gang_size(gang: &Gang, left: u32, rng: &mut ChaCha8Rng) -> u32 {
     let fits: Vec<u32> = (gang.min..=gang.max).filter(|g| *g <= left && reachable(gang, left - g)).collect();
-    // An unreachable count is refused before; the rest as one gang keeps the loop finite all the same.
+    // Unreachable counts are refused earlier; taking the rest as one gang keeps the loop finite in any case.
     if fits.is_empty() { left } else { fits[rng.random_range(0..fits.len())] }
 }
 

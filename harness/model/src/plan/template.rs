@@ -25,11 +25,11 @@ const IMAGE: &str = "registry.k8s.io/pause:3.10";
 pub enum Manifest {
     /// For stateless archetypes.
     Deployment(Box<Deployment>),
-    /// For stateful ones; no volumeClaimTemplates (ADR-0038).
+    /// For stateful archetypes; without volumeClaimTemplates (ADR-0038).
     StatefulSet(Box<StatefulSet>),
 }
 
-/// The object of a workload with that many replicas, which a paced fill raises later.
+/// Returns the object of a workload with that many replicas; a paced fill raises the number later.
 pub fn manifest(catalog: &Catalog, workload: &Workload, replicas: u32) -> Manifest {
     let archetype = &catalog.archetypes[&workload.archetype];
     let template = pod_template(catalog, archetype, workload);
@@ -47,7 +47,7 @@ pub fn manifest(catalog: &Catalog, workload: &Workload, replicas: u32) -> Manife
             metadata,
             spec: Some(DeploymentSpec {
                 replicas,
-                // No roll-outs happen; an old ReplicaSet would only cost watches.
+                // There are no roll-outs; an old ReplicaSet would only cost watches.
                 revision_history_limit: Some(0),
                 selector,
                 template,
@@ -61,7 +61,7 @@ pub fn manifest(catalog: &Catalog, workload: &Workload, replicas: u32) -> Manife
                 replicas,
                 revision_history_limit: Some(1),
                 selector,
-                // The ordered semantics are what ADR-0038 takes the StatefulSet for.
+                // ADR-0038 uses the StatefulSet for its ordered semantics.
                 pod_management_policy: Some("OrderedReady".into()),
                 service_name: Some(workload.name.clone()),
                 template,
@@ -72,13 +72,13 @@ pub fn manifest(catalog: &Catalog, workload: &Workload, replicas: u32) -> Manife
     }
 }
 
-/// A budget that lets so many Pods of a workload be down at once.
+/// Returns a budget that lets that many Pods of a workload be down at once.
 pub fn disruption_budget(workload: &Workload, max_unavailable: u32) -> PodDisruptionBudget {
     PodDisruptionBudget {
         metadata: ObjectMeta {
             name: Some(workload.name.clone()),
             namespace: Some(NAMESPACE.into()),
-            // How it is found when the load is to go.
+            // Used to find the budget when the load is removed.
             labels: Some([(api::names::WORKLOAD.to_owned(), workload.name.clone())].into()),
             ..ObjectMeta::default()
         },
@@ -91,7 +91,7 @@ pub fn disruption_budget(workload: &Workload, max_unavailable: u32) -> PodDisrup
     }
 }
 
-/// The Pod template of a workload: all replicas share it, no other object has it.
+/// Returns the Pod template of a workload, which all replicas share and no other object has.
 pub fn pod_template(catalog: &Catalog, archetype: &Archetype, workload: &Workload) -> PodTemplateSpec {
     let mut labels = BTreeMap::from([
         (api::names::ARCHETYPE.to_owned(), workload.archetype.clone()),
@@ -118,7 +118,7 @@ fn pod_spec(catalog: &Catalog, archetype: &Archetype, workload: &Workload) -> Po
         size.requests.iter().map(|(k, v)| (k.clone(), Quantity(v.clone()))).collect();
     let spread = archetype.spread.as_ref().filter(|_| workload.spread).map(|s| {
         vec![TopologySpreadConstraint {
-            // By archetype: all its objects spread as one group.
+            // Selected by archetype: all its objects spread as one group.
             label_selector: Some(select(api::names::ARCHETYPE, &workload.archetype)),
             max_skew: s.max_skew,
             topology_key: api::names::ZONE.into(),
@@ -142,7 +142,7 @@ fn pod_spec(catalog: &Catalog, archetype: &Archetype, workload: &Workload) -> Po
         enable_service_links: Some(false),
         priority_class_name: Some(class_of(archetype.priority)),
         scheduler_name: archetype.scheduler_name.clone(),
-        // kwok ends a Pod at once; the grace only bounds what happens when it does not.
+        // kwok terminates a Pod at once; the grace period only limits the wait if it does not.
         termination_grace_period_seconds: Some(1),
         topology_spread_constraints: spread,
         ..PodSpec::default()
@@ -189,13 +189,13 @@ fn select(label: &str, value: &str) -> LabelSelector {
     }
 }
 
-/// SHA-256 of the template's JSON, which has its keys in a fixed order.
+/// Returns the SHA-256 of the template's JSON, which has its keys in a fixed order.
 pub fn fingerprint(template: &PodTemplateSpec) -> String {
     let json = serde_json::to_vec(template).expect("a Pod template must serialise");
     hex(&Sha256::digest(json))
 }
 
-/// Bytes as lower-case hexadecimal digits.
+/// Returns bytes as lower-case hexadecimal digits.
 pub fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|b| format!("{b:02x}")).collect()
 }

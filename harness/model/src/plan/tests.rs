@@ -1,11 +1,11 @@
-//! What a plan promises: exact sums, the tabled machine counts, refusals, reproducibility.
+//! Tests of what a plan promises: exact sums, the machine counts of the table, refusals, reproducibility.
 
 use std::collections::BTreeSet;
 
 use super::*;
 use crate::profile::{fixtures_dir, load};
 
-/// Of `cargo xtask plan`. Another digest says that runs before and after it are no comparison.
+/// Digest from `cargo xtask plan`. If it changes, runs from before and after the change cannot be compared.
 const DEV_50_DIGEST: &str = "ca9e74802c2b22abd668ca3db67c8ec4a537c9869586b1c0c3f0d7d423e7e8fb";
 const DEV_500_DIGEST: &str = "861dd859506959848670be65e9c9e0ae8ddd7a0d61fa784557b38851d920eaa6";
 
@@ -119,9 +119,10 @@ fn refusals_say_what_is_wrong_and_by_how_much() {
 
 #[test]
 fn digests_are_those_of_the_first_version() {
-    // As of d8842ec. Another one makes every earlier run of the profile one of another plan: reports lose their history,
-    // `calibrate` and `compare` refuse to put old and new together. A new key of a profile therefore has a serde default
-    // and is skipped when it is that; what else is new goes through `Plan::as_first_written`.
+    // Digests as of d8842ec. A different digest makes every earlier run of the profile a run of a different plan:
+    // reports lose their history, and `calibrate` and `compare` refuse to combine old and new runs. A new key of a
+    // profile therefore has a serde default and is skipped when it has that value; anything else that is new goes
+    // through `Plan::as_first_written`.
     for (profile, digest) in [("dev-50", DEV_50_DIGEST), ("dev-500", DEV_500_DIGEST)] {
         let plan = plan_of(profile, &[]).unwrap();
         assert_eq!(plan.digest(), digest, "{profile}");
@@ -192,12 +193,12 @@ fn a_name_that_gets_too_long_is_refused_with_what_is_too_much() {
         loaded.profile.pods_per_archetype = [(name.to_owned(), 150)].into();
         derive(&loaded).map(drop)
     };
-    // `kwok-cluster-0-` before it, `-<index>` after it.
+    // The name is preceded by `kwok-cluster-0-` and followed by `-<index>`.
     let told = named(&"s".repeat(40), Kind::StatefulSet).unwrap_err().to_string();
-    assert!(told.contains("the StatefulSet") && told.contains("at most 52 of it"), "{told}");
+    assert!(told.contains("the StatefulSet") && told.contains("allows at most 52;"), "{told}");
     assert_eq!(named(&"d".repeat(40), Kind::Deployment), Ok(()));
     let told = named(&"d".repeat(63), Kind::Deployment).unwrap_err().to_string();
-    assert!(told.contains("the Deployment") && told.contains("at most 63 of it"), "{told}");
+    assert!(told.contains("the Deployment") && told.contains("allows at most 63;"), "{told}");
 }
 
 #[test]

@@ -20,15 +20,15 @@ pub struct Catalog {
     pub zones: Vec<String>,
     /// Racks in each zone, named `<zone>-rack-<n>`.
     pub racks_per_zone: u32,
-    /// Distance, in machines, that every Need keeps from a whole number of machines. The engine has no
-    /// hysteresis: a Need at the edge gains and loses a machine with every Pod. 0 turns the check off.
+    /// Smallest distance, in machines, between every Need and a whole number of machines. The engine has no hysteresis:
+    /// a Need at the edge gains and loses a machine with every Pod. 0 turns the check off.
     #[serde(default)]
     pub ceiling_margin: f64,
     /// Archetypes by name.
     pub archetypes: BTreeMap<String, Archetype>,
 }
 
-/// One kind of workload, and the machines made for it.
+/// One kind of workload, and the machines built for it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Archetype {
@@ -37,7 +37,7 @@ pub struct Archetype {
     /// Share of workload objects, used when the profile gives no Pods per archetype.
     #[serde(default)]
     pub weight: f64,
-    /// What one Pod asks for; several buckets are drawn by weight, per object.
+    /// Requests of one Pod. If there are several sizes, one is drawn by weight for each object.
     pub sizes: Vec<Size>,
     /// Values of `node.kubernetes.io/instance-type` that its Pods accept.
     pub instance_types: Vec<String>,
@@ -49,10 +49,10 @@ pub struct Archetype {
     /// `schedulerName` of its Pods; absent: Kubernetes' default.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub scheduler_name: Option<String>,
-    /// Dollars for interrupting a Pod.
+    /// Penalty for interrupting a Pod, in dollars.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub interruption_penalty: Option<String>,
-    /// Dollars tied to the machine a Pod is on.
+    /// Penalty tied to the machine that a Pod is on, in dollars.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reclamation_penalty: Option<String>,
     /// Pods that must share a rack or a zone.
@@ -61,13 +61,13 @@ pub struct Archetype {
     /// Zone spreading.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub spread: Option<Spread>,
-    /// Mean life of a Pod, after which it is deleted and its controller runs it afresh.
+    /// Mean lifetime of a Pod, after which it is deleted and its controller replaces it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub lifetime: Option<Span>,
 }
 
 impl Archetype {
-    /// Pods of this archetype that one of its machines holds (upstream's PodsPerMachine).
+    /// Returns how many Pods of this archetype one of its machines holds (upstream's PodsPerMachine).
     pub fn pods_per_machine(&self, density: u32) -> u32 {
         let extended = || self.sizes.iter().any(|s| s.requests.keys().any(|k| !is_core(k)));
         match self.pods_per_node {
@@ -92,7 +92,7 @@ pub enum Kind {
 }
 
 impl Kind {
-    /// As in `kind:` of a manifest.
+    /// Returns the value of `kind:` in a manifest.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Deployment => "Deployment",
@@ -120,7 +120,7 @@ fn one() -> u32 {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Gang {
-    /// What they share.
+    /// What the Pods share.
     pub scope: GangScope,
     /// Smallest gang, in Pods.
     pub min: u32,
@@ -138,7 +138,7 @@ pub enum GangScope {
 }
 
 impl GangScope {
-    /// The Node label whose value the gang shares.
+    /// Returns the Node label whose value the gang shares.
     pub fn topology_key(self) -> &'static str {
         match self {
             Self::SameRack => api::names::RACK,
@@ -168,7 +168,7 @@ pub enum WhenUnsatisfiable {
 }
 
 impl WhenUnsatisfiable {
-    /// As in a Pod's spec.
+    /// Returns the value used in a Pod's spec.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::DoNotSchedule => "DoNotSchedule",

@@ -13,7 +13,7 @@ pub struct Problem {
 }
 
 impl Problem {
-    /// A problem with a key.
+    /// Creates a problem with a key.
     pub fn new(key: &str, message: impl Into<String>) -> Self {
         Self { key: key.to_owned(), message: message.into() }
     }
@@ -39,7 +39,7 @@ pub enum ProfileError {
         what: &'static str,
         /// As given.
         name: String,
-        /// The nearest, or all known ones.
+        /// The nearest known name, or all known names.
         hint: String,
     },
     /// The file cannot be read.
@@ -51,12 +51,12 @@ pub enum ProfileError {
         #[source]
         source: std::io::Error,
     },
-    /// The file is no YAML.
+    /// The file is not YAML.
     #[error("{path} is not valid YAML: {message}")]
     Yaml {
         /// Which file.
         path: PathBuf,
-        /// The parser's words, with line and column.
+        /// The parser's message, with line and column.
         message: String,
     },
     /// An override is not of the form `key=value`, or leads nowhere.

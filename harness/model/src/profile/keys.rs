@@ -1,4 +1,4 @@
-//! Checks a parsed document against the schema of its type, so that every problem is named by its key.
+//! Checks a parsed document against the schema of its type, so that every problem names its key.
 
 use schemars::JsonSchema;
 use schemars::generate::SchemaSettings;
@@ -7,7 +7,7 @@ use serde_json::Value;
 use super::error::Problem;
 use super::span::Span;
 
-/// Problems of `document` as a `T`: unknown keys (with the nearest known one), wrong types, bad words.
+/// Returns the problems of `document` as a `T`: unknown keys (with the nearest known key), wrong types, invalid words.
 pub fn check<T: JsonSchema>(document: &Value) -> Vec<Problem> {
     let settings = SchemaSettings::default().with(|s| s.inline_subschemas = true);
     let schema = settings.into_generator().into_root_schema_for::<T>();
@@ -26,7 +26,7 @@ fn walk(value: &Value, schema: &Value, path: &str, problems: &mut Vec<Problem>) 
     }
     let schema = not_null(schema);
     match value {
-        // A foreign document: whoever reads it checks it.
+        // A foreign document, which is checked by the program that reads it.
         Value::Object(_) if schema.get("additionalProperties") == Some(&Value::Bool(true)) => {}
         Value::Object(map) => {
             let properties = schema.get("properties").and_then(Value::as_object);
@@ -119,7 +119,7 @@ fn a(json_type: &str) -> &str {
     }
 }
 
-/// The words an enumeration allows; empty if the schema is none.
+/// Returns the words that an enumeration allows; empty if the schema is not an enumeration.
 fn words(schema: &Value) -> Vec<&str> {
     let plain = schema.get("enum").and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_str);
     let branches = schema.get("oneOf").and_then(Value::as_array).into_iter().flatten();
@@ -140,7 +140,7 @@ fn check_word(value: &Value, allowed: &[&str], path: &str, problems: &mut Vec<Pr
     }
 }
 
-/// The schema behind an optional value: the branch of `anyOf` that is not null.
+/// Returns the schema behind an optional value: the branch of `anyOf` that is not null.
 fn not_null(schema: &Value) -> &Value {
     let branches = schema.get("anyOf").and_then(Value::as_array);
     branches.and_then(|b| b.iter().find(|s| s.get("type").is_none_or(|t| t != "null"))).unwrap_or(schema)
@@ -159,7 +159,7 @@ fn join(path: &str, key: &str) -> String {
     if path.is_empty() { key.to_owned() } else { format!("{path}.{key}") }
 }
 
-/// `is no known key; did you mean ...` with the nearest known word, or all of them.
+/// Returns `is not a known key; did you mean ...` with the nearest known word, or with all of them.
 pub fn unknown<'a>(what: &str, known: impl Iterator<Item = &'a str>, given: &str) -> String {
     let known: Vec<&str> = known.collect();
     let near = known
@@ -168,8 +168,8 @@ pub fn unknown<'a>(what: &str, known: impl Iterator<Item = &'a str>, given: &str
         .max_by(|a, b| a.0.total_cmp(&b.0));
     match near {
         Some((score, nearest)) if score >= 0.7 => {
-            format!("`{given}` is no known {what}; did you mean `{nearest}`?")
+            format!("`{given}` is not a known {what}; did you mean `{nearest}`?")
         }
-        _ => format!("`{given}` is no known {what}; known: {}", known.join(", ")),
+        _ => format!("`{given}` is not a known {what}; known: {}", known.join(", ")),
     }
 }

@@ -1,4 +1,5 @@
-//! What a profile says about single programs: the autoscaler's, the harness's own, and the control planes'.
+//! The part of a profile that configures individual programs: those of the autoscaler, the harness and the control
+//! planes.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -49,12 +50,12 @@ pub struct Shard {
     pub empty_rollup_guard: bool,
     /// How long a drain may take.
     pub reclaim_grace: Span,
-    /// Whether a machine is Idle only once the operator says that its Node is gone.
+    /// Whether a machine becomes Idle only once the operator reports that its Node is gone.
     pub wait_for_eviction: bool,
     /// Whether a gang that fits one machine counts as a plain Need (ADR-0041).
     pub gang_folding: bool,
-    /// Whether nothing is carried out before the first fill is bound: what serves from the start would be
-    /// surplus until then. It begins with the first roll-up after `steady`.
+    /// Whether the shard carries out no actions before the first fill is bound: machines that serve from the start
+    /// would be surplus until then. Actions begin with the first roll-up after `steady`.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub paused_until_filled: bool,
 }
@@ -89,7 +90,7 @@ pub struct UnschedulablePodController {
     pub concurrency: u32,
     /// Which Pods have a CapacityRequest.
     pub cr_mode: CrMode,
-    /// When a deleted Pod's request goes.
+    /// When a deleted Pod's request is removed.
     pub cr_release: CrRelease,
 }
 
@@ -115,7 +116,7 @@ pub enum CrMode {
     UnschedulableOnly,
 }
 
-/// When a deleted Pod's request goes.
+/// When a deleted Pod's request is removed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum CrRelease {
@@ -133,7 +134,7 @@ pub struct NodeCreator {
     pub qps: u32,
     pub burst: u32,
     pub concurrency: u32,
-    /// Put before the machine id to make the Node's name; upstream's `fake-` makes evictions miss.
+    /// Prefix before the machine id in the Node's name; upstream's `fake-` makes evictions miss.
     pub node_name_prefix: String,
 }
 
@@ -153,10 +154,10 @@ pub struct LoadDriver {
     pub concurrency: u32,
     /// Whether churn is spaced by a seeded Poisson process instead of evenly.
     pub poisson_jitter: bool,
-    /// `workloads: bare` only: whether load-driver makes up for lost Pods, as a controller would.
+    /// `workloads: bare` only: whether load-driver replaces lost Pods, as a controller would.
     pub bare_top_up: bool,
-    /// `bareTopUp` only: whether the object that a lost Pod is made up for in is drawn afresh, as upstream's
-    /// load-driver did, instead of being the one that lost it.
+    /// `bareTopUp` only: whether the object that gets the replacement for a lost Pod is drawn again, as upstream's
+    /// load-driver did, instead of being the object that lost the Pod.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub bare_fresh_draws: bool,
 }
@@ -174,19 +175,19 @@ impl Default for LoadDriver {
     }
 }
 
-/// Memory limit of an apiserver that neither a profile nor its number of Pods sets, MiB. Runs of up to 10,000 Pods in a
-/// cluster go at full speed under it (docs/performance.md).
+/// Memory limit of an apiserver if neither the profile nor its number of Pods sets one, MiB. Runs of up to 10,000 Pods
+/// in a cluster reach full speed with it (docs/performance.md).
 pub const APISERVER_GOMEMLIMIT_MIB: u32 = 2048;
 
-/// Limits of each control plane. Every one is explicit, because hidden defaults (kube-controller-manager: 20 requests
-/// per second) pass for the speed of the system.
+/// Limits of each control plane. Every limit is explicit, because hidden defaults (kube-controller-manager: 20 requests
+/// per second) can be mistaken for the speed of the system.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct ControlPlane {
     /// GOGC of the apiserver: 400 saves about 30 % of its CPU on custom resources.
     pub apiserver_gogc: u32,
-    /// GOMEMLIMIT of the apiserver in MiB, which bounds what GOGC spends; absent: by the Pods of a cluster and the
-    /// machine's memory, at least 2048.
+    /// GOMEMLIMIT of the apiserver in MiB, which bounds the memory that GOGC may spend; absent: derived from the Pods
+    /// of a cluster and the machine's memory, at least 2048.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub apiserver_gomemlimit_mib: Option<u32>,
     /// QPS of kube-controller-manager.
@@ -205,7 +206,7 @@ fn is_instant(span: &Span) -> bool {
 }
 
 impl ControlPlane {
-    /// The apiserver's limit, MiB.
+    /// Returns the apiserver's memory limit, MiB.
     pub fn gomemlimit_mib(&self) -> u32 {
         self.apiserver_gomemlimit_mib.unwrap_or(APISERVER_GOMEMLIMIT_MIB)
     }

@@ -1,8 +1,8 @@
-//! Kubernetes' own rules for names, label values and requests, so that what the apiserver would refuse or round is
-//! refused before anything starts. Source: `k8s.io/apimachinery/pkg/util/validation` and
+//! Kubernetes' own rules for names, label values and requests, so that values that the apiserver would refuse or round
+//! are refused before anything starts. Source: `k8s.io/apimachinery/pkg/util/validation` and
 //! `k8s.io/kubernetes/pkg/apis/core/validation`.
 //!
-//! Every check returns what is wrong and what would be right, as the words after a key.
+//! Every check returns what is wrong and what would be right, worded to follow the name of a key.
 
 use std::collections::BTreeMap;
 
@@ -12,14 +12,14 @@ use api::quantity::Amount;
 pub const LABEL_MAX: usize = 63;
 /// Longest DNS-1123 subdomain.
 const SUBDOMAIN_MAX: usize = 253;
-/// Resources that a container may ask for without a domain in the name, beside huge pages.
+/// Resources that a container may ask for without a domain in the name, in addition to huge pages.
 const NATIVE: [&str; 3] = ["cpu", "memory", "ephemeral-storage"];
 const HUGE_PAGES: &str = "hugepages-";
 
-/// A DNS-1123 label: lower-case letters, digits and `-`, with a letter or digit at both ends.
+/// Checks for a DNS-1123 label: lower-case letters, digits and `-`, with a letter or digit at both ends.
 ///
 /// # Errors
-/// What is wrong with it.
+/// Returns what is wrong with it.
 pub fn dns_label(text: &str) -> Result<(), String> {
     not_longer(text, LABEL_MAX)?;
     let inside = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
@@ -36,10 +36,10 @@ fn dns_subdomain(text: &str) -> Result<(), String> {
     text.split('.').try_for_each(dns_label)
 }
 
-/// A label value that is not empty: letters, digits, `-`, `_` and `.`, with a letter or digit at both ends.
+/// Checks for a label value that is not empty: letters, digits, `-`, `_` and `.`, with a letter or digit at both ends.
 ///
 /// # Errors
-/// What is wrong with it.
+/// Returns what is wrong with it.
 pub fn label_value(text: &str) -> Result<(), String> {
     not_longer(text, LABEL_MAX)?;
     if !is_word(text) {
@@ -64,10 +64,10 @@ fn is_word(text: &str) -> bool {
     text.chars().all(inside) && at_end(text.chars().next()) && at_end(text.chars().next_back())
 }
 
-/// The name of a resource that a container may ask for.
+/// Checks the name of a resource that a container may ask for.
 ///
 /// # Errors
-/// What is wrong with it.
+/// Returns what is wrong with it.
 pub fn resource_name(name: &str) -> Result<(), String> {
     let Some((domain, short)) = name.split_once('/') else {
         if NATIVE.contains(&name) {
@@ -97,17 +97,17 @@ fn page_size(text: &str) -> Result<Amount, String> {
     }
 }
 
-/// What a container asks for of one resource, at most `density` times on a machine.
+/// Checks the quantity of one resource that a container asks for, with at most `density` such containers on a machine.
 ///
 /// # Errors
-/// What the apiserver would refuse or round.
+/// Returns what the apiserver would refuse or round.
 pub fn request(name: &str, quantity: &str, density: u32) -> Result<(), String> {
     let amount: Amount = quantity.parse().map_err(|e: api::quantity::ParseError| e.to_string())?;
     if amount.is_zero() || amount.is_negative() {
         return Err(format!("is {quantity}, but must be more than 0"));
     }
     if !amount.is_whole_milli() {
-        return Err(format!("is {quantity}; Kubernetes rounds what is finer than a thousandth (1m) up"));
+        return Err(format!("is {quantity}; Kubernetes rounds anything finer than a thousandth (1m) up"));
     }
     let is_whole = amount.milli() % 1000 == 0;
     let is_bytes = matches!(name, "memory" | "ephemeral-storage") || name.starts_with(HUGE_PAGES);
@@ -134,10 +134,10 @@ pub fn request(name: &str, quantity: &str, density: u32) -> Result<(), String> {
     Ok(())
 }
 
-/// All requests of a container together.
+/// Checks all requests of a container together.
 ///
 /// # Errors
-/// What the apiserver would refuse.
+/// Returns what the apiserver would refuse.
 pub fn requests(requests: &BTreeMap<String, String>) -> Result<(), String> {
     let has_pages = requests.keys().any(|name| name.starts_with(HUGE_PAGES));
     if has_pages && !requests.contains_key("cpu") && !requests.contains_key("memory") {

@@ -1,4 +1,4 @@
-//! From a name or file, and `--set` overrides, to a checked profile with its catalog and ranges.
+//! Loads a checked profile, with its catalog and ranges, from a name or file and `--set` overrides.
 
 use std::path::{Path, PathBuf};
 
@@ -13,14 +13,14 @@ use super::ranges::Ranges;
 use super::types::Profile;
 use super::{validate, validate_catalog};
 
-/// A profile with what belongs to it.
+/// A profile with its catalog, ranges and overrides.
 #[derive(Clone, Debug)]
 pub struct Loaded {
-    /// The profile, overrides applied.
+    /// The profile, with overrides applied.
     pub profile: Profile,
     /// Its catalog.
     pub catalog: Catalog,
-    /// The ranges beside it; empty if it has none.
+    /// The ranges next to it; empty if it has none.
     pub ranges: Ranges,
     /// The overrides, as given.
     pub overrides: Vec<String>,
@@ -32,7 +32,7 @@ pub struct Loaded {
 /// `key=value` overrides in order, and checks it together with its catalog.
 ///
 /// # Errors
-/// [`ProfileError`]: every one is the user's to mend.
+/// [`ProfileError`]; the user can fix every one of them.
 pub fn load(fixtures: &Path, name_or_file: &str, overrides: &[String]) -> Result<Loaded, ProfileError> {
     let source = find(fixtures, name_or_file)?;
     let mut document = parse(&source)?;
@@ -58,16 +58,17 @@ pub fn load(fixtures: &Path, name_or_file: &str, overrides: &[String]) -> Result
     Ok(Loaded { profile, catalog, ranges, overrides: overrides.to_vec(), source })
 }
 
-/// Reads a YAML file of any documented type, with the same answers to mistakes as a profile gets: every unknown
-/// key is named, with the nearest known one.
+/// Reads a YAML file of any documented type, with the same error messages as for a profile: every unknown key is named,
+/// with the nearest known key.
 ///
 /// # Errors
-/// [`ProfileError`]: no such file, no YAML, or not a `T`.
+/// [`ProfileError`]: no such file, not YAML, or not a `T`.
 pub fn read<T: JsonSchema + DeserializeOwned>(path: &Path) -> Result<T, ProfileError> {
     decode(path, parse(path)?)
 }
 
-/// A path in a profile is meant from where the profile lies; the supervisor that reads it runs elsewhere.
+/// Makes a path in a profile absolute. It is relative to the profile's directory, and the supervisor that reads it runs
+/// elsewhere.
 fn rooted(source: &Path, given: String) -> String {
     if !given.contains('/') {
         return given;
@@ -76,7 +77,7 @@ fn rooted(source: &Path, given: String) -> String {
     std::path::absolute(&path).unwrap_or(path).to_string_lossy().into_owned()
 }
 
-/// Names of the profiles that come with the project, sorted.
+/// Returns the names of the profiles that come with the project, sorted.
 pub fn profile_names(fixtures: &Path) -> Vec<String> {
     let dirs = std::fs::read_dir(fixtures.join("profiles")).into_iter().flatten().flatten();
     let mut names: Vec<String> = dirs
@@ -145,7 +146,7 @@ fn refuse(path: &Path, problems: Vec<Problem>) -> Result<(), ProfileError> {
     if problems.is_empty() { Ok(()) } else { Err(ProfileError::Invalid { path: path.to_owned(), problems }) }
 }
 
-/// Sets `a.b.c=value` in the document; the value is read as YAML. Whether the key exists is checked later,
+/// Sets `a.b.c=value` in the document; the value is read as YAML. The existence of the key is checked later, together
 /// with all other keys.
 fn apply(document: &mut Value, given: &str) -> Result<(), ProfileError> {
     let fail = |message: String| ProfileError::Override { given: given.to_owned(), message };
@@ -211,7 +212,7 @@ mod tests {
         let cases = [
             (
                 "churnPerMinut=0.1",
-                "churnPerMinut: `churnPerMinut` is no known key; did you mean `churnPerMinute`?",
+                "churnPerMinut: `churnPerMinut` is not a known key; did you mean `churnPerMinute`?",
             ),
             ("operator.rollupIntervall=1s", "did you mean `rollupInterval`"),
             ("harness.scheduler=kubescheduler", "did you mean `kube-scheduler`"),

@@ -29,7 +29,7 @@ pub use self::slo::Slo;
 pub use self::span::Span;
 pub use self::types::*;
 
-/// The repository's `fixtures` directory.
+/// Returns the repository's `fixtures` directory.
 pub fn fixtures_dir() -> PathBuf {
     let crate_dir = Path::new(env!("CARGO_MANIFEST_DIR"));
     crate_dir.ancestors().nth(2).expect("the crate must lie in the workspace").join("fixtures")

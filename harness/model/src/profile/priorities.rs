@@ -19,7 +19,7 @@ struct Metadata {
     name: String,
 }
 
-/// Name of the class of a catalog's priority.
+/// Returns the name of the PriorityClass for a catalog's priority.
 pub fn class_of(priority: i32) -> String {
     format!("e2e-{priority}")
 }
@@ -29,7 +29,7 @@ pub fn class_of(priority: i32) -> String {
 pub struct Seeded(BTreeSet<i32>);
 
 impl Seeded {
-    /// Reads them.
+    /// Reads the seeded classes.
     ///
     /// # Errors
     /// When the file cannot be read or is not a list of PriorityClasses.
@@ -45,7 +45,7 @@ impl Seeded {
     /// Whether Pods may have that priority.
     ///
     /// # Errors
-    /// Which ones they may have.
+    /// Returns the nearest priorities that they may have.
     pub fn check(&self, priority: i32) -> Result<(), String> {
         if self.0.contains(&priority) {
             return Ok(());

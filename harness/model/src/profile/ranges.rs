@@ -1,7 +1,7 @@
-//! Calibrated ranges: what a metric of a profile has been, so that a small fleet can fail too.
+//! Calibrated ranges: the values that a profile's metrics have had so far, so that a small fleet can fail too.
 //!
-//! `cargo xtask calibrate PROFILE RUN...` writes those of one machine class: each metric's mean × 1.2 over five passing
-//! runs or more. By hand only what holds on every machine, and placeholders, go in.
+//! `cargo xtask calibrate PROFILE RUN...` writes the ranges of one machine class: each metric's mean × 1.2 over at
+//! least five passing runs. Only placeholders and ranges that hold on every machine are written by hand.
 
 use std::collections::BTreeMap;
 
@@ -12,19 +12,19 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Ranges {
-    /// Metrics that must have an objective or a range here, and fail without. Without this list a profile is judged by
-    /// what it gives and by what is exact (`judge::gates`).
+    /// Metrics that must have an objective or a range here; a metric that has neither fails. Without this list, a
+    /// profile is judged by the objectives and ranges it gives and by the metrics that are exact (`judge::gates`).
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub gates: Vec<String>,
-    /// Metric name, as in the run's summary, to its range on every machine that has no range of its own.
+    /// Ranges by metric name (as in the run's summary), for every machine class that has no range of its own.
     #[serde(default)]
     pub metrics: BTreeMap<String, Range>,
-    /// Machine class, as `summary::machine::class` writes it, to the ranges that were measured there.
+    /// Ranges by machine class (as `summary::machine::class` writes it), as measured there.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub machine_classes: BTreeMap<String, BTreeMap<String, Range>>,
 }
 
-/// The range of one metric, in the metric's own unit; both ends belong to it.
+/// The range of one metric, in the metric's own unit; both ends are included.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Range {
@@ -44,7 +44,7 @@ pub struct Range {
 }
 
 impl Ranges {
-    /// The ranges that hold on a machine of that class: its own, and for other metrics those of every machine.
+    /// Returns the ranges for a machine of that class: its own, and the general ones for all other metrics.
     pub fn on(&self, class: Option<&str>) -> BTreeMap<String, Range> {
         let mut ranges = self.metrics.clone();
         ranges
@@ -52,7 +52,7 @@ impl Ranges {
         ranges
     }
 
-    /// Whether anything was calibrated on machines of that class; a machine that was not recorded is of none.
+    /// Whether any metric was calibrated on machines of that class. A machine that was not recorded has no class.
     pub fn is_calibrated_on(&self, class: Option<&str>) -> bool {
         self.own(class).is_some_and(|own| !own.is_empty())
     }
@@ -68,7 +68,7 @@ impl Range {
         !value.is_nan() && self.min.is_none_or(|min| value >= min) && self.max.is_none_or(|max| value <= max)
     }
 
-    /// Whether the range still waits for calibration.
+    /// Whether the range still has to be calibrated.
     pub fn is_placeholder(&self) -> bool {
         self.calibrated == "placeholder"
     }

@@ -8,22 +8,22 @@ use std::time::Duration;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-/// A length of time, written with units (`ms`, `s`, `m`, `h`), millisecond grain.
+/// A length of time, written with units (`ms`, `s`, `m`, `h`), with millisecond resolution.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Span(pub Duration);
 
 impl Span {
-    /// A span of whole seconds.
+    /// Creates a span of whole seconds.
     pub const fn seconds(s: u64) -> Self {
         Self(Duration::from_secs(s))
     }
 
-    /// A span of milliseconds.
+    /// Creates a span of milliseconds.
     pub const fn millis(ms: u64) -> Self {
         Self(Duration::from_millis(ms))
     }
 
-    /// Length in seconds.
+    /// Returns the length in seconds.
     pub fn as_seconds(self) -> f64 {
         self.0.as_secs_f64()
     }

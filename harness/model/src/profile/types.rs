@@ -1,4 +1,4 @@
-//! What a profile says, section by section. Keys are camelCase in YAML; lengths of time carry units.
+//! The sections of a profile. Keys are camelCase in YAML; durations have units.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -14,7 +14,7 @@ use super::span::Span;
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Profile {
-    /// The name by which commands know it.
+    /// Name that commands use for it.
     pub name: String,
     /// One sentence for `--list`.
     #[serde(default)]
@@ -27,26 +27,26 @@ pub struct Profile {
     pub density: u32,
     /// Catalog file under `fixtures/catalogs`, without extension.
     pub catalog: String,
-    /// Seed of everything that is drawn.
+    /// Seed of everything that is drawn at random.
     pub seed: u64,
     /// Pods per archetype in each cluster, adding up to `podsPerCluster`; empty: by the catalog's weights.
     #[serde(default)]
     pub pods_per_archetype: BTreeMap<String, u32>,
-    /// Whether every Need takes a number of machines that is known before. Where it is false, Needs may lie at the edge of a
-    /// machine and counts need not divide by the zones: machines are foreseen as ranges, and judged by them.
+    /// Whether the number of machines of every Need is known in advance. If false, Needs may lie at the edge of a
+    /// machine and counts need not divide by the zones; machine counts are then predicted and judged as ranges.
     #[serde(default = "yes", skip_serializing_if = "is_true")]
     pub exact: bool,
-    /// How Pods come to Nodes.
+    /// How Pods are bound to Nodes.
     #[serde(default)]
     pub harness: Harness,
-    /// Who owns the Pods (ADR-0038).
+    /// What owns the Pods (ADR-0038).
     #[serde(default)]
     pub workloads: Workloads,
-    /// Whether load-driver binds the first fill itself (ADR-0035), alike on all machines that serve from the
-    /// start, instead of leaving it to the scheduler, which is held back meanwhile.
+    /// Whether load-driver binds the first fill itself (ADR-0035), in the same way on all machines that serve from the
+    /// start, instead of leaving it to the scheduler, which is held back during that time.
     #[serde(default)]
     pub pre_bind: bool,
-    /// A PodDisruptionBudget for each workload object; its controller runs only then.
+    /// PodDisruptionBudget of each workload object. The disruption controller runs only if this is set.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub disruption_budget: Option<DisruptionBudget>,
     /// Machines that exist before the run.
@@ -73,7 +73,7 @@ pub struct Profile {
     /// Knobs of the unschedulable-pod-controller.
     #[serde(default)]
     pub unschedulable_pod_controller: UnschedulablePodController,
-    /// Knobs of node-creator, or of pod-shim where that stands in for it.
+    /// Knobs of node-creator, or of pod-shim if that replaces it.
     #[serde(default)]
     pub node_creator: NodeCreator,
     /// Knobs of load-driver.
@@ -116,16 +116,16 @@ pub struct DisruptionBudget {
     pub max_unavailable: u32,
 }
 
-/// How Pods come to Nodes (ADR-0023).
+/// How Pods are bound to Nodes (ADR-0023).
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct Harness {
-    /// Who binds Pods: `kube-scheduler`, or `pod-shim`, the legacy first-fit binder kept as the contrast. With
-    /// pod-shim neither kube-scheduler nor node-creator runs, and `nodeCreator`'s knobs are pod-shim's.
+    /// What binds Pods: `kube-scheduler`, or `pod-shim`, the legacy first-fit binder that is kept for contrast. With
+    /// pod-shim, neither kube-scheduler nor node-creator runs, and `nodeCreator` holds the knobs of pod-shim.
     pub scheduler: Scheduler,
-    /// A file of `fixtures/scheduler` by name, or a path (one with a `/`) as seen from the profile's file.
+    /// Name of a file in `fixtures/scheduler`, or a path (anything with a `/`) relative to the profile's file.
     pub scheduler_config: String,
-    /// Laid over that file: sections key by key, lists of named things (profiles, plugin configurations) by
+    /// Overlay on that file: sections are merged key by key, lists of named things (profiles, plugin configurations) by
     /// name; null removes a key.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub scheduler_config_overlay: BTreeMap<String, serde_json::Value>,
@@ -141,7 +141,7 @@ impl Default for Harness {
     }
 }
 
-/// Who binds Pods.
+/// What binds Pods.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 #[allow(missing_docs)]
@@ -151,7 +151,7 @@ pub enum Scheduler {
     PodShim,
 }
 
-/// Who owns Pods.
+/// What owns Pods.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Workloads {
@@ -168,14 +168,14 @@ pub enum Workloads {
 pub struct InventorySpec {
     /// Share of the needed machines that serve their cluster from the start, 0..=1.
     pub configured_fraction: f64,
-    /// Idle machines beyond what is needed, as a share of it, per shape.
+    /// Idle machines beyond the needed number, as a share of that number, per shape.
     pub headroom_fraction: f64,
-    /// Speculative slots, as a share of what is needed, per shape.
+    /// Speculative slots, as a share of the needed machines, per shape.
     pub speculative_fraction: f64,
-    /// Idle machines of a shape (= archetype), in place of the computed number.
+    /// Idle machines of a shape (= archetype), instead of the computed number.
     pub idle_per_shape: BTreeMap<String, u32>,
-    /// Machines of a shape that serve each cluster from the start, in place of the share; more than are needed
-    /// are surplus.
+    /// Machines of a shape that serve each cluster from the start, instead of the share; machines beyond the needed
+    /// number are surplus.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub configured_per_shape: BTreeMap<String, u32>,
 }
@@ -196,8 +196,8 @@ impl Default for InventorySpec {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct Fill {
-    /// Most Pods per cluster that are declared but not bound. Unpaced, the controllers starve the
-    /// schedulers (measured: 30 instead of 120 Pods/s over five clusters).
+    /// Most Pods per cluster that may be declared but not bound. Without pacing, the controllers starve the schedulers
+    /// (measured: 30 instead of 120 Pods/s over five clusters).
     pub window_pods: u32,
     /// Most replicas declared at once for one object; the rest follows by scaling it up.
     pub step_replicas: u32,
@@ -213,11 +213,11 @@ impl Default for Fill {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct DemandWave {
-    /// Whose workload objects are scaled.
+    /// Archetype whose workload objects are scaled.
     pub archetype: String,
     /// Amplitude in replicas per cluster.
     pub replicas: u32,
-    /// Length of one up and one down.
+    /// Length of one high phase and one low phase together.
     pub period: Span,
     /// Whether cluster k of n starts k/n of a period later.
     #[serde(default)]
@@ -234,17 +234,17 @@ pub struct Phases {
     pub settle: Span,
     /// Length of the measured part.
     pub soak: Span,
-    /// Longest time until machines and Pods stand still after the soak; absent: `settle` and 3 min, because
-    /// surplus leaves a few machines per cycle.
+    /// Longest time until machines and Pods stop changing after the soak; absent: `settle` plus 3 min, because surplus
+    /// machines leave only a few per cycle.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub quiesce: Option<Span>,
 }
 
-/// What the ceiling after the soak has beyond `settle`.
+/// Time that the ceiling after the soak adds to `settle`.
 const QUIESCE_EXTRA: Duration = Duration::from_secs(180);
 
 impl Phases {
-    /// Longest time until machines and Pods stand still after the soak.
+    /// Returns the longest time until machines and Pods stop changing after the soak.
     pub fn quiesce_ceiling(&self) -> Duration {
         self.quiesce.map_or(self.settle.0 + QUIESCE_EXTRA, |span| span.0)
     }

@@ -1,4 +1,4 @@
-//! Values that parse but make no sense.
+//! Finds values that parse but make no sense.
 
 use std::path::Path;
 
@@ -9,16 +9,16 @@ use super::ranges::Ranges;
 use super::types::Profile;
 use crate::scheduler_config;
 
-/// Pods that Kubernetes supports in one cluster.
+/// Most Pods that Kubernetes supports in one cluster.
 pub const PODS_PER_CLUSTER_MAX: u32 = 150_000;
-/// Pods that node-creator lets a Node hold.
+/// Most Pods that node-creator lets a Node hold.
 pub const PODS_PER_NODE_MAX: u32 = 1100;
-/// Machines that a profile may seed of one shape in place of the computed number.
+/// Most machines of one shape that a profile may seed instead of the computed number.
 const MACHINES_PER_SHAPE_MAX: u32 = 1_000_000;
-/// Room that a Node's name leaves for what node-creator puts before the machine's id: the longest id has 23 characters.
+/// Longest prefix that node-creator may put before the machine's id in a Node's name. The longest id has 23 characters.
 const NODE_NAME_PREFIX_MAX: usize = 40;
 
-/// Problems of a profile on its catalog.
+/// Returns the problems of a profile with its catalog.
 pub fn profile(p: &Profile, catalog: &Catalog, fixtures: &Path) -> Vec<Problem> {
     let mut problems = Vec::new();
     numbers(p, &mut problems);
@@ -34,8 +34,8 @@ pub fn profile(p: &Profile, catalog: &Catalog, fixtures: &Path) -> Vec<Problem> 
         problems.push(Problem::new(
             "nodeCreator.nodeNamePrefix",
             format!(
-                "is `{prefix}`; a Node's name begins with a letter or digit and has a-z, 0-9 and -, and the prefix at \
-                 most {NODE_NAME_PREFIX_MAX} of them"
+                "is `{prefix}`; a Node's name begins with a letter or digit and consists of a-z, 0-9 and -, and the \
+                 prefix has at most {NODE_NAME_PREFIX_MAX} characters"
             ),
         ));
     }
@@ -43,7 +43,7 @@ pub fn profile(p: &Profile, catalog: &Catalog, fixtures: &Path) -> Vec<Problem> 
     problems
 }
 
-/// Counts that a component or Kubernetes would refuse, cut off, or never come to the end of.
+/// Finds counts that a component or Kubernetes would refuse, truncate, or never finish processing.
 fn counts(p: &Profile, problems: &mut Vec<Problem>) {
     let int32 = i32::MAX.unsigned_abs();
     let budget = p.disruption_budget.map_or(0, |budget| budget.max_unavailable);
@@ -205,7 +205,7 @@ fn archetypes(p: &Profile, catalog: &Catalog, problems: &mut Vec<Problem>) {
     }
 }
 
-/// Whether there is such a scheduler configuration, and in it a scheduler for every Pod.
+/// Checks that the scheduler configuration exists and has a scheduler for every Pod.
 fn schedulers(p: &Profile, catalog: &Catalog, fixtures: &Path, problems: &mut Vec<Problem>) {
     let mut refuse = |message: String| problems.push(Problem::new("harness.schedulerConfig", message));
     let (file, overlay) = (&p.harness.scheduler_config, &p.harness.scheduler_config_overlay);
@@ -246,7 +246,7 @@ fn wave(p: &Profile, catalog: &Catalog, problems: &mut Vec<Problem>) {
     if wave.period.0.is_zero() {
         problems.push(Problem::new("demandWave.period", "is 0s, but must be longer"));
     }
-    // By weight, an archetype has fewer Pods than its cluster.
+    // With weights, an archetype has fewer Pods than its cluster.
     let base = match p.pods_per_archetype.is_empty() {
         true => Some(&p.pods_per_cluster),
         false => p.pods_per_archetype.get(&wave.archetype),
@@ -259,7 +259,7 @@ fn wave(p: &Profile, catalog: &Catalog, problems: &mut Vec<Problem>) {
     }
 }
 
-/// Problems of a ranges file.
+/// Returns the problems of a ranges file.
 pub fn ranges(r: &Ranges) -> Vec<Problem> {
     let everywhere = r.metrics.iter().map(|(name, range)| (format!("metrics.{name}"), range));
     let of_classes = r.machine_classes.iter().flat_map(|(class, own)| {

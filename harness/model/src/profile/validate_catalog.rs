@@ -1,4 +1,4 @@
-//! Values of a catalog that make no sense, or that Kubernetes would refuse or round.
+//! Finds values of a catalog that make no sense, or that Kubernetes would refuse or round.
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -11,7 +11,7 @@ use super::kubernetes::{self, LABEL_MAX};
 use super::priorities::Seeded;
 use super::validate::{PODS_PER_CLUSTER_MAX, PODS_PER_NODE_MAX};
 
-/// Problems of a catalog, on the PriorityClasses of `fixtures`.
+/// Returns the problems of a catalog, given the PriorityClasses of `fixtures`.
 pub fn catalog(c: &Catalog, fixtures: &Path) -> Vec<Problem> {
     let mut problems = Vec::new();
     zones(c, &mut problems);
@@ -27,7 +27,7 @@ pub fn catalog(c: &Catalog, fixtures: &Path) -> Vec<Problem> {
     let seeded = Seeded::read(fixtures);
     for (name, a) in &c.archetypes {
         let path = format!("archetypes.{name}");
-        // Part of the names of its objects and Pods.
+        // The name becomes part of the names of its objects and Pods.
         problems.extend(kubernetes::dns_label(name).err().map(|why| Problem::new(&path, why)));
         let mut refuse =
             |key: &str, message: String| problems.push(Problem::new(&format!("{path}.{key}"), message));
@@ -60,7 +60,7 @@ fn zones(c: &Catalog, problems: &mut Vec<Problem>) {
     }
 }
 
-/// Values of one label, each of which must be one, and another than those before.
+/// Checks the values of one label: each must be a valid label value, and none may occur twice.
 fn values(key: &str, values: &[String], refuse: &mut impl FnMut(&str, String)) {
     let mut seen = BTreeSet::new();
     for (i, value) in values.iter().enumerate() {
@@ -128,7 +128,7 @@ fn requests(a: &Archetype, refuse: &mut impl FnMut(&str, String)) {
     }
 }
 
-/// How Pods lie to each other.
+/// Checks how Pods are placed relative to each other.
 fn together(a: &Archetype, refuse: &mut impl FnMut(&str, String)) {
     if let Some(gang) = &a.gang
         && (gang.min == 0 || gang.max < gang.min || gang.max > PODS_PER_CLUSTER_MAX)
@@ -157,7 +157,7 @@ mod tests {
     use super::*;
     use crate::profile::{fixtures_dir, load};
 
-    /// What a catalog with one change is told.
+    /// Returns the problems reported for a catalog with one change.
     fn told(change: impl FnOnce(&mut Catalog)) -> Vec<String> {
         let mut c = load(&fixtures_dir(), "smoke", &[]).unwrap().catalog;
         change(&mut c);

@@ -1,4 +1,4 @@
-//! Where each file of a run is.
+//! Paths of the files of a run.
 
 use std::path::{Path, PathBuf};
 
@@ -23,7 +23,7 @@ impl RunDir {
         &self.root
     }
 
-    /// The run's id: the directory's name.
+    /// Returns the run's id, which is the directory's name.
     pub fn run_id(&self) -> String {
         self.root.file_name().map_or_else(|| "run".into(), |name| name.to_string_lossy().into_owned())
     }
@@ -52,7 +52,7 @@ impl RunDir {
         self.root.join("inventory.json")
     }
 
-    /// Space that is kept for the last event, in case that the disk is full by then.
+    /// Space that is reserved for the last event, in case the disk is full by then.
     pub fn reserve(&self) -> PathBuf {
         self.root.join("reserve.tmp")
     }
@@ -103,7 +103,7 @@ impl RunDir {
         self.root.join(format!("load-{cluster}.jsonl"))
     }
 
-    /// The shard's record of what became of each action.
+    /// The shard's record of the outcome of each action.
     pub fn audit(&self) -> PathBuf {
         self.root.join("audit.jsonl")
     }
@@ -121,7 +121,7 @@ impl RunDir {
         })
     }
 
-    /// Writes a whole JSON file, by rename.
+    /// Writes a whole JSON file under a temporary name and renames it.
     ///
     /// # Errors
     /// When it cannot be written.
@@ -135,7 +135,7 @@ impl RunDir {
         self.write_text(path, &text)
     }
 
-    /// Writes a whole file, by rename.
+    /// Writes a whole file under a temporary name and renames it.
     ///
     /// # Errors
     /// When it cannot be written.

@@ -1,4 +1,4 @@
-//! What happened during a run, in order: the lines of `events.jsonl`.
+//! Events of a run, in order: the lines of `events.jsonl`.
 
 use std::collections::BTreeMap;
 
@@ -23,7 +23,7 @@ pub enum Phase {
     Provision,
     /// Shard, operators, controllers and drivers start.
     Start,
-    /// The load-driver declares the workloads; ends when every Pod is bound and Running.
+    /// The load-driver declares the workloads; the phase ends when every Pod is bound and Running.
     Fill,
     /// Three quiet points.
     Steady,
@@ -56,7 +56,7 @@ impl Phase {
     }
 }
 
-/// How a run came to its end.
+/// How a run ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum End {
@@ -64,13 +64,13 @@ pub enum End {
     Completed,
     /// Ctrl-C or SIGTERM.
     Interrupted,
-    /// A phase could not reach its goal, so that the rest was left out: the run failed.
+    /// A phase missed its goal, so the remaining phases were skipped: the run failed.
     GoalMissed,
-    /// A phase broke off: the measurement is worth nothing.
+    /// A phase was aborted: the measurement is worthless.
     Aborted,
 }
 
-/// How a process ended, after "ended with".
+/// Describes how a process ended, worded to follow "ended with".
 pub fn how_it_ended(exit_code: Option<i32>, signal: Option<i32>) -> String {
     match (exit_code, signal) {
         (Some(code), _) => format!("exit code {code}"),
@@ -79,7 +79,7 @@ pub fn how_it_ended(exit_code: Option<i32>, signal: Option<i32>) -> String {
     }
 }
 
-/// How well the record in a cluster of somebody else's, which says whose it is, was kept.
+/// How well the record in an existing cluster, which says which run uses the cluster, was renewed.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Hold {
     /// Cluster.
@@ -92,20 +92,20 @@ pub struct Hold {
     pub lease_ms: u64,
 }
 
-/// What a run could not remove from a cluster of somebody else's.
+/// What a run could not remove from an existing cluster.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct LeftBehind {
     /// Cluster.
     pub cluster: String,
     /// Its apiserver.
     pub server: String,
-    /// The first objects: kind, name, and what holds them; empty if they could not be listed.
+    /// The first objects: kind, name, and what holds them back; empty if they could not be listed.
     pub objects: Vec<String>,
-    /// How many more there are, of those that were looked at.
+    /// Number of further objects among those that were checked.
     pub more: u64,
-    /// Why they stay, in words.
+    /// Why they remain, in words.
     pub reason: String,
-    /// The command that goes on.
+    /// The command that continues the clean-up.
     pub next: String,
 }
 
@@ -116,32 +116,32 @@ impl std::fmt::Display for LeftBehind {
         if self.more > 0 {
             writeln!(f, "    and {} more", self.more)?;
         }
-        write!(f, "  next: `{}`, or another run there, goes on with it", self.next)
+        write!(f, "  next: `{}`, or another run there, continues the clean-up", self.next)
     }
 }
 
-/// On whom it is that load was not made.
+/// Which side is at fault if load was not created.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Blame {
-    /// On an object that came after the autoscaler had been started: its failure.
+    /// An object that appeared after the autoscaler had been started: the autoscaler failed.
     Autoscaler,
-    /// On anything else: nothing is measured.
+    /// Anything else: nothing is measured.
     Environment,
 }
 
-/// Load that was not made, and will not be.
+/// Load that was not created and will not be.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct LoadFailed {
     /// Cluster.
     pub cluster: String,
-    /// What could not be done, after "cannot".
+    /// What could not be done, worded to follow "cannot".
     pub what: String,
-    /// Why, in the words of the apiserver or of a controller.
+    /// Why, in the words of the apiserver or a controller.
     pub message: String,
-    /// On whom it is.
+    /// Which side is at fault.
     pub by: Blame,
-    /// The object that refused, if the words name one: `ResourceQuota few`.
+    /// The object that refused, if the message names one: `ResourceQuota few`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub object: Option<String>,
 }
@@ -165,28 +165,28 @@ impl std::fmt::Display for LoadFailed {
 pub enum Event {
     /// The first event.
     RunStarted {
-        /// The run.
+        /// Identifier of the run.
         run_id: String,
         /// Name of the profile.
         profile: String,
         /// Seed of everything random.
         seed: u64,
-        /// Wall clock at time zero, microseconds since 1970; ties foreign logs to our clock.
+        /// Wall clock at time zero, microseconds since 1970; relates the logs of other programs to our clock.
         wall_unix_us: u64,
     },
-    /// A phase begins.
+    /// A phase began.
     PhaseStarted {
-        /// Which.
+        /// The phase.
         phase: Phase,
     },
     /// A phase ended.
     PhaseEnded {
-        /// Which.
+        /// The phase.
         phase: Phase,
     },
-    /// From here on the shard carries out what it decides; it was paused until now.
+    /// From now on, the shard carries out its decisions; it was paused until now.
     ActuationResumed,
-    /// Where the run is, every 15 seconds.
+    /// Progress of the run, every 15 seconds.
     Progress {
         /// Current phase.
         phase: Phase,
@@ -213,7 +213,7 @@ pub enum Event {
         /// Node.
         node: String,
     },
-    /// One look at a cluster that should be quiet: the three numbers must agree.
+    /// One check of a cluster that should be quiet: the three numbers must agree.
     QuietPoint {
         /// Cluster.
         cluster: String,
@@ -234,10 +234,10 @@ pub enum Event {
     Declared {
         /// Cluster.
         cluster: String,
-        /// Workload object to `spec.replicas`.
+        /// `spec.replicas` by workload object.
         workloads: BTreeMap<String, u64>,
     },
-    /// Our ledger against an independent list of Pods.
+    /// Comparison of our ledger with an independent list of Pods.
     LedgerCheck {
         /// Cluster.
         cluster: String,
@@ -246,7 +246,7 @@ pub enum Event {
         /// Pods of the ledger that the list lacks.
         vanished: Vec<String>,
     },
-    /// What a user may do, by the apiserver's own answer.
+    /// Whether a user may do something, according to the apiserver itself.
     Access {
         /// Cluster.
         cluster: String,
@@ -259,7 +259,7 @@ pub enum Event {
         /// The apiserver's answer.
         allowed: bool,
     },
-    /// A process of the run ended although it should run.
+    /// A process of the run ended although it should have kept running.
     ProcessEnded {
         /// Process.
         name: String,
@@ -267,13 +267,13 @@ pub enum Event {
         cluster: Option<String>,
         /// Exit code, if known.
         exit_code: Option<i32>,
-        /// Signal that ended it, by number; absent when none did, and in older runs.
+        /// Number of the signal that terminated it; absent if there was none, and in older runs.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         signal: Option<i32>,
         /// Its last log lines.
         log_tail: Vec<String>,
     },
-    /// Load was not made: the run ends.
+    /// Load was not created: the run ends.
     LoadFailed(LoadFailed),
     /// The shard's own account of machines and needs, when quiet.
     ShardAccount {
@@ -282,42 +282,42 @@ pub enum Event {
         /// Number of machines by state.
         machines: BTreeMap<String, u64>,
     },
-    /// What the load-driver of a cluster says it did.
+    /// What the load-driver of a cluster reports about itself.
     DriverReport {
         /// Cluster.
         cluster: String,
-        /// Its status, as it came.
+        /// Its status, as received.
         status: serde_json::Value,
     },
-    /// The record that says whose a cluster is was ours until the load was taken away.
+    /// The record that says which run uses a cluster remained ours until the load was removed.
     ClusterHeld(Hold),
-    /// The record that says whose a cluster is was lost: another may act there.
+    /// The record that says which run uses a cluster was lost: another run may act there.
     ClusterLost {
         /// Cluster.
         cluster: String,
-        /// How.
+        /// How it was lost.
         reason: String,
     },
-    /// The clean-up of a cluster could not come to its end.
+    /// The clean-up of a cluster could not be completed.
     LeftBehind(LeftBehind),
     /// Anything else worth keeping.
     Note {
-        /// In words.
+        /// The note, in words.
         text: String,
     },
     /// The last event.
     RunEnded {
-        /// How.
+        /// How the run ended.
         end: End,
-        /// Why, when not completed.
+        /// Why, if it was not completed.
         reason: Option<String>,
-        /// What became of the lines of each file, this event's included; empty in runs made before this was told.
+        /// Counts of the lines of each file, including this event; empty in runs from before they were recorded.
         #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
         written: BTreeMap<String, Written>,
     },
 }
 
-/// What became of the lines of one file of a run directory.
+/// Counts of the lines of one file of a run directory.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Written {
     /// Lines that were written.
@@ -325,7 +325,7 @@ pub struct Written {
     /// Lines that could not be written.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub lost: u64,
-    /// What the system said to the first of these.
+    /// The system's error for the first of these.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error: Option<String>,
     /// The phase in which it was lost.
@@ -334,7 +334,7 @@ pub struct Written {
 }
 
 impl Written {
-    /// What was lost of the file of that name, as shown to people; `None` if nothing was.
+    /// Returns what was lost of the file of that name, as shown to people; `None` if nothing was lost.
     pub fn loss(&self, file: &str) -> Option<String> {
         let lines = match self.lost {
             0 => return None,

@@ -18,7 +18,7 @@ pub enum Error {
     Io {
         /// The file.
         path: PathBuf,
-        /// What the system said.
+        /// The system's error.
         source: std::io::Error,
     },
     /// A line is not what it should be.
@@ -28,18 +28,18 @@ pub enum Error {
         path: PathBuf,
         /// Line number from 1; 0 for a whole file.
         line: usize,
-        /// What the parser said.
+        /// The parser's error.
         source: serde_json::Error,
     },
 }
 
 impl Error {
-    /// An I/O error of `path`.
+    /// Creates an I/O error of `path`.
     pub fn io(path: &Path, source: std::io::Error) -> Self {
         Self::Io { path: path.to_owned(), source }
     }
 
-    /// What the system (or the serialiser) said, without the path.
+    /// Returns the message of the system (or the serialiser), without the path.
     pub fn words(&self) -> String {
         match self {
             Self::Io { source, .. } => source.to_string(),
@@ -53,7 +53,7 @@ impl Error {
 pub struct LineWriter {
     path: PathBuf,
     file: File,
-    /// Bytes of whole lines.
+    /// Length of the whole lines, in bytes.
     whole: u64,
 }
 
@@ -67,8 +67,8 @@ impl LineWriter {
         Ok(Self { path: path.to_owned(), file, whole: 0 })
     }
 
-    /// Appends one value, or nothing: what a full disk left of the line is taken away again, so that the lines after it
-    /// can be read.
+    /// Appends one value completely or not at all: what a full disk left of the line is removed again, so that later
+    /// lines can be read.
     ///
     /// # Errors
     /// When the file cannot be written (a full disk).
@@ -88,7 +88,7 @@ impl LineWriter {
     }
 }
 
-/// Counts the whole lines of a file, gzipped or not (by its name); a file that is not there has none.
+/// Counts the whole lines of a file, gzipped or not (by its name). A missing file has none.
 ///
 /// # Errors
 /// When it cannot be read.
@@ -109,7 +109,7 @@ pub fn count_lines(path: &Path) -> Result<u64, Error> {
     }
 }
 
-/// Reads all lines of a file. A last line without its newline is left out: its writer was killed.
+/// Reads all lines of a file. A last line without a newline is left out: its writer was killed.
 ///
 /// # Errors
 /// When the file is missing, or a complete line cannot be parsed.
@@ -118,16 +118,16 @@ pub fn read_lines<T: DeserializeOwned>(path: &Path) -> Result<Vec<T>, Error> {
     parse(path, BufReader::new(file))
 }
 
-/// As [`read_lines`], of a gzipped file.
+/// Does the same as [`read_lines`] for a gzipped file.
 ///
 /// # Errors
-/// As [`read_lines`].
+/// As for [`read_lines`].
 pub fn read_lines_gz<T: DeserializeOwned>(path: &Path) -> Result<Vec<T>, Error> {
     let file = File::open(path).map_err(|e| Error::io(path, e))?;
     parse(path, BufReader::new(GzDecoder::new(file)))
 }
 
-/// Writes all values as gzipped lines, by rename.
+/// Writes all values as gzipped lines under a temporary name and renames the file.
 ///
 /// # Errors
 /// When the file cannot be written.

@@ -1,22 +1,22 @@
-//! Load that was not made.
+//! Load that was not created.
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-/// Load that was not made, and will not be.
+/// Load that was not created and will not be.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LoadFailure {
-    /// What could not be done, after "cannot": `create Deployment tiny-0`.
+    /// What could not be done, worded to follow "cannot": `create Deployment tiny-0`.
     pub what: String,
-    /// Why, in the words of the apiserver or of a controller.
+    /// Why, in the words of the apiserver or a controller.
     pub message: String,
 }
 
 impl LoadFailure {
-    /// The failures in what load-driver says of itself.
+    /// Returns the failures in the status that load-driver reports.
     ///
     /// # Errors
-    /// When it does not say whether there were any.
+    /// When the status does not say whether there were any.
     pub fn in_status(status: &Value) -> Result<Vec<Self>, serde_json::Error> {
         #[derive(Deserialize)]
         struct Status {

@@ -1,8 +1,7 @@
-//! The run directory: all that a run leaves behind, and all that a judge reads.
+//! The run directory: everything that a run leaves behind, and everything that a judge reads.
 //!
-//! Times are microseconds since the start of the run on the scenario's monotonic clock (`*_us`), stamped
-//! when the observation reached us. API timestamps have a grain of one second and are never used for
-//! latencies.
+//! Times are microseconds since the start of the run on the scenario's monotonic clock (`*_us`), stamped when the
+//! observation reached us. API timestamps have a resolution of one second and are never used for latencies.
 
 pub mod dir;
 pub mod event;

@@ -1,4 +1,4 @@
-//! What was seen of each Pod and each Node: the lines of `pods.jsonl.gz` and `nodes.jsonl`.
+//! Records of each Pod and each Node: the lines of `pods.jsonl.gz` and `nodes.jsonl`.
 
 use std::collections::BTreeMap;
 
@@ -18,61 +18,62 @@ pub struct PodRecord {
     pub archetype: String,
     /// Workload object, from its label.
     pub workload: String,
-    /// Seen in the first list instead of by an event: the creation was missed.
+    /// Whether it was seen in the first list instead of in an event, so that its creation was missed.
     pub preexisting: bool,
-    /// First event.
+    /// When its first event was received.
     pub created_us: u64,
-    /// How far our watch lagged behind `metadata.creationTimestamp` (grain 1 s), in milliseconds.
+    /// How far our watch lagged behind `metadata.creationTimestamp` (resolution 1 s), in milliseconds.
     pub watch_lag_ms: i64,
-    /// First time the scheduler said Unschedulable.
+    /// When the scheduler first reported Unschedulable.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub marked_us: Option<u64>,
-    /// Events that said Unschedulable with a new message.
+    /// Number of events that reported Unschedulable with a new message.
     #[serde(skip_serializing_if = "is_zero")]
     pub marks: u32,
     /// The scheduler's last message.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
-    /// Its CapacityRequest appeared.
+    /// When its CapacityRequest appeared.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub request_us: Option<u64>,
-    /// Its CapacityRequest was acknowledged.
+    /// When its CapacityRequest was acknowledged.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub acked_us: Option<u64>,
-    /// Its CapacityRequest is gone.
+    /// When its CapacityRequest was gone.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub request_gone_us: Option<u64>,
-    /// Bound to a Node.
+    /// When it was bound to a Node.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub bound_us: Option<u64>,
     /// The Node.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub node: Option<String>,
-    /// Running and Ready.
+    /// When it was Running and Ready.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub running_us: Option<u64>,
-    /// Succeeded or Failed.
+    /// When it was Succeeded or Failed.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub finished_us: Option<u64>,
-    /// `deletionTimestamp` set.
+    /// When its `deletionTimestamp` was set.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub deleting_us: Option<u64>,
-    /// The object is gone.
+    /// When the object was gone.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub gone_us: Option<u64>,
-    /// resourceVersion of its end: the order in which things ended, whatever watch told of them.
+    /// resourceVersion of its end, which gives the order in which objects ended, whichever watch reported them.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub gone_version: Option<u64>,
 }
 
 impl PodRecord {
-    /// Microseconds from its creation to its binding, or to its end, or to that of the run.
+    /// Returns the microseconds from its creation to its binding; if it was never bound, to its end or to the end of
+    /// the run.
     pub fn unbound_us(&self, run_end_us: u64) -> u64 {
         let until = self.bound_us.or(self.deleting_us).or(self.gone_us).unwrap_or(run_end_us);
         until.saturating_sub(self.created_us)
     }
 
-    /// Live: neither being deleted, gone, nor finished (ADR-0038).
+    /// Whether it is live: not being deleted, not gone and not finished (ADR-0038).
     pub fn is_live(&self) -> bool {
         self.deleting_us.is_none() && self.gone_us.is_none() && self.finished_us.is_none()
     }
@@ -92,40 +93,40 @@ pub struct NodeRecord {
     pub instance_type: String,
     /// Zone label.
     pub zone: String,
-    /// Allocatable, resource name to Quantity, as the Node came with it.
+    /// Allocatable that the Node came with, Quantity by resource name.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub allocatable: BTreeMap<String, String>,
-    /// UpcomingNode appeared.
+    /// When the UpcomingNode appeared.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub upcoming_us: Option<u64>,
-    /// UpcomingNode became Ready.
+    /// When the UpcomingNode became Ready.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub upcoming_ready_us: Option<u64>,
-    /// UpcomingNode began to drain.
+    /// When the UpcomingNode began to drain.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub draining_us: Option<u64>,
-    /// UpcomingNode failed.
+    /// When the UpcomingNode failed.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub failed_us: Option<u64>,
-    /// The UpcomingNode's last word on what went wrong.
+    /// The UpcomingNode's last error message.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub last_error: Option<String>,
-    /// UpcomingNode is gone.
+    /// When the UpcomingNode was gone.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub upcoming_gone_us: Option<u64>,
-    /// Node appeared.
+    /// When the Node appeared.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub created_us: Option<u64>,
-    /// Node became Ready.
+    /// When the Node became Ready.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ready_us: Option<u64>,
-    /// Node was cordoned.
+    /// When the Node was cordoned.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub cordoned_us: Option<u64>,
-    /// Times the Node left Ready.
+    /// How often the Node left Ready.
     #[serde(skip_serializing_if = "is_zero")]
     pub unready: u32,
-    /// Node is gone.
+    /// When the Node was gone.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub gone_us: Option<u64>,
     /// resourceVersion of its end.

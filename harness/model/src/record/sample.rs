@@ -4,12 +4,12 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-/// One look at the host and all processes of the run, every two seconds.
+/// One sample of the host and all processes of the run, taken every two seconds.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Sample {
-    /// When.
+    /// When it was taken.
     pub at_us: u64,
-    /// How late the sampler's timer fired, in milliseconds: a host that starves us shows here first.
+    /// How late the sampler's timer fired, in milliseconds: this is where a host that starves us shows first.
     pub late_ms: u64,
     /// Wall clock minus monotonic clock, relative to the start of the run, in milliseconds.
     pub wall_skew_ms: i64,
@@ -17,7 +17,7 @@ pub struct Sample {
     pub host: HostSample,
     /// All processes.
     pub processes: Vec<ProcessSample>,
-    /// Slices of the host speed work that were done since the sample before.
+    /// Slices of the host speed work that were done since the previous sample.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub host_speed: Vec<SpeedSlice>,
 }
@@ -27,7 +27,7 @@ pub struct Sample {
 pub struct SpeedSlice {
     /// When it began.
     pub at_us: u64,
-    /// Version of the work; slices of two versions are never put together.
+    /// Version of the work; slices of two versions are never combined.
     pub index_version: u32,
     /// Whether it was done before anything of the run was started.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
@@ -48,10 +48,10 @@ pub struct HostSample {
     pub idle_cpu_ms: u64,
     /// CPU time taken by other guests, milliseconds.
     pub steal_cpu_ms: u64,
-    /// Memory that can still be had within the limits of our control group, MiB.
+    /// Memory that is still available within the limits of our control group, MiB.
     pub available_mib: u64,
-    /// How long CPUs stood still for us because the limit of our control group was used up, milliseconds added up over
-    /// CPUs; none where the kernel does not count it.
+    /// How long our processes could not use CPUs because the limit of our control group was used up, in milliseconds
+    /// summed over CPUs; absent if the kernel does not count it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub throttled_cpu_ms: Option<u64>,
 }
@@ -76,19 +76,19 @@ pub struct ProcessSample {
 /// target are left out.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Scrape {
-    /// When.
+    /// When it was taken.
     pub at_us: u64,
-    /// Whose (`shard`, `operator`, `kube-apiserver`).
+    /// Program that was scraped (`shard`, `operator`, `kube-apiserver`).
     pub target: String,
     /// Its cluster, if it belongs to one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cluster: Option<String>,
-    /// Why there is no answer, if there is none.
+    /// Why there was no answer, if there was none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error: Option<String>,
-    /// Families of the table (`observe::families`) that it showed here for the first time, with a series or without.
+    /// Families of the table ([`crate::families`]) that it exposed here for the first time, with or without a series.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub families: Vec<String>,
-    /// Changed series, `name{labels}` to value.
+    /// Changed series: values by `name{labels}`.
     pub series: BTreeMap<String, f64>,
 }

@@ -1,7 +1,7 @@
-//! The book of what a run wrote, and of what it could not write.
+//! Counts of what a run wrote and of what it could not write.
 //!
-//! It is kept in memory, since a disk that has no room for a record has none for a note about it either. The run's last
-//! event tells it, and the judge counts the files by it.
+//! They are kept in memory, because a disk without room for a record has no room for a note about it either. The run's
+//! last event contains them, and the judge checks the files against them.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -13,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 use crate::record::event::{Phase, Written};
 use crate::record::lines::{Error, LineWriter};
 
-/// What became of every line of a run. Clones share it.
+/// Counts of the written and lost lines of a run. Clones share them.
 #[derive(Clone, Debug, Default)]
 pub struct Tally {
     book: Arc<Mutex<Book>>,
@@ -23,7 +23,7 @@ pub struct Tally {
 #[derive(Debug, Default)]
 struct Book {
     phase: Option<Phase>,
-    /// By the file's name.
+    /// Counts by file name.
     files: BTreeMap<String, Written>,
 }
 
@@ -39,17 +39,17 @@ impl Tally {
         Ok(Tallied { writer, file, tally: self.clone() })
     }
 
-    /// The run is in that phase from now on.
+    /// Records that the run is in that phase from now on.
     pub fn begin(&self, phase: Phase) {
         self.book().phase = Some(phase);
     }
 
-    /// A file was written as a whole, by us or by another program of the run.
+    /// Records a file that was written as a whole, by us or by another program of the run.
     pub fn wrote(&self, path: &Path, lines: u64) {
         self.book().files.entry(file_name(path)).or_default().lines = lines;
     }
 
-    /// Lines of a file could not be written. The run is spoiled, whatever comes after it.
+    /// Records lines of a file that could not be written. They spoil the run, whatever comes after them.
     pub fn lost(&self, path: &Path, lines: u64, error: &Error) {
         self.note_loss(&file_name(path), lines, error);
     }
@@ -59,14 +59,14 @@ impl Tally {
         self.spoiled.cancelled().await;
     }
 
-    /// What was lost, as shown to people; `None` if nothing was.
+    /// Returns what was lost, as shown to people; `None` if nothing was lost.
     pub fn loss(&self) -> Option<String> {
         let book = self.book();
         let lost: Vec<String> = book.files.iter().filter_map(|(file, written)| written.loss(file)).collect();
         (!lost.is_empty()).then(|| lost.join(", "))
     }
 
-    /// What became of each file, by its name.
+    /// Returns the counts of each file, by its name.
     pub fn files(&self) -> BTreeMap<String, Written> {
         self.book().files.clone()
     }
@@ -90,7 +90,7 @@ impl Tally {
     }
 }
 
-/// A file whose lines are counted, those that could not be written too.
+/// A file whose lines are counted, including those that could not be written.
 #[derive(Debug)]
 pub struct Tallied {
     writer: LineWriter,
@@ -99,7 +99,7 @@ pub struct Tallied {
 }
 
 impl Tallied {
-    /// Appends one value. One that cannot be written spoils the run.
+    /// Appends one value. A value that cannot be written spoils the run.
     pub fn write(&mut self, value: &impl Serialize) {
         match self.writer.write(value) {
             Ok(()) => self.tally.book().files.entry(self.file.clone()).or_default().lines += 1,

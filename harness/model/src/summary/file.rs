@@ -1,4 +1,4 @@
-//! Reading summaries that may be of another version, or no summaries at all.
+//! Reads summaries that may be of another version, or not summaries at all.
 
 use std::path::{Path, PathBuf};
 
@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use crate::summary::{SCHEMA_VERSION, Summary};
 
-/// Why a file is not taken for a summary. Every message names the file.
+/// Why a file is not accepted as a summary. Every message names the file.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// It cannot be read.
@@ -14,38 +14,38 @@ pub enum Error {
     Io {
         /// The file.
         path: PathBuf,
-        /// What the system said.
+        /// The system's error.
         source: std::io::Error,
     },
-    /// It is no JSON.
-    #[error("{} is no JSON: {source}", path.display())]
+    /// It is not JSON.
+    #[error("{} is not JSON: {source}", path.display())]
     Json {
         /// The file.
         path: PathBuf,
-        /// What the parser said.
+        /// The parser's error.
         source: serde_json::Error,
     },
-    /// It does not say of which version it is.
+    /// It does not state its version.
     #[error("{} has no schema_version; is it the summary of a run?", .0.display())]
     NoVersion(PathBuf),
-    /// It is of a version that this program does not know.
+    /// Its version is not known to this program.
     #[error(
         "{} has schema version {found}, and only {SCHEMA_VERSION} is known here; \
-         `cargo xtask judge RUN` writes the summary of a run directory anew",
+         `cargo xtask judge RUN` writes the summary of a run directory again",
         path.display()
     )]
     Version {
         /// The file.
         path: PathBuf,
-        /// Its version, as it stands there.
+        /// Its version, as written in the file.
         found: String,
     },
-    /// It says that it is of a known version, and is not.
-    #[error("{} is no summary of schema version {SCHEMA_VERSION}: {source}", path.display())]
+    /// It states a known version but does not match it.
+    #[error("{} is not a summary of schema version {SCHEMA_VERSION}: {source}", path.display())]
     Shape {
         /// The file.
         path: PathBuf,
-        /// What the parser said.
+        /// The parser's error.
         source: serde_json::Error,
     },
 }
@@ -53,14 +53,14 @@ pub enum Error {
 /// Reads a summary: a file, or the `summary.json` of a run directory.
 ///
 /// # Errors
-/// When it cannot be read, or is no summary of the version known here.
+/// When it cannot be read, or is not a summary of the version known here.
 pub fn read(file_or_run: &Path) -> Result<Summary, Error> {
     let path = if file_or_run.is_dir() { file_or_run.join("summary.json") } else { file_or_run.to_owned() };
     let text = match std::fs::read(&path) {
         Ok(text) => text,
         Err(source) => return Err(Error::Io { path, source }),
     };
-    // The version first: what another version calls otherwise is no mistake of the file's.
+    // The version is checked first: keys that another version names differently are not mistakes in the file.
     let document: Value = match serde_json::from_slice(&text) {
         Ok(document) => document,
         Err(source) => return Err(Error::Json { path, source }),
@@ -85,11 +85,11 @@ mod tests {
         let file = dir.path().join("kept.json");
         assert!(read(&file).unwrap_err().to_string().contains("kept.json cannot be read: "));
         for (text, expected) in [
-            ("{", "kept.json is no JSON: "),
+            ("{", "kept.json is not JSON: "),
             ("{}", "kept.json has no schema_version"),
             ("{\"schema_version\": 1}", "kept.json has schema version 1, and only 2 is known here"),
             ("{\"schema_version\": \"new\"}", "kept.json has schema version \"new\""),
-            ("{\"schema_version\": 2}", "kept.json is no summary of schema version 2: missing field"),
+            ("{\"schema_version\": 2}", "kept.json is not a summary of schema version 2: missing field"),
         ] {
             std::fs::write(&file, text).unwrap();
             let error = read(&file).unwrap_err().to_string();

@@ -1,4 +1,4 @@
-//! What kind of machine a run was made on: figures of two kinds say nothing about each other.
+//! The class of machine that a run was measured on: figures of two classes say nothing about each other.
 
 use serde::Deserialize;
 use serde_json::Value;
@@ -8,12 +8,13 @@ use crate::provider::ProviderName;
 /// Key of a host's record: the memory limit of each apiserver, MiB.
 pub const APISERVER_GOMEMLIMIT_MIB: &str = "apiserver_gomemlimit_mib";
 
-/// The class of a host as recorded in a run: cores, memory to the GiB and processor, for example
-/// `2 cores / 24 GiB / AMD EPYC`, and `/ kind` where control planes ran in kind clusters: kubelet and containerd take
-/// their share of the machine; and `/ no SCHED_BATCH` where the machine refuses that scheduling class.
+/// Returns the class of a host as recorded in a run: cores, memory to the GiB and processor, for example
+/// `2 cores / 24 GiB / AMD EPYC`. `/ kind` is added if control planes ran in kind clusters, where kubelet and
+/// containerd take their share of the machine, and `/ no SCHED_BATCH` if the machine refuses that scheduling class.
 ///
-/// Kernel and load are left out: they change on one machine. `None` when one of the three was not recorded; such a
-/// host is of no class, not even that of another such host. Nor does a host have one whose control planes ran elsewhere.
+/// Kernel and load are left out because they change on one machine. Returns `None` if one of the three was not
+/// recorded; such a host does not even share a class with other such hosts. A host whose control planes ran elsewhere
+/// has no class either.
 pub fn class(host: &Value) -> Option<String> {
     if is_beside_foreign_clusters(host) {
         return None;
@@ -22,23 +23,23 @@ pub fn class(host: &Value) -> Option<String> {
     let (cores, memory_mib) = (positive("cores")?, positive("memory_mib")?);
     let processor = host["cpu_model"].as_str().map(processor).filter(|model| !model.is_empty())?;
     let noun = if cores == 1 { "core" } else { "cores" };
-    // Two kernels on one machine keep some MiB more or less for themselves.
+    // The memory is rounded because two kernels on one machine reserve different amounts, which differ by some MiB.
     let clusters = if provider(host) == Some(ProviderName::Kind) { " / kind" } else { "" };
     let scheduling = if host["sched_batch"] == false { " / no SCHED_BATCH" } else { "" };
     Some(format!("{cores} {noun} / {} GiB / {processor}{clusters}{scheduling}", (memory_mib + 512) / 1024))
 }
 
-/// Whether the control planes were somebody else's, wherever they ran.
+/// Whether the control planes were existing clusters, wherever they ran.
 pub fn is_beside_foreign_clusters(host: &Value) -> bool {
     provider(host) == Some(ProviderName::Existing)
 }
 
-/// How control planes were made; `None` when that was not recorded, as in the oldest runs.
+/// Returns how control planes were created; `None` if that was not recorded, as in the oldest runs.
 fn provider(host: &Value) -> Option<ProviderName> {
     ProviderName::deserialize(&host["provider"]).ok()
 }
 
-/// The processor's name without trademarks and repeated blanks.
+/// Returns the processor's name without trademarks and repeated blanks.
 fn processor(model: &str) -> String {
     let bare =
         ["(R)", "(r)", "(TM)", "(tm)"].iter().fold(model.to_owned(), |text, mark| text.replace(mark, ""));

@@ -1,6 +1,6 @@
 //! The summary of a run: what `summary.json` holds. Its JSON schema is checked in.
 //!
-//! Units are part of the names. A value that was not measured is absent and says so; it is never 0.
+//! Units are part of the names. A value that was not measured is absent, with a note; it is never 0.
 
 pub mod file;
 pub mod machine;
@@ -18,19 +18,19 @@ use serde::{Deserialize, Serialize};
 use crate::record::Phase;
 pub use crate::summary::speed::{HostSpeed, IndexSpread};
 
-/// Version of the summary's shape; raised by every change that breaks a reader.
+/// Version of the summary's shape; increased by every change that breaks a reader.
 pub const SCHEMA_VERSION: u32 = 2;
 
-/// Exit code of what ended well, but for objects of a run that stay in a cluster of somebody else's.
+/// Exit code of a command that succeeded but left objects of a run in an existing cluster.
 pub const LEFT_BEHIND: u8 = 5;
 
-/// What came of a run.
+/// The result of a run.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Summary {
     /// Version of this shape.
     pub schema_version: u32,
-    /// The run.
+    /// Identifier of the run.
     pub run_id: String,
     /// Name of the profile.
     pub profile: String,
@@ -38,9 +38,9 @@ pub struct Summary {
     pub seed: u64,
     /// When the run began, RFC 3339.
     pub started: String,
-    /// The verdict. Validity goes before gates.
+    /// The verdict. Validity takes precedence over gates.
     pub verdict: Verdict,
-    /// Why, in one sentence.
+    /// The reason for the verdict, in one sentence.
     pub reason: String,
     /// Each rule of validity.
     pub validity: Vec<Finding>,
@@ -50,23 +50,23 @@ pub struct Summary {
     pub metrics: BTreeMap<String, Metric>,
     /// Length of each phase, seconds.
     pub phases_s: BTreeMap<Phase, f64>,
-    /// Where the Pods ended, by cluster.
+    /// Final state of the Pods, by cluster.
     pub pods: BTreeMap<String, PodAccount>,
-    /// Latency of each stage of the chain, for Pods born in each phase.
+    /// Latency of each stage of the chain, for Pods created in each phase.
     pub stages: BTreeMap<Phase, BTreeMap<String, Latency>>,
     /// Machines and Pods on them at the end, by cluster and archetype.
     pub packing: Vec<Packing>,
     /// Share of all Nodes' allocatable that Pods take at the end, by resource, 0..=1.
     pub utilisation: BTreeMap<String, f64>,
-    /// Who used the CPU.
+    /// CPU use by component.
     pub cpu: CpuAccount,
-    /// How fast the host was; absent where it was not measured: such figures are not normalised.
+    /// Speed of the host; absent if it was not measured, in which case figures are not normalised.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub host_speed: Option<HostSpeed>,
     /// What held the run back without using CPU.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub held_back: Vec<HeldBack>,
-    /// Metric families that a program should show and never did: what is read of them is not measured.
+    /// Metric families that a program should expose but never did. Metrics read from them are not measured.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub not_shown: Vec<String>,
     /// Largest resident memory of all processes together, and by component, MiB.
@@ -84,25 +84,25 @@ pub struct Summary {
 }
 
 impl Summary {
-    /// The name of the autoscaler under test; `None` if it was the reference.
+    /// Returns the name of the autoscaler under test; `None` if it was the reference.
     pub fn autoscaler(&self) -> Option<&str> {
         autoscaler(&self.host)
     }
 
-    /// Version of the host speed index; `None` where the host's speed was not measured.
+    /// Returns the version of the host speed index; `None` if the host's speed was not measured.
     pub fn index_version(&self) -> Option<u32> {
         self.host_speed.as_ref().map(|speed| speed.index_version)
     }
 
-    /// A metric at reference speed, if it is one of those that depend on the host and the host was measured by that
-    /// version of the index.
+    /// Returns a metric at reference speed, if it depends on the host and the host was measured with that version of
+    /// the index.
     pub fn normalised(&self, metric: &str, index_version: u32) -> Option<f64> {
         let speed = self.host_speed.as_ref().filter(|speed| speed.index_version == index_version)?;
         speed.normalised.get(metric).copied()
     }
 }
 
-/// The name of the autoscaler in the facts recorded about a run; `None` if it was the reference.
+/// Returns the name of the autoscaler in the facts recorded about a run; `None` if it was the reference.
 pub fn autoscaler(host: &serde_json::Value) -> Option<&str> {
     host.get("autoscaler").and_then(serde_json::Value::as_str)
 }
@@ -117,12 +117,12 @@ pub enum Verdict {
     Fail,
     /// The measurement cannot be trusted.
     Invalid,
-    /// Ended by Ctrl-C; what was measured so far is kept.
+    /// Stopped by Ctrl-C; what was measured so far is kept.
     Interrupted,
 }
 
 impl Verdict {
-    /// The project's exit code for it.
+    /// Returns the project's exit code for it.
     pub fn exit_code(self) -> u8 {
         match self {
             Self::Pass => 0,
@@ -137,7 +137,7 @@ impl Verdict {
         matches!(self, Self::Pass | Self::Fail)
     }
 
-    /// As shown to people.
+    /// Returns the name as shown to people.
     pub fn name(self) -> &'static str {
         match self {
             Self::Pass => "PASS",
@@ -151,19 +151,19 @@ impl Verdict {
 /// Something that held a run back.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct HeldBack {
-    /// When.
+    /// Phase that was held back.
     pub phase: Phase,
-    /// Who.
+    /// Component that held it back.
     pub component: String,
-    /// Where, if it was one cluster.
+    /// Its cluster, if it was a single one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cluster: Option<String>,
-    /// How it shows.
+    /// Evidence for it.
     pub why: String,
 }
 
 impl HeldBack {
-    /// As shown to people.
+    /// Returns the line as shown to people.
     pub fn line(&self) -> String {
         let whose = self.cluster.as_ref().map_or_else(String::new, |cluster| format!(" of {cluster}"));
         format!("{}{whose} in the {}: {}", self.component, self.phase.name(), self.why)
@@ -189,7 +189,7 @@ pub struct Metric {
     pub value: Option<f64>,
     /// Unit.
     pub unit: String,
-    /// The histogram ended below the value: it is larger than `value`, nobody knows by how much.
+    /// Whether the histogram ended below the value: it is larger than `value`, by an unknown amount.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub saturated: bool,
     /// Why it was not measured, or how many samples it rests on.
@@ -198,7 +198,7 @@ pub struct Metric {
 }
 
 impl Metric {
-    /// The value, unless it is absent or only known to be larger.
+    /// Returns the value, unless it is absent or only known to be larger.
     pub fn exact(&self) -> Option<f64> {
         self.value.filter(|value| !self.saturated && value.is_finite())
     }
@@ -220,14 +220,14 @@ pub struct Gate {
     /// The calibrated range.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub range: Option<Bound>,
-    /// What came out.
+    /// The result.
     pub outcome: Outcome,
     /// Why it does not apply.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub note: String,
 }
 
-/// What a value has to keep; both ends belong to it.
+/// Limits of a value; both ends are included.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Bound {
     /// Smallest good value.
@@ -239,17 +239,17 @@ pub struct Bound {
 }
 
 impl Bound {
-    /// At most.
+    /// Creates an upper bound.
     pub fn max(max: f64) -> Self {
         Self { min: None, max: Some(max) }
     }
 
-    /// At least.
+    /// Creates a lower bound.
     pub fn min(min: f64) -> Self {
         Self { min: Some(min), max: None }
     }
 
-    /// Whether the bound says anything at all.
+    /// Whether the bound has no limit at all.
     pub fn is_empty(&self) -> bool {
         self.min.is_none() && self.max.is_none()
     }
@@ -260,7 +260,7 @@ impl Bound {
     }
 }
 
-/// What came out of a gate.
+/// Result of a gate.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Outcome {
@@ -274,7 +274,7 @@ pub enum Outcome {
     Saturated,
     /// Neither an objective nor a range: fails.
     Unbounded,
-    /// Says nothing about this kind of run (see the note): neither passes nor fails.
+    /// Does not apply to this kind of run (see the note): neither passes nor fails.
     NotApplicable,
 }
 
@@ -312,19 +312,19 @@ pub struct Packing {
     pub archetype: String,
     /// Live Nodes.
     pub nodes: u64,
-    /// Most machines at one moment, those on their way included: what was asked for.
+    /// Most machines that were asked for at one moment, including those on their way.
     pub nodes_asked_max: u64,
-    /// Machines that the plan foresees when quiet: each Need rounded up for itself. The fewest, where `planned_most` is
-    /// there.
+    /// Machines that the plan predicts when quiet, with each Need rounded up on its own. The fewest, if `planned_most`
+    /// is present.
     pub planned: u64,
-    /// Most machines that the plan foresees, where the profile says that its counts are not exact.
+    /// Most machines that the plan predicts, if the profile says that its counts are not exact.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub planned_most: Option<u64>,
     /// Fewest machines that can hold the declared Pods.
     pub lower_bound: u64,
     /// Pods that one machine holds.
     pub density: u64,
-    /// Number of Pods on a Node to number of such Nodes.
+    /// Number of Nodes by the number of Pods on them.
     pub pods_per_node: BTreeMap<u64, u64>,
     /// Share of the Nodes' allocatable that Pods take, by resource, 0..=1.
     pub utilisation: BTreeMap<String, f64>,
@@ -334,20 +334,20 @@ pub struct Packing {
 }
 
 impl Packing {
-    /// Machines fewer or more than the plan foresees.
+    /// Returns by how many machines the Need is below or above the plan.
     pub fn off_plan(&self) -> u64 {
         let most = self.planned_most.unwrap_or(self.planned);
         self.planned.saturating_sub(self.nodes) + self.nodes.saturating_sub(most)
     }
 
-    /// The machines that the plan foresees, as people read them.
+    /// Returns the planned machines as people read them.
     pub fn planned_text(&self) -> String {
         let most = self.planned_most.filter(|most| *most != self.planned);
         most.map_or_else(|| self.planned.to_string(), |most| format!("{}–{most}", self.planned))
     }
 }
 
-/// Who used the CPU, from the start of the fill to the end of the soak.
+/// CPU use from the start of the fill to the end of the soak.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct CpuAccount {
     /// CPU seconds of all processes of the run.
@@ -356,7 +356,7 @@ pub struct CpuAccount {
     pub share: BTreeMap<String, f64>,
     /// Busiest component by phase.
     pub bottleneck: BTreeMap<Phase, String>,
-    /// Share of the harness' and the fleet's processes together, 0..=1.
+    /// Share of the harness's and the fleet's processes together, 0..=1.
     pub harness_and_fleet_share: f64,
     /// CPU of the fill by component, milliseconds per Pod that was bound; absent in older summaries.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]

@@ -2,7 +2,7 @@
 
 use crate::summary::Summary;
 
-/// The schema of [`Summary`] as JSON text, for `fixtures/schemas/summary.json`.
+/// Returns the schema of [`Summary`] as JSON text, for `fixtures/schemas/summary.json`.
 pub fn summary_json() -> String {
     let schema = schemars::schema_for!(Summary);
     let mut text = serde_json::to_string_pretty(&schema).expect("a schema must be serialisable");

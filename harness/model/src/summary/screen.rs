@@ -7,7 +7,7 @@ use std::path::Path;
 use crate::record::Phase;
 use crate::summary::{Bound, Gate, HostSpeed, IndexSpread, Outcome, Packing, Summary, Verdict};
 
-/// Lines of the verdict, without colour, 100 columns at most unless a scheduler's message is longer.
+/// Renders the verdict, without colour, in 100 columns at most unless a scheduler's message is longer.
 pub fn render(summary: &Summary, run_dir: &Path) -> String {
     let mut out = String::new();
     let _ = writeln!(
@@ -42,7 +42,7 @@ pub fn render(summary: &Summary, run_dir: &Path) -> String {
     out
 }
 
-/// One gate on one line.
+/// Renders one gate on one line.
 pub fn gate_line(gate: &Gate) -> String {
     if gate.outcome == Outcome::NotApplicable {
         return format!("- {:<32} does not apply: {}", gate.metric, gate.note);
@@ -68,7 +68,7 @@ pub fn gate_line(gate: &Gate) -> String {
     line
 }
 
-/// A bound as people write it.
+/// Formats a bound as people write it.
 pub fn bound_text(bound: Bound) -> String {
     match (bound.min, bound.max) {
         (Some(min), Some(max)) => format!("{}..{}", number(min), number(max)),
@@ -78,12 +78,12 @@ pub fn bound_text(bound: Bound) -> String {
     }
 }
 
-/// A value, or that there is none.
+/// Formats a value, or says that it was not measured.
 pub fn measured(value: Option<f64>) -> String {
     value.map_or_else(|| "not measured".into(), number)
 }
 
-/// Four digits where they matter.
+/// Formats a number with the digits that matter, at most four decimals.
 pub fn number(value: f64) -> String {
     match value.abs() {
         v if v == v.trunc() && v < 1e15 => format!("{value:.0}"),
@@ -136,7 +136,8 @@ fn machines(summary: &Summary, out: &mut String) {
     let _ = writeln!(out, "  used of allocatable: {}", percent(&summary.utilisation));
 }
 
-/// `3 × 100, 1 × 50`: so many Nodes with so many Pods, the fullest first; the end is cut off.
+/// Formats the Nodes by their Pods, fullest first: `3 × 100, 1 × 50` is 3 Nodes with 100 Pods and one with 50. The end
+/// is summed up.
 pub fn histogram(pods_per_node: &BTreeMap<u64, u64>) -> String {
     const LISTED_MAX: usize = 8;
     let listed = pods_per_node.iter().rev().take(LISTED_MAX);
@@ -148,7 +149,7 @@ pub fn histogram(pods_per_node: &BTreeMap<u64, u64>) -> String {
     texts.join(", ")
 }
 
-/// `cpu 88 %, memory 88 %`.
+/// Formats shares, for example `cpu 88 %, memory 88 %`.
 pub fn percent(shares: &BTreeMap<String, f64>) -> String {
     if shares.is_empty() {
         return "not measured".into();
@@ -184,7 +185,7 @@ fn resources(summary: &Summary, out: &mut String) {
     let _ = writeln!(out, "  host speed: {}", host_speed(summary.host_speed.as_ref()));
 }
 
-/// `0.62 of the reference machine in the fill, ...; cpu_ms_per_pod 24.1 at reference speed`.
+/// Formats the host's speed: `0.62 (0.58..0.66) in the fill, ...; at reference speed (1.00): cpu_ms_per_pod 24.1`.
 pub fn host_speed(speed: Option<&HostSpeed>) -> String {
     let Some(speed) = speed else { return "not measured; no figure is normalised".to_owned() };
     let spread = |of: &IndexSpread| format!("{:.2} ({:.2}..{:.2})", of.median, of.min, of.max);
@@ -212,7 +213,7 @@ fn stuck(summary: &Summary, out: &mut String) {
     }
 }
 
-/// What to type next after a run that did not pass.
+/// Returns the command to type next after a run that did not pass.
 pub fn next_command(summary: &Summary, run_dir: &Path) -> Option<String> {
     let dir = run_dir.display();
     match summary.verdict {
@@ -226,8 +227,8 @@ pub fn next_command(summary: &Summary, run_dir: &Path) -> Option<String> {
     }
 }
 
-/// A command that lists the logs with errors in them: JSON of ours, of etcd and of kwok, klog's lines of the others
-/// (`E1130 …`; in a kind node after a time and a stream), and a panic.
+/// Returns a command that lists the logs that contain errors: JSON lines of our programs, etcd and kwok, klog lines of
+/// the others (`E1130 …`; in a kind node after a time and a stream), and panics.
 fn logs_with_errors(run_dir: &Path) -> String {
     let json = r#""level":"(ERROR|error|fatal|panic)""#;
     let klog = "(^| F )[EF][0-9]{4} [0-9]{2}:";

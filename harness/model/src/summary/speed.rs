@@ -1,4 +1,4 @@
-//! How fast the host was, as a summary has it.
+//! Speed of the host, as recorded in a summary.
 
 use std::collections::BTreeMap;
 
@@ -7,47 +7,47 @@ use serde::{Deserialize, Serialize};
 
 use crate::record::Phase;
 
-/// How fast the host was during a run, and what follows from it. 1 is the reference machine, 2 a host twice as fast.
+/// Speed of the host during a run, and what follows from it. 1 is the reference machine, 2 is a host twice as fast.
 /// Values of two index versions are never compared.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct HostSpeed {
-    /// Version of the work that the index is made of.
+    /// Version of the work that the index consists of.
     pub index_version: u32,
     /// The reference machine, and when it was measured.
     pub reference: String,
-    /// Before anything of the run was started.
+    /// Index before anything of the run was started.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub before_start: Option<IndexSpread>,
-    /// While the run loaded the host, by phase: fill and soak.
+    /// Index while the run loaded the host, by phase: fill and soak.
     pub under_load: BTreeMap<Phase, IndexSpread>,
-    /// The index of each part of the work alone, medians over the fill.
+    /// Index of each part of the work alone, as medians over the fill.
     pub fill_by_part: BTreeMap<String, f64>,
-    /// Phases within which the host's speed changed so much that their figures say little: the ratio of its fastest
-    /// quarter to its slowest.
+    /// Phases in which the host's speed changed so much that their figures say little: the ratio of its fastest quarter
+    /// to its slowest.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub changed: BTreeMap<Phase, f64>,
-    /// Share of one core that measuring this took, 0..=1, from the start of the fill to the end of the soak. It is part
-    /// of what `e2e-scenario` used.
+    /// Share of one core that this measurement took, 0..=1, from the start of the fill to the end of the soak. It is
+    /// part of the CPU use of `e2e-scenario`.
     pub own_cpu_share: f64,
     /// Metrics at reference speed, in their own unit.
     pub normalised: BTreeMap<String, f64>,
 }
 
-/// How the index lies over the slices of some time.
+/// Distribution of the index over the slices of a period.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct IndexSpread {
     /// Number of slices.
     pub slices: u64,
-    /// The middle one.
+    /// Index of the middle slice.
     pub median: f64,
-    /// The slowest.
+    /// Index of the slowest slice.
     pub min: f64,
-    /// The fastest.
+    /// Index of the fastest slice.
     pub max: f64,
 }
 
 impl HostSpeed {
-    /// The index over the fill, if it was measured.
+    /// Returns the index over the fill, if it was measured.
     pub fn fill(&self) -> Option<IndexSpread> {
         self.under_load.get(&Phase::Fill).copied()
     }

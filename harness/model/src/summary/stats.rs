@@ -1,8 +1,8 @@
-//! One figure over several runs, in a few numbers.
+//! Statistics of one figure over several runs.
 
 use serde::Serialize;
 
-/// How the values of one figure lie, in its own unit.
+/// Distribution of the values of one figure, in its own unit.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct Spread {
     /// Number of values.
@@ -20,7 +20,7 @@ pub struct Spread {
 }
 
 impl Spread {
-    /// Of any number of values in any order; `None` for none.
+    /// Returns the distribution of any number of values in any order; `None` if there are none.
     pub fn of(values: &[f64]) -> Option<Self> {
         let mut sorted = values.to_vec();
         sorted.sort_unstable_by(f64::total_cmp);
@@ -33,7 +33,7 @@ impl Spread {
     }
 }
 
-/// The median of sorted values; NaN for none.
+/// Returns the median of sorted values; NaN if there are none.
 pub fn median(sorted: &[f64]) -> f64 {
     let middle = sorted.len() / 2;
     match sorted.len() {

@@ -1,20 +1,21 @@
-//! How sure the ratio of two medians is, from nothing but the values themselves.
+//! How certain the ratio of two medians is, from the values alone.
 
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
 use harness_model::summary::stats::median;
 
-/// Draws of both sets. The interval's ends move by less than the figures' last shown digit beyond this.
+/// Draws of both sets. With more draws, the ends of the interval move by less than the last digit of the figures shown.
 pub const RESAMPLES: usize = 5_000;
-/// The same values give the same interval, on every machine and whatever else is compared.
+/// Fixed, so that the same values give the same interval on every machine and whatever else is compared.
 const SEED: u64 = 0x00b0_0757;
 /// Share of the draws beyond each end: a 95 % interval.
 const TAIL: f64 = 0.025;
 
-/// The 95 % interval of the ratio of the medians, `b` over `a`: percentiles over draws with replacement from both.
+/// Returns the 95 % interval of the ratio of the medians, `b` over `a`: percentiles over draws with replacement from
+/// both.
 ///
-/// `None` when a value is 0 or less, for then the ratio says nothing, and for empty sets.
+/// Returns `None` if a value is 0 or less, because then the ratio says nothing, and for empty sets.
 pub fn ratio_interval(a: &[f64], b: &[f64]) -> Option<(f64, f64)> {
     if a.is_empty() || b.is_empty() || a.iter().chain(b).any(|value| *value <= 0.0) {
         return None;

@@ -10,37 +10,38 @@ use crate::compare::figures::{self, Group};
 use harness_model::summary::Summary;
 use harness_model::summary::stats::Spread;
 
-/// A difference of fewer noises than this is not called one.
+/// A difference counts only if it is larger than this many times the noise.
 pub const EFFECT_MIN: f64 = 2.0;
-/// Nor is a smaller share of the first set's median, however sure: lengths that are set differ by milliseconds, always.
+/// It also has to be at least this share of the first set's median, however certain it is: configured lengths always
+/// differ by milliseconds.
 pub const SHARE_MIN: f64 = 0.01;
 
 /// One figure of both sets.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct SetFigure {
-    /// Where in the summary it stands.
+    /// Section of the summary that contains it.
     pub group: Group,
     /// Its name, unique within the group.
     pub name: String,
     /// Its unit.
     pub unit: String,
-    /// In the first set: the runs that measured it, and neither unmeasured nor saturated ones.
+    /// Its values in the first set, without runs in which it is unmeasured or saturated.
     pub a: Option<Spread>,
-    /// In the second set.
+    /// Its values in the second set.
     pub b: Option<Spread>,
-    /// Median of `b` less median of `a`.
+    /// Median of `b` minus median of `a`.
     pub difference: Option<f64>,
-    /// Median of `b` over median of `a`; absent when a value is 0 or less.
+    /// Median of `b` over median of `a`; absent if a value is 0 or less.
     pub ratio: Option<Ratio>,
-    /// Standard deviation within the sets, both taken together, in the figure's unit.
+    /// Standard deviation within the sets, over both sets together, in the figure's unit.
     pub noise: Option<f64>,
-    /// The difference in noises; absent when there is no noise.
+    /// The difference over the noise; absent if there is no noise.
     pub effect: Option<f64>,
-    /// What comes of it.
+    /// The conclusion.
     pub finding: Finding,
 }
 
-/// A ratio and how sure it is.
+/// A ratio and how certain it is.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct Ratio {
     /// The ratio.
@@ -51,11 +52,11 @@ pub struct Ratio {
     pub high: f64,
 }
 
-/// How the second set lies to the first.
+/// How the second set compares with the first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Finding {
-    /// All values of both sets are one and the same.
+    /// All values of both sets are equal.
     Same,
     /// They differ by no more than runs of one set do.
     WithinNoise,
@@ -67,7 +68,7 @@ pub enum Finding {
     Unknown,
 }
 
-/// Every figure that any run has.
+/// Returns every figure that any run has.
 pub fn all<'a>(a: impl Iterator<Item = &'a Summary>, b: impl Iterator<Item = &'a Summary>) -> Vec<SetFigure> {
     let (a, b): (Vec<_>, Vec<_>) = (a.map(figures::readings).collect(), b.map(figures::readings).collect());
     let keys: BTreeSet<&(Group, String)> = a.iter().chain(&b).flat_map(|run| run.keys()).collect();
@@ -116,8 +117,8 @@ pub(super) fn build(group: Group, name: &str, unit: String, a: &[f64], b: &[f64]
     figure
 }
 
-/// Higher or lower only if all ways of looking say so: the interval tells how sure the medians are, the effect how
-/// much their difference matters beside what runs differ by anyway, the ratio whether it matters at all.
+/// Returns higher or lower only if all criteria agree: the interval shows how certain the medians are, the effect how
+/// large their difference is compared with the noise, the ratio whether it matters at all.
 fn finding(a: &Spread, b: &Spread, figure: &SetFigure) -> Finding {
     if a.min == a.max && b.min == b.max && a.min == b.min {
         return Finding::Same;
@@ -126,7 +127,7 @@ fn finding(a: &Spread, b: &Spread, figure: &SetFigure) -> Finding {
         Some(ratio) => ratio.high < 1.0 || 1.0 < ratio.low,
         None => a.max < b.min || b.max < a.min,
     };
-    // Without any noise every difference is one.
+    // Without any noise, every difference counts.
     let matters = figure.effect.is_none_or(|effect| effect.abs() > EFFECT_MIN)
         && figure.ratio.is_none_or(|ratio| (ratio.value - 1.0).abs() >= SHARE_MIN);
     match figure.difference {
@@ -136,7 +137,7 @@ fn finding(a: &Spread, b: &Spread, figure: &SetFigure) -> Finding {
     }
 }
 
-/// The standard deviation of both sets around their own means.
+/// Returns the standard deviation of both sets around their own means.
 fn pooled(a: &Spread, b: &Spread) -> f64 {
     let squares = |s: &Spread| (s.n - 1) as f64 * s.deviation.powi(2);
     ((squares(a) + squares(b)) / (a.n + b.n - 2) as f64).sqrt()

@@ -1,6 +1,6 @@
-//! Two sets of runs against each other: whether the second differs from the first by more than runs of one set do.
+//! Compares two sets of runs: whether the second differs from the first by more than runs of one set do.
 //!
-//! Pure, but for [`Member::load`]. As with two runs there is no verdict: what a difference means is for people to say.
+//! Pure, except for [`Member::load`]. As with two runs, there is no verdict: people decide what a difference means.
 
 mod bootstrap;
 mod figure;
@@ -18,18 +18,18 @@ pub use self::figure::{EFFECT_MIN, Finding, Ratio, SHARE_MIN, SetFigure};
 use super::Head;
 use harness_model::summary::{Summary, file, machine};
 
-/// Fewest runs that show how far runs of one set lie apart.
+/// Fewest runs that show how far apart runs of one set lie.
 pub const RUNS_MIN: usize = 2;
 
 /// Why sets are not compared.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// A run has no summary that can be read.
-    #[error("{0}; `cargo xtask judge RUN` writes the summary of a run directory anew")]
+    #[error("{0}; `cargo xtask judge RUN` writes the summary of a run directory again")]
     Summary(#[from] file::Error),
     /// Too few runs to know their noise.
     #[error(
-        "set {set} has {n} run; a set needs {RUNS_MIN} or more, for its noise is measured, too \
+        "set {set} has {n} run; a set needs {RUNS_MIN} or more, because its noise is measured, too \
          (`cargo xtask compare RUN RUN` puts two runs side by side)"
     )]
     Few {
@@ -42,11 +42,11 @@ pub enum Error {
     #[error("the run {0} is given twice")]
     Twice(String),
     /// The runs answer different questions.
-    #[error("these runs do not go together:\n{}\ngive --force to compare them all the same", screen::unlike(.0))]
+    #[error("these runs cannot be compared:\n{}\nuse --force to compare them anyway", screen::unlike(.0))]
     Unlike(Vec<Unlike>),
 }
 
-/// A run, as far as sets look at it.
+/// A run as a member of a set.
 #[derive(Clone, Debug)]
 pub struct Member {
     /// Run directory or summary, as given.
@@ -56,7 +56,7 @@ pub struct Member {
 }
 
 impl Member {
-    /// Reads a run directory, or a summary that was kept of one.
+    /// Reads a run directory, or a summary that was kept from one.
     ///
     /// # Errors
     /// When there is no summary, or none of a known version.
@@ -64,13 +64,13 @@ impl Member {
         Ok(Self { path: path.to_owned(), summary: file::read(path)? })
     }
 
-    /// As given by the one who asked: runs of a suite have ids that others of its runs have, too.
+    /// Returns the path as given: the id of a run of a suite may also be that of another of its runs.
     pub fn name(&self) -> String {
         self.path.display().to_string()
     }
 }
 
-/// Something that should be the same in all runs, and is not.
+/// Something that should be the same in all runs, but is not.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Unlike {
     /// What it is.
@@ -88,23 +88,23 @@ pub struct Allowed {
     pub all: bool,
 }
 
-/// Two sets against each other.
+/// The comparison of two sets.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Comparison {
-    /// The first set: what the other one is measured against.
+    /// The first set, which the other one is measured against.
     pub a: Vec<Head>,
     /// The second set.
     pub b: Vec<Head>,
-    /// Where the runs are not alike; empty unless that was allowed.
+    /// Where the runs differ; empty unless that was allowed.
     pub unlike: Vec<Unlike>,
-    /// By what figures are normalised; of the first run, where that is not the same in all.
+    /// What figures are normalised by; that of the first run if the runs differ.
     pub host_speed_index: String,
     /// Every figure of the summaries, by group and name.
     pub figures: Vec<SetFigure>,
 }
 
 impl Comparison {
-    /// As pretty JSON.
+    /// Returns pretty-printed JSON.
     pub fn to_json(&self) -> String {
         serde_json::to_string_pretty(self).expect("a comparison must serialise")
     }
@@ -113,7 +113,7 @@ impl Comparison {
 /// Puts two sets of runs side by side.
 ///
 /// # Errors
-/// When a set is too small, a run is there twice, or the runs differ in what is not [`Allowed`].
+/// When a set is too small, a run is given twice, or the runs differ in something that is not [`Allowed`].
 pub fn compare(a: &[Member], b: &[Member], allowed: Allowed) -> Result<Comparison, Error> {
     for (set, members) in [('A', a), ('B', b)] {
         if members.len() < RUNS_MIN {
@@ -133,7 +133,7 @@ pub fn compare(a: &[Member], b: &[Member], allowed: Allowed) -> Result<Compariso
     Ok(Comparison { a: heads(a), b: heads(b), unlike, host_speed_index, figures })
 }
 
-/// That no run is there twice; `Err` names it.
+/// Checks that no run is given twice; `Err` names it.
 pub fn once_each(members: &[&Member]) -> Result<(), String> {
     let mut seen = BTreeSet::new();
     match members.iter().find(|m| !seen.insert((&m.summary.run_id, &m.summary.started))) {
@@ -147,8 +147,8 @@ const VALIDITY: &str = "validity";
 const VALID: &str = "valid";
 const INDEX: &str = "host speed index";
 
-/// What should be the same in runs whose figures are put together, and is not: plan, tools, machine class, autoscaler,
-/// version of the host speed index, and that each run says anything at all (an invalid one does not).
+/// Returns what should be the same in runs whose figures are combined, but is not: plan, tools, machine class,
+/// autoscaler, version of the host speed index, and that each run says anything at all (an invalid one does not).
 pub fn unlike(members: &[&Member]) -> Vec<Unlike> {
     let mut values: BTreeMap<String, BTreeMap<String, Vec<String>>> = BTreeMap::new();
     for member in members {
@@ -165,7 +165,7 @@ pub fn unlike(members: &[&Member]) -> Vec<Unlike> {
     unlike.map(|(what, values)| Unlike { what, values }).collect()
 }
 
-/// By what the figures of a run are normalised.
+/// Returns what the figures of a run are normalised by.
 fn index_version(summary: &Summary) -> String {
     summary.index_version().map_or_else(
         || "not measured: figures are not normalised".to_owned(),
@@ -173,10 +173,10 @@ fn index_version(summary: &Summary) -> String {
     )
 }
 
-/// What a run has to have in common with others.
+/// Returns what a run must have in common with others.
 fn facts(member: &Member) -> BTreeMap<String, String> {
     let summary = &member.summary;
-    // A machine that was not recorded is like no other.
+    // A machine that was not recorded is unlike any other.
     let class = machine::class(&summary.host).unwrap_or_else(|| format!("not recorded in {}", member.name()));
     let verdict = if summary.verdict.is_judgement() { VALID } else { summary.verdict.name() };
     let mut facts = BTreeMap::from([

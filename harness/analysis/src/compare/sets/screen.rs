@@ -8,10 +8,10 @@ use crate::compare::{Group, Head};
 use harness_model::summary::screen::number;
 use harness_model::summary::stats::Spread;
 
-/// Runs per set below which an interval is little more than the values' own width.
+/// Runs per set below which an interval is little more than the range of the values.
 const RUNS_FEW: usize = 5;
 
-/// The whole comparison, without colour. All metrics are shown, of the other figures those that differ.
+/// Renders the whole comparison, without colour. It shows all metrics, and the other figures that differ.
 pub fn render(comparison: &Comparison) -> String {
     let mut out = String::new();
     set('A', &comparison.a, &mut out);
@@ -20,7 +20,7 @@ pub fn render(comparison: &Comparison) -> String {
         let _ = writeln!(out, "\n  plan, tools and machine class: the same in all runs");
         let _ = writeln!(out, "  host speed index: {}", comparison.host_speed_index);
     } else {
-        let _ = writeln!(out, "\n  not alike, and compared all the same\n{}", unlike(&comparison.unlike));
+        let _ = writeln!(out, "\n  different, but compared anyway\n{}", unlike(&comparison.unlike));
     }
     let head = ["A median", "B median", "B/A", "95 % interval", "noise", "effect"];
     let [a, b, ratio, interval, noise, effect] = head;
@@ -32,7 +32,7 @@ pub fn render(comparison: &Comparison) -> String {
     out
 }
 
-/// What differs between runs, with who has what.
+/// Lists what differs between runs, with the runs that have each value.
 pub fn unlike(unlike: &[Unlike]) -> String {
     let mut lines = Vec::new();
     for Unlike { what, values } in unlike {

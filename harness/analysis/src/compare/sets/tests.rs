@@ -63,15 +63,15 @@ fn what_lies_within_the_noise_is_no_difference() {
     for (a, b, expected) in [
         (&[100.0, 101.0, 102.0], &[110.0, 111.0, 112.0], Finding::Higher),
         (&[110.0, 111.0, 112.0], &[100.0, 101.0, 102.0], Finding::Lower),
-        // The medians are as far apart, but so are runs of one set.
+        // The medians are just as far apart, but so are runs of one set.
         (&[80.0, 101.0, 130.0], &[90.0, 111.0, 140.0], Finding::WithinNoise),
         (&[100.0, 101.0, 102.0], &[100.0, 102.0, 102.0], Finding::WithinNoise),
         (&[5.0, 5.0, 5.0], &[5.0, 5.0, 5.0], Finding::Same),
-        // Without any noise every difference is one.
+        // Without any noise, every difference counts.
         (&[5.0, 5.0, 5.0], &[6.0, 6.0, 6.0], Finding::Higher),
-        // Sure, and not worth a word.
+        // Certain, but too small to matter.
         (&[140.0, 140.01, 140.02], &[140.1, 140.11, 140.12], Finding::WithinNoise),
-        // Without a ratio it is asked whether the sets overlap.
+        // Without a ratio, the question is whether the sets overlap.
         (&[0.0, 0.0, 0.0], &[3.0, 3.0, 4.0], Finding::Higher),
         (&[0.0, 0.0, 3.0], &[0.0, 3.0, 4.0], Finding::WithinNoise),
     ] {
@@ -105,12 +105,12 @@ fn runs_that_are_not_alike_are_refused_with_who_has_what() {
         for part in expected {
             assert!(text.contains(part), "{part}: {text}");
         }
-        assert!(text.ends_with("give --force to compare them all the same"), "{text}");
+        assert!(text.ends_with("use --force to compare them anyway"), "{text}");
         let Error::Unlike(unlike) = error else { panic!("{text}") };
         assert_eq!(unlike.len(), 1, "{text}");
         let forced = compare(&a, &b, Allowed { plan: false, all: true }).unwrap();
         assert_eq!(forced.unlike, unlike);
-        assert!(screen::render(&forced).contains("not alike, and compared all the same"));
+        assert!(screen::render(&forced).contains("different, but compared anyway"));
     };
     refused(
         &|m| m.summary.plan_digest = "other".into(),
@@ -147,7 +147,7 @@ fn a_set_of_one_and_a_run_given_twice_are_refused() {
     assert!(error.contains("set B has 1 run") && error.contains("needs 2 or more"), "{error}");
     let error = compare(&a, &[b[0].clone(), a[1].clone()], Allowed { plan: true, all: true });
     assert!(matches!(error, Err(Error::Twice(run)) if run == "a1"));
-    // Runs of a suite are named by what they show; when they began tells them apart.
+    // Runs of a suite are named after what they show; their start times tell them apart.
     let mut same_name = [b[0].clone(), a[1].clone()];
     same_name[1].summary.started = "2026-11-26T18:00:00Z".into();
     assert!(compare(&a, &same_name, Allowed::default()).is_ok());
@@ -164,7 +164,7 @@ fn all_runs_invalid_is_no_comparison_either() {
 #[test]
 fn sets_are_compared_at_reference_speed_and_never_mixed_with_runs_that_are_not() {
     let (mut a, mut b) = sets();
-    // Set B was made in an hour in which the host was half as fast.
+    // Set B was measured while the host was slower: at reference speed, its fills are shorter.
     for member in &mut b {
         let at_reference = member.summary.metrics["fill_s"].value.unwrap() / 1.1;
         let speed = member.summary.host_speed.as_mut().unwrap();

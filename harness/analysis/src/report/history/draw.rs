@@ -9,9 +9,9 @@ use crate::speed::NORMALISED;
 use harness_model::summary::screen::{measured, number};
 use harness_model::summary::{Bound, Gate, Outcome, Summary};
 
-/// Runs in a picture at the most, the run itself included.
+/// Most runs in a picture, including the run itself.
 const DRAWN_MAX: usize = 20;
-/// Size of a picture, and the room at its edges, pixels.
+/// Size of a picture, and the margin at its edges, pixels.
 const WIDTH: f64 = 120.0;
 const HEIGHT: f64 = 30.0;
 const ROOM: f64 = 5.0;
@@ -21,25 +21,25 @@ pub(super) struct Point {
     pub(super) x: f64,
     pub(super) y: f64,
     passed: bool,
-    /// Of the run whose report it is.
+    /// Whether it belongs to the run that the report is about.
     is_last: bool,
     pub(super) title: String,
 }
 
 impl History {
-    /// Whether there is anything to hold the run against.
+    /// Whether there are no earlier runs to compare the run with.
     pub fn is_empty(&self) -> bool {
         self.earlier.is_empty()
     }
 
-    /// What the history is of, and how to read it.
+    /// Describes which runs the history covers, and how to read it.
     pub fn note(&self) -> String {
         let runs = self.earlier.len();
         let mut text = match (self.earlier.first(), self.earlier.last()) {
             (Some(first), Some(last)) => format!(
-                "Earlier runs of the same profile, plan and class of machine: {runs}, begun from {} to {}. In the pictures \
-                 the oldest is on the left and this run, ringed, on the right; a dot passed, a cross failed, and dashes are \
-                 what this run has to keep.",
+                "Earlier runs of the same profile, plan and class of machine: {runs}, started from {} to {}. In the \
+                 pictures the oldest is on the left and this run, ringed, on the right; a dot is a pass, \
+                 a cross a failure, and dashes are the limits of this run.",
                 escape(&first.started),
                 escape(&last.started)
             ),
@@ -54,17 +54,18 @@ impl History {
         if self.not_normalised() > 0 {
             let _ = write!(
                 text,
-                " Of {} earlier runs the host's speed was not measured: theirs are not normalised, and only in the table.",
+                " Of {} earlier runs the host's speed was not measured: their figures are not \
+                 normalised, and only in the table.",
                 self.not_normalised()
             );
         }
         if self.unread > 0 {
-            let _ = write!(text, " Left out, for they cannot be read here: {} summaries.", self.unread);
+            let _ = write!(text, " Left out, because they cannot be read here: {} summaries.", self.unread);
         }
         format!("<p class=\"note\">{text}</p>\n")
     }
 
-    /// The cell of a gate of the run; empty where it does not apply.
+    /// Returns the cell of a gate of the run; empty if the gate does not apply.
     pub fn cell(&self, gate: &Gate) -> String {
         let past = self.past(&gate.metric);
         if gate.outcome == Outcome::NotApplicable {
@@ -102,7 +103,7 @@ impl History {
         out
     }
 
-    /// Where the values and the limits lie. A run without a value keeps its place and has no point.
+    /// Returns the positions of the values and the limits. A run without a value keeps its place and has no point.
     pub(super) fn layout(&self, gate: &Gate) -> (Vec<Point>, Vec<f64>) {
         let gate =
             &self.factors.get(&gate.metric).map_or_else(|| gate.clone(), |factor| scaled(gate, *factor));
@@ -133,7 +134,7 @@ impl History {
         (drawn.iter().enumerate().filter_map(point).collect(), limits.into_iter().map(y).collect())
     }
 
-    /// Every value of every gate of the run, run by run; nothing when there is no earlier run.
+    /// Returns every value of every gate of the run, run by run; nothing if there is no earlier run.
     pub fn figures(&self, of: &Summary) -> String {
         if self.is_empty() {
             return String::new();
@@ -162,7 +163,7 @@ impl History {
     }
 }
 
-/// A value as it is read, with all its digits for whoever takes the page as data, and what came out unless it passed.
+/// Formats a value for people, with all its digits for programs that read the page, and its outcome unless it passed.
 fn figure(gate: &Gate) -> String {
     let (word, class) = outcome(gate.outcome);
     let word = format!("<span class=\"{class}\">{word}</span>");
@@ -195,12 +196,12 @@ fn draw(out: &mut String, point: &Point) {
     out.push_str("</g>");
 }
 
-/// A value that can be drawn.
+/// Returns the value if it can be drawn.
 fn value(gate: &Gate) -> Option<f64> {
     gate.value.filter(|value| value.is_finite())
 }
 
-/// The smallest and the largest good value: a gate has to keep its objective and its range.
+/// Returns the smallest and the largest good value: a gate has to keep its objective and its range.
 fn limits(gate: &Gate) -> [Option<f64>; 2] {
     let ends = |of: fn(&Bound) -> Option<f64>| {
         [gate.slo, gate.range].into_iter().flatten().filter_map(move |b| of(&b)).filter(|v| v.is_finite())

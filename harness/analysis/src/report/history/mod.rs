@@ -1,4 +1,4 @@
-//! What the gates of a run came to in earlier runs of its kind.
+//! The values of a run's gates in earlier runs of its kind.
 
 mod draw;
 #[cfg(test)]
@@ -13,16 +13,16 @@ use harness_model::summary::screen::measured;
 use harness_model::summary::stats::Spread;
 use harness_model::summary::{Bound, Gate, Outcome, Summary, file};
 
-/// Earlier runs that a run is held against: of the same kind, and valid.
+/// Earlier runs that a run is compared with: of the same kind, and valid.
 #[derive(Clone, Debug, Default)]
 pub struct History {
-    /// In order of their start.
+    /// The runs, in order of their start.
     earlier: Vec<Summary>,
-    /// Files that are no summaries of a version known here.
+    /// Number of files that are not summaries of a version known here.
     unread: usize,
-    /// By which version of the host speed index figures are brought to reference speed.
+    /// Version of the host speed index that brings figures to reference speed.
     index_version: u32,
-    /// Metrics of this run that have a value at reference speed, each with that value over the plain one.
+    /// Metrics of this run that have a value at reference speed, each with the ratio of that value to the plain one.
     factors: BTreeMap<String, f64>,
 }
 
@@ -33,15 +33,15 @@ struct Past {
     runs: usize,
     /// Runs in which it passed, by the bounds that it had then.
     passed: usize,
-    /// How its values lie; `None` when it was never measured exactly.
+    /// Distribution of its values; `None` if it was never measured exactly.
     spread: Option<Spread>,
 }
 
 impl History {
-    /// Of a run, from the summaries of the directories beside its own and those in the directory `kept`. A directory
-    /// without a summary is no run, and one that cannot be listed has none.
+    /// Finds the history of a run in the summaries of the directories next to its own and in the directory `kept`. A
+    /// directory without a summary is not a run, and one that cannot be listed has no summaries.
     pub fn find(dir: &RunDir, of: &Summary, kept: &Path) -> Self {
-        // What `latest` points to lies beside the runs, and `.` lies in its parent.
+        // The target of `latest` lies next to the runs, and `.` lies in its parent.
         let root = dir.root().canonicalize().unwrap_or_else(|_| dir.root().to_owned());
         let beside = root.parent().map(summaries_of_runs).unwrap_or_default();
         let kept = results::files(kept).unwrap_or_default();
@@ -55,7 +55,7 @@ impl History {
         Self { unread, ..history }
     }
 
-    /// Of a run among others.
+    /// Returns the history of a run among others.
     fn of(of: &Summary, others: impl Iterator<Item = Summary>) -> Self {
         let index_version = of.index_version().unwrap_or_default();
         let factor = |metric: &String| Some((metric.clone(), factor(of, metric, index_version)?));
@@ -63,13 +63,13 @@ impl History {
         Self { earlier: earlier(of, others), unread: 0, index_version, factors }
     }
 
-    /// The gate in each earlier run that judged it, with that run.
+    /// Returns the gate in each earlier run that judged it, with that run.
     fn gates<'a>(&'a self, metric: &'a str) -> impl Iterator<Item = (&'a Summary, Gate)> {
         self.earlier.iter().filter_map(|run| Some((run, self.judged(run, metric)?)))
     }
 
-    /// The gate of a run, if it applied there; at reference speed, if this run's is. A run whose host was not measured
-    /// so has no value then, and its plain one in the note: the two are never put together.
+    /// Returns the gate of a run, if it applied there, at reference speed if this run's gate is. A run whose host was
+    /// not measured in that way then has no value, but its plain value in the note: the two are never combined.
     fn judged(&self, run: &Summary, metric: &str) -> Option<Gate> {
         let gate =
             run.gates.iter().find(|gate| gate.metric == metric && gate.outcome != Outcome::NotApplicable)?;
@@ -85,7 +85,7 @@ impl History {
         })
     }
 
-    /// Earlier runs whose figures cannot be brought to reference speed although this run's can.
+    /// Returns the number of earlier runs whose figures cannot be brought to reference speed although this run's can.
     fn not_normalised(&self) -> usize {
         let version = |run: &&Summary| run.index_version() != Some(self.index_version);
         if self.factors.is_empty() { 0 } else { self.earlier.iter().filter(version).count() }
@@ -94,14 +94,14 @@ impl History {
     fn past(&self, metric: &str) -> Past {
         let gates: Vec<Gate> = self.gates(metric).map(|(_, gate)| gate).collect();
         let passed = gates.iter().filter(|gate| gate.outcome == Outcome::Pass).count();
-        // What lies beyond a histogram is only known to be larger.
+        // A value beyond a histogram is only known to be larger.
         let exact = gates.iter().filter(|gate| gate.outcome != Outcome::Saturated);
         let values: Vec<f64> = exact.filter_map(|gate| gate.value).collect();
         Past { runs: gates.len(), passed, spread: Spread::of(&values) }
     }
 }
 
-/// Those of the runs that a run is held against: of its kind, judged, and begun before it; each once, in order of
+/// Returns the runs that a run is compared with: of its kind, judged, and started before it; each once, in order of
 /// their start.
 fn earlier(of: &Summary, runs: impl Iterator<Item = Summary>) -> Vec<Summary> {
     let Some(kind) = Kind::of(of) else { return Vec::new() };
@@ -109,20 +109,20 @@ fn earlier(of: &Summary, runs: impl Iterator<Item = Summary>) -> Vec<Summary> {
     let mut earlier: Vec<Summary> = runs
         .filter(|run| run.verdict.is_judgement() && run.started < of.started)
         .filter(|run| Kind::of(run).as_ref() == Some(&kind))
-        // A run may lie beside this one and be kept as well.
+        // A run may lie next to this one and be kept as well.
         .filter(|run| seen.insert((run.run_id.clone(), run.started.clone())))
         .collect();
     earlier.sort_by(|a, b| a.started.cmp(&b.started));
     earlier
 }
 
-/// Value at reference speed over plain value.
+/// Returns the ratio of the value at reference speed to the plain value.
 fn factor(run: &Summary, metric: &str, index_version: u32) -> Option<f64> {
     let plain = run.metrics.get(metric)?.exact().filter(|value| *value != 0.0)?;
     Some(run.normalised(metric, index_version)? / plain)
 }
 
-/// A gate's value and bounds at reference speed.
+/// Returns a gate with its value and bounds at reference speed.
 fn scaled(gate: &Gate, factor: f64) -> Gate {
     let bound = |bound: Option<Bound>| {
         bound.map(|b| Bound { min: b.min.map(|v| v * factor), max: b.max.map(|v| v * factor) })
@@ -135,7 +135,8 @@ fn scaled(gate: &Gate, factor: f64) -> Gate {
     }
 }
 
-/// Summaries in the directories of a directory, by name. Links are left out: `latest` is one of the others.
+/// Returns the summaries in the subdirectories of a directory, by name. Links are left out: `latest` is one of the
+/// others.
 fn summaries_of_runs(dir: &Path) -> Vec<PathBuf> {
     let entries = std::fs::read_dir(dir).into_iter().flatten().flatten();
     let dirs = entries.filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir()));

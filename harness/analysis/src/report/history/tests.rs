@@ -1,4 +1,4 @@
-//! The history of gates, from made-up summaries.
+//! Tests of the history of gates, on made-up summaries.
 
 use std::path::Path;
 
@@ -10,7 +10,7 @@ use crate::report::html;
 use harness_model::record::RunDir;
 use harness_model::summary::{Bound, Gate, Outcome, Summary, Verdict};
 
-/// A run that began on that day and filled in so many seconds; up to 60 is good.
+/// Returns a run that began on that day and whose fill took that many seconds; up to 60 is good.
 fn run(day: u32, fill_s: f64) -> Summary {
     let mut summary = weigh(&made_up::expect(), &made_up::evidence());
     summary.run_id = format!("run-{day}");
@@ -40,7 +40,7 @@ fn changed(mut run: Summary, change: impl FnOnce(&mut Summary)) -> Summary {
     run
 }
 
-/// The row of a gate in a page.
+/// Returns the row of a gate in a page.
 fn row<'a>(page: &'a str, metric: &str) -> &'a str {
     let start = format!("<td>{}</td>", metric.replace('_', "_<wbr>"));
     page.split("<tr>").find(|row| row.starts_with(&start)).unwrap_or_else(|| panic!("no {metric}"))
