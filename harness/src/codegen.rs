@@ -16,7 +16,7 @@ pub struct Generated {
     pub text: String,
 }
 
-/// All generated files.
+/// Returns all generated files.
 ///
 /// # Errors
 /// When a type cannot be serialised.
@@ -53,7 +53,7 @@ pub fn write(root: &Path) -> anyhow::Result<Vec<PathBuf>> {
     Ok(stale.into_iter().map(|file| file.path).collect())
 }
 
-/// The files below `root` that are missing or differ from what would be generated.
+/// Returns the files below `root` that are missing or differ from what would be generated.
 ///
 /// # Errors
 /// When a type cannot be serialised.

@@ -1,7 +1,7 @@
-//! A run: its scenario, what is observed of it, and what is shown while it goes on.
+//! A run: its scenario, what is observed, and what is shown while it is in progress.
 //!
-//! Below it lie `harness-model` (what a run is and leaves), `harness-analysis` (what is made of its directory),
-//! `harness-planes` (control planes) and `harness-programs` (what makes load and Nodes).
+//! It builds on `harness-model` (what a run is and leaves), `harness-analysis` (the evaluation of its directory),
+//! `harness-planes` (control planes) and `harness-programs` (the programs that create load and Nodes).
 
 pub mod codegen;
 pub mod observe;

@@ -1,5 +1,4 @@
-//! `e2e-supervisor up`: control planes that stay until `down`, on request with a profile's programs beside
-//! them.
+//! `e2e-supervisor up`: control planes that stay until `down`, optionally with a profile's programs.
 
 use std::fmt::Write;
 use std::hash::{BuildHasher, RandomState};
@@ -23,13 +22,13 @@ use harness_supervisor::{Client, Error};
 /// Options of `up`.
 #[derive(Args, Clone, Debug)]
 pub struct Up {
-    /// How many control planes [default: the profile's, or 1].
+    /// Number of control planes [default: the profile's, or 1].
     #[arg(long, value_parser = clap::value_parser!(u16).range(1..=64))]
     pub clusters: Option<u16>,
-    /// Control planes as this profile has them: their number, scheduler configuration and tuning.
+    /// Create the control planes of this profile: their number, scheduler configuration and tuning.
     #[arg(long)]
     pub profile: Option<String>,
-    /// Also the profile's autoscaler, node-creator and (idle) load-driver, and its machines.
+    /// Also start the profile's autoscaler, node-creator and (idle) load-driver, with its machines.
     #[arg(long, requires = "profile")]
     pub with_fleet: bool,
     /// Directory of another autoscaler's programs, in place of the reference's (docs/bring-your-own.md).
@@ -39,12 +38,12 @@ pub struct Up {
     /// profile's, or most-allocated.yaml].
     #[arg(long)]
     pub scheduler_config: Option<PathBuf>,
-    /// How control planes are made: local (child processes), kind, or existing (none are made); xtask gets what it
-    /// takes [env: E2E_PROVIDER] [default: local].
+    /// How control planes are created: local (child processes), kind, or existing (none are created); xtask provides
+    /// what is needed [env: E2E_PROVIDER] [default: local].
     #[arg(long, value_parser = harness_model::provider::NAMES)]
     pub provider: Option<String>,
-    /// Kubeconfig of a cluster that is there and adopted, one for each; with --provider existing. xtask hands it on
-    /// [env: E2E_KUBECONFIGS].
+    /// Kubeconfig of an existing, adopted cluster, one for each; with --provider existing. xtask passes it on [env:
+    /// E2E_KUBECONFIGS].
     #[arg(long, value_name = "FILE")]
     pub kubeconfig: Vec<PathBuf>,
     /// Directory for the run directory.
@@ -53,30 +52,30 @@ pub struct Up {
     /// Directory of the control-plane programs [default: the cache].
     #[arg(long)]
     pub tools_dir: Option<PathBuf>,
-    /// MiB that the control planes may take together [default: what is available].
+    /// MiB that the control planes may use together [default: what is available].
     #[arg(long)]
     pub memory_budget_mib: Option<u64>,
 }
 
-/// A profile and what it would make.
+/// A profile and what it would create.
 struct Chosen {
     loaded: Loaded,
     plan: Plan,
-    /// The autoscaler, if it is not the reference's.
+    /// The autoscaler, if it is not the reference.
     autoscaler: Option<Autoscaler>,
-    /// Memory limit of each apiserver, MiB.
+    /// Memory limit of each apiserver, in MiB.
     apiserver_gomemlimit_mib: u32,
 }
 
-/// Starts a supervisor that stays, and control planes with it; answers what to type next.
+/// Starts a supervisor that stays, with control planes. Returns what to type next.
 ///
 /// # Errors
-/// When something does not start; nothing is left running then.
+/// When something does not start; in that case nothing is left running.
 pub async fn up(up: &Up) -> Result<String, Error> {
     let provider = Choice::from_env()?;
     let meant = provider.name();
     if up.provider.as_ref().is_some_and(|provider| provider != meant.name()) {
-        let message = format!("--provider says otherwise than E2E_PROVIDER ({meant}); use `cargo xtask up`");
+        let message = format!("--provider contradicts E2E_PROVIDER ({meant}); use `cargo xtask up`");
         return Err(Error::Usage(message));
     }
     let given = match &provider {
@@ -88,7 +87,7 @@ pub async fn up(up: &Up) -> Result<String, Error> {
     }
     let chosen = choose(up)?;
     let spec = lease_spec(up, chosen.as_ref(), given)?;
-    // Two that are started within a second are told apart by chance.
+    // A random suffix distinguishes two that are started within a second.
     let chance = RandomState::new().hash_one(std::process::id()) & 0xffff;
     let run_id = format!("up-{}-{chance:04x}", jiff::Zoned::now().strftime("%Y%m%d-%H%M%S"));
     let tools_dir = up.tools_dir.clone().map_or_else(|| starter::tools_dir(&provider), Ok)?;
@@ -129,7 +128,7 @@ fn choose(up: &Up) -> Result<Option<Chosen>, Error> {
     Ok(Some(Chosen { loaded, plan, autoscaler, apiserver_gomemlimit_mib }))
 }
 
-/// What to lease; of clusters that are there, as many as are `given`.
+/// Returns what to lease; with existing clusters, as many as are `given`.
 fn lease_spec(up: &Up, chosen: Option<&Chosen>, given: Option<usize>) -> Result<LeaseSpec, Error> {
     let mut spec = match chosen {
         Some(chosen) => prepare::lease_spec(&chosen.plan.profile, chosen.apiserver_gomemlimit_mib),
@@ -138,7 +137,7 @@ fn lease_spec(up: &Up, chosen: Option<&Chosen>, given: Option<usize>) -> Result<
     if let Some(given) = given.filter(|given| *given != spec.clusters.len()) {
         let wanted = spec.clusters.len();
         return Err(Error::Usage(format!(
-            "{wanted} clusters are asked for, and {given} given with --kubeconfig; give one for each"
+            "{wanted} clusters are asked for, but {given} are given with --kubeconfig; give one for each"
         )));
     }
     if let Some(config) = &up.scheduler_config {
@@ -154,7 +153,7 @@ async fn fill_in(
     start: &Start,
     client: &Client,
 ) -> Result<Lease, Error> {
-    // A cluster of somebody else's may have to be watched or cleaned first.
+    // An existing cluster may have to be watched or cleaned first.
     let lease = held::shown(&RunDir::new(&start.run_dir), client.lease_detached(spec)).await?;
     if let Some(chosen) = chosen.filter(|_| up.with_fleet) {
         start_fleet(chosen, start, client, &lease).await?;
@@ -198,7 +197,7 @@ fn describe(start: &Start, lease: &Lease, with_fleet: bool, not_batch: Option<&s
             .expect("writing to a string must succeed");
     }
     if with_fleet {
-        text.push_str("  the autoscaler runs: what asks for one of its shapes gets machines\n");
+        text.push_str("  the autoscaler is running: Pods that request one of its shapes get machines\n");
     }
     text.push_str("next: cargo xtask kubectl -- get nodes; cargo xtask status; cargo xtask down\n");
     text

@@ -1,4 +1,4 @@
-//! What the documentation tells people to type or to write works as it stands there.
+//! What the documentation tells people to type or to write works as it is.
 
 use harness_model::plan;
 use harness_model::profile::{self, fixtures_dir};

@@ -1,5 +1,5 @@
-//! What the janitor does about a container engine that is away when its run ends. The engine is a script here: stopping
-//! a real one would end the containers of others.
+//! How the janitor handles a container engine that is away when its run ends. The engine is a script here: stopping a
+//! real one would stop the containers of others.
 
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
@@ -9,9 +9,9 @@ use std::{fs, thread};
 
 use harness_processes::IN_ENGINE;
 
-/// More than a janitor takes whose engine answers.
+/// Longer than a janitor takes if its engine answers.
 const CEILING: Duration = Duration::from_secs(20);
-/// Holds one container until told to remove it; does not answer while there is a file `away` beside it.
+/// Holds one container until asked to remove it; fails while there is a file `away` next to it.
 const ENGINE: &str = r#"#!/bin/sh
 here=$(dirname "$0")
 echo "$@" >> "$here/calls"
@@ -57,7 +57,7 @@ impl Run {
         fs::read_to_string(self.engine.path().join("calls")).unwrap_or_default()
     }
 
-    /// Waits until it holds.
+    /// Waits until the condition holds.
     fn until(&mut self, holds: impl Fn(&mut Run) -> bool) {
         let start = Instant::now();
         while !holds(self) {

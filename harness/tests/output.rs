@@ -1,11 +1,12 @@
-//! What programs do whose answer cannot be written: a reader that has gone is no fault, a full disk is told in one line.
+//! What programs do if their output cannot be written: a reader that is gone is not an error, a full disk is reported
+//! in one line.
 
 use std::fs::File;
 use std::process::{Command, Output, Stdio};
 
 const ENVIRONMENT: i32 = 3;
 
-/// Commands that answer on stdout.
+/// Returns commands that write to stdout.
 fn commands() -> Vec<(&'static str, Vec<&'static str>)> {
     let scenario = env!("CARGO_BIN_EXE_e2e-scenario");
     let supervisor = env!("CARGO_BIN_EXE_e2e-supervisor");

@@ -1,4 +1,4 @@
-//! How a supervisor is found, looked at and ended by people, without control planes.
+//! How people find, inspect and stop a supervisor, without control planes.
 
 use std::fs;
 use std::os::unix::process::CommandExt;
@@ -10,12 +10,13 @@ use std::time::{Duration, Instant};
 use harness_supervisor::protocol::Announcement;
 use rustix::process::{Pid, Signal, kill_process};
 
-/// More than anything here takes.
+/// Longer than anything here takes.
 const CEILING: Duration = Duration::from_secs(20);
 const PROGRAMS: [&str; 6] =
     ["etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler", "kubectl", "kwok"];
 
-/// A supervisor without leases, started by a shell that ignores some signals, with much in its environment.
+/// A supervisor without leases, started by a shell that ignores some signals, with several variables in its
+/// environment.
 struct Started {
     place: tempfile::TempDir,
     child: Child,
@@ -23,7 +24,7 @@ struct Started {
 }
 
 impl Started {
-    /// One whose run id begins with `name`: tests run beside each other.
+    /// Starts one whose run id begins with `name`, because tests run at the same time.
     fn new(name: &str) -> Self {
         let run_id = format!("{name}-{}", std::process::id());
         let place = tempfile::tempdir().unwrap();

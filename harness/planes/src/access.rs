@@ -1,4 +1,4 @@
-//! How a control plane is reached: a kubeconfig for each identity and component, and what a lease says of it.
+//! Access to a control plane: a kubeconfig for each identity and component, and its description in a lease.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -11,7 +11,7 @@ use super::proof::component_kubeconfig;
 use super::spec::{Cluster, ClusterSpec, IDENTITIES, Step};
 use harness_model::components::{APISERVER, KCM, KWOK, SCHEDULER};
 
-/// Components that are clients of the apiserver, and the users that they are.
+/// Components that are clients of the apiserver, and the users that they authenticate as.
 pub(super) const COMPONENT_USERS: [(&str, &str); 3] =
     [(KCM, "system:kube-controller-manager"), (SCHEDULER, "system:kube-scheduler"), (KWOK, KWOK_USER)];
 
@@ -31,14 +31,14 @@ pub(super) struct Servers {
 }
 
 impl Servers {
-    /// The three on one host.
+    /// Returns the URLs of the three servers on one host.
     pub(super) fn on(host: &str, [apiserver, kcm, scheduler]: [u16; 3]) -> Self {
         let url = |port| format!("https://{host}:{port}");
         Self { apiserver: url(apiserver), kcm: Some(url(kcm)), scheduler: Some(url(scheduler)) }
     }
 }
 
-/// Writes the kubeconfigs of all identities and components into `dir`, with certificates of the authority; answers
+/// Writes the kubeconfigs of all identities and components into `dir`, with certificates of the authority. Returns
 /// those of the components.
 pub(super) fn write_kubeconfigs(
     dir: &Path,
@@ -67,7 +67,7 @@ pub(super) fn write_kubeconfigs(
     Ok(kubeconfigs)
 }
 
-/// What a lease says of a control plane that is ready.
+/// Describes a control plane that is ready, as the lease reports it.
 pub(super) fn describe(
     spec: &ClusterSpec,
     dir: &Path,

@@ -1,4 +1,5 @@
-//! Certificates and kubeconfigs of one control plane. EC P-256: making an RSA key takes longer than a start.
+//! Certificates and kubeconfigs of one control plane. Keys are EC P-256, because generating an RSA key takes longer
+//! than starting the control plane.
 
 use std::net::{IpAddr, Ipv4Addr};
 use std::os::unix::fs::OpenOptionsExt;
@@ -14,7 +15,7 @@ use super::access::SERVER_NAME;
 use super::{Error, io};
 
 fn crypto(error: rcgen::Error) -> Error {
-    Error::Internal(format!("making a certificate: {error}"))
+    Error::Internal(format!("creating a certificate: {error}"))
 }
 
 fn generate_key() -> Result<KeyPair, Error> {
@@ -27,7 +28,7 @@ pub struct Authority {
     issuer: CertifiedIssuer<'static, KeyPair>,
 }
 
-/// A certificate's two files.
+/// The two files of a certificate.
 #[derive(Clone, Debug)]
 pub struct Pair {
     /// PEM certificate.
@@ -37,12 +38,12 @@ pub struct Pair {
 }
 
 impl Authority {
-    /// A fresh authority that writes to `dir` (made if need be); its certificate is `ca.crt` there.
+    /// Creates an authority that writes to `dir`, creating the directory if needed. Its certificate is `ca.crt` there.
     ///
     /// # Errors
-    /// When a key cannot be made or a file not written.
+    /// When a key cannot be generated or a file cannot be written.
     pub fn new(dir: &Path) -> Result<Self, Error> {
-        std::fs::create_dir_all(dir).map_err(io("making", dir))?;
+        std::fs::create_dir_all(dir).map_err(io("creating", dir))?;
         let mut params = CertificateParams::default();
         params.distinguished_name = name("e2e-ca", None);
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
@@ -58,8 +59,8 @@ impl Authority {
         self.dir.join("ca.crt")
     }
 
-    /// Copies the authority to a directory of another control plane's making: `ca.crt` and `ca.key`, as kubeadm names
-    /// them.
+    /// Copies the authority to a directory for a control plane that issues its own certificates: `ca.crt` and `ca.key`,
+    /// the names that kubeadm uses.
     ///
     /// # Errors
     /// When a file cannot be written.
@@ -68,10 +69,10 @@ impl Authority {
         write_private(&dir.join("ca.key"), self.issuer.key().serialize_pem().as_bytes())
     }
 
-    /// A serving certificate for loopback, `server.{crt,key}`.
+    /// Issues a serving certificate for loopback, `server.{crt,key}`.
     ///
     /// # Errors
-    /// As [`Authority::new`].
+    /// Same as [`Authority::new`].
     pub fn server(&self) -> Result<Pair, Error> {
         let mut params = CertificateParams::new(vec!["localhost".to_owned(), SERVER_NAME.to_owned()]).map_err(crypto)?;
         params.subject_alt_names.push(SanType::IpAddress(IpAddr::V4(Ipv4Addr::LOCALHOST)));
@@ -80,10 +81,10 @@ impl Authority {
         self.sign("server", params)
     }
 
-    /// A client certificate `<file>.{crt,key}` for `user`, in `group` if given.
+    /// Issues a client certificate `<file>.{crt,key}` for `user`, in `group` if given.
     ///
     /// # Errors
-    /// As [`Authority::new`].
+    /// Same as [`Authority::new`].
     pub fn client(&self, file: &str, user: &str, group: Option<&str>) -> Result<Pair, Error> {
         let mut params = CertificateParams::default();
         params.distinguished_name = name(user, group);
@@ -91,10 +92,10 @@ impl Authority {
         self.sign(file, params)
     }
 
-    /// A key pair for signing service account tokens, `service-account.{pub,key}`.
+    /// Creates a key pair for signing service account tokens, `service-account.{pub,key}`.
     ///
     /// # Errors
-    /// As [`Authority::new`].
+    /// Same as [`Authority::new`].
     pub fn service_account(&self) -> Result<Pair, Error> {
         let key = generate_key()?;
         let pair =
@@ -124,7 +125,7 @@ pub fn write_kubeconfig(path: &Path, server: &str, ca_cert: &Path, client: &Pair
     write_private(path, kubeconfig(server, ca_cert, client).to_string().as_bytes())
 }
 
-/// A kubeconfig that names certificate files by absolute path.
+/// Returns a kubeconfig that names certificate files by absolute path.
 pub fn kubeconfig(server: &str, ca_cert: &Path, client: &Pair) -> Value {
     json!({
         "apiVersion": "v1",
@@ -132,7 +133,7 @@ pub fn kubeconfig(server: &str, ca_cert: &Path, client: &Pair) -> Value {
         "clusters": [{"name": "e2e", "cluster": {
             "server": server,
             "certificate-authority": ca_cert,
-            // A server in a container has an address that no certificate could foresee.
+            // The address of a server in a container is not known when its certificate is issued.
             "tls-server-name": SERVER_NAME,
         }}],
         "users": [{"name": "e2e", "user": {"client-certificate": client.cert, "client-key": client.key}}],

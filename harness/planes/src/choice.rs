@@ -1,4 +1,4 @@
-//! Which provider is meant, as programs of ours tell each other in their environment.
+//! The chosen provider, as our programs pass it to each other in the environment.
 
 use std::ffi::OsString;
 
@@ -7,7 +7,7 @@ use tools::pins::started;
 
 use super::{Error, existing, kind};
 
-/// A provider, with what it needs to know.
+/// A provider with its settings.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum Choice {
     /// Child processes.
@@ -15,15 +15,15 @@ pub enum Choice {
     Local,
     /// kind clusters.
     Kind(kind::Settings),
-    /// Clusters that are there.
+    /// Existing clusters.
     Existing(existing::Settings),
 }
 
 impl Choice {
-    /// From the environment that xtask makes (see [`Choice::variables`]); local if it says nothing.
+    /// Reads the choice from the environment that xtask sets (see [`Choice::variables`]); local if nothing is set.
     ///
     /// # Errors
-    /// When the provider is unknown, or what it needs is not said.
+    /// When the provider is unknown, or a setting that it needs is missing.
     pub fn from_env() -> Result<Self, Error> {
         Self::from(|name| std::env::var(name).ok().filter(|value| !value.is_empty()))
     }
@@ -44,7 +44,7 @@ impl Choice {
         }
     }
 
-    /// Its name, as after `--provider`.
+    /// Returns the name that `--provider` takes.
     pub fn name(&self) -> ProviderName {
         match self {
             Self::Local => ProviderName::Local,
@@ -53,7 +53,7 @@ impl Choice {
         }
     }
 
-    /// The control-plane programs that it starts on this machine. No others need be there.
+    /// Returns the control-plane programs that the provider starts on this machine. No others need to be installed.
     pub fn programs(&self) -> &'static [&'static str] {
         match self {
             Self::Local => started::LOCAL,
@@ -62,7 +62,7 @@ impl Choice {
         }
     }
 
-    /// The variables that say all of this to another program.
+    /// Returns the variables that pass all of this to another program.
     pub fn variables(&self) -> Vec<(&'static str, OsString)> {
         let mut variables = vec![("E2E_PROVIDER", self.name().name().into())];
         match self {

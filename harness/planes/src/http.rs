@@ -1,10 +1,10 @@
-//! GET of a path that is no API object (`/readyz`, `/metrics`, `/configz`), with a kube client's TLS.
+//! GET of a path that is not an API object (`/readyz`, `/metrics`, `/configz`), with a kube client's TLS.
 
 use kube::Client;
 use kube::api::ListParams;
 use kube::core::Request;
 
-/// The body of `GET path`.
+/// Returns the body of `GET path`.
 ///
 /// # Errors
 /// Any failure of the connection, or a status other than 2xx.

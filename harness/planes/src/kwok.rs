@@ -7,18 +7,18 @@ use serde_json::{Value, json};
 use super::spec::ClusterSpec;
 use super::{Error, io};
 
-/// The Stage that ends a deleted Pod.
+/// The Stage that removes a deleted Pod.
 const POD_DELETE: &str = "pod-delete";
 
-/// Flags of kwok without a server, hence without a port.
+/// Returns the flags of kwok without a server, and therefore without a port.
 pub fn flags(config: &Path, kubeconfig: &Path) -> [String; 3] {
     let (config, kubeconfig) = (config.display(), kubeconfig.display());
-    // At its default level it logs a line per status patch, which costs CPU in what is measured.
+    // At its default level it logs a line per status patch, which costs CPU that is measured.
     [format!("--config={config}"), format!("--kubeconfig={kubeconfig}"), "--v=WARN".to_owned()]
 }
 
-/// The file of a control plane's configuration: ours, or one in `dir` that differs as the spec asks, or in how long a
-/// Node's lease lasts.
+/// Returns the configuration file for a control plane: ours, or one in `dir` with the changes that the spec asks for,
+/// or with another duration of Node leases.
 ///
 /// # Errors
 /// When a file cannot be read or written, or is not as expected.
@@ -46,11 +46,11 @@ pub fn configuration(
     Ok(path)
 }
 
-/// The configuration (YAML documents in, JSON documents out, which are YAML) under which a deleted Pod stays Terminating
-/// for so many milliseconds.
+/// Returns the configuration (YAML documents in, JSON documents out, which are YAML) with which a deleted Pod stays
+/// Terminating for `ms` milliseconds.
 ///
 /// # Errors
-/// What is wrong with `config`: no YAML, or no such Stage.
+/// What is wrong with `config`: it is not YAML, or has no such Stage.
 fn with_pod_termination(config: &str, ms: u64) -> Result<String, String> {
     let mut documents: Vec<Value> = serde_saphyr::from_multiple(config).map_err(|e| e.to_string())?;
     let is_it = |d: &&mut Value| d["kind"] == "Stage" && d["metadata"]["name"] == POD_DELETE;
@@ -60,10 +60,10 @@ fn with_pod_termination(config: &str, ms: u64) -> Result<String, String> {
     Ok(joined(&documents))
 }
 
-/// The configuration under which a Node's lease lasts so long.
+/// Returns the configuration with which a Node's lease lasts for `seconds`.
 ///
 /// # Errors
-/// As [`with_pod_termination`].
+/// Same as [`with_pod_termination`].
 fn with_lease(config: &str, seconds: u32) -> Result<String, String> {
     let mut documents: Vec<Value> = serde_saphyr::from_multiple(config).map_err(|e| e.to_string())?;
     let options = documents.iter_mut().find(|d| d["kind"] == "KwokConfiguration");

@@ -1,6 +1,6 @@
-//! How a control plane is made: etcd, kube-apiserver, kube-controller-manager, kube-scheduler and kwok, as
-//! child processes on loopback (`local`), in kind clusters (`kind`), or somebody else's that is there already
-//! (`existing`; only kwok is ours there). Nothing else in the project knows.
+//! Creates control planes: etcd, kube-apiserver, kube-controller-manager, kube-scheduler and kwok, as child processes
+//! on loopback (`local`), in kind clusters (`kind`), or in existing clusters (`existing`; only kwok is ours there). No
+//! other part of the project knows how.
 //!
 //! Start order: etcd on a copy of the pre-seeded data (`local::seed`), the apiserver, then the others at once;
 //! ready means verified by use (`verify`).
@@ -37,14 +37,15 @@ use kind::Kind;
 use local::Local;
 use spec::{Lease, LeaseSpec};
 
-/// Who lists and watches Pods, and for how long: a client that lists anew, again and again, costs more than any other.
+/// Records who lists and watches Pods, and for how long: a client that relists again and again costs more than any
+/// other.
 const AUDIT_POLICY: &str = include_str!("../../../fixtures/controlplane/audit-policy.yaml");
 
 fn io<'a>(verb: &'a str, path: &'a Path) -> impl Fn(std::io::Error) -> Error + 'a {
     move |error| Error::Environment(format!("{verb} {}: {error}", path.display()))
 }
 
-/// Where things are.
+/// The paths that a provider uses.
 #[derive(Clone, Debug)]
 pub struct Places {
     /// Directory of the control-plane programs that the provider starts.
@@ -57,18 +58,18 @@ pub struct Places {
     pub seeds: PathBuf,
 }
 
-/// Makes control planes, one way or another. What it gives is the same.
+/// Creates control planes in one of several ways, with the same result.
 pub enum Provider {
     /// Child processes of the supervisor.
     Local(Arc<Local>),
     /// kind clusters.
     Kind(Kind),
-    /// Clusters that are there.
+    /// Existing clusters.
     Existing(Existing),
 }
 
 impl Provider {
-    /// The chosen provider; it starts processes through `table`.
+    /// Creates the chosen provider, which starts processes through `table`.
     ///
     /// # Errors
     /// When a program that it starts is missing.
@@ -82,7 +83,7 @@ impl Provider {
         })
     }
 
-    /// Its name, as after `--provider`.
+    /// Returns the name that `--provider` takes.
     pub fn name(&self) -> ProviderName {
         match self {
             Self::Local(_) => ProviderName::Local,
@@ -91,7 +92,7 @@ impl Provider {
         }
     }
 
-    /// Starts the control planes of a lease in parallel, logs under `logs/<cluster>/`. On failure what was
+    /// Starts the control planes of a lease in parallel, with logs under `logs/<cluster>/`. After a failure, what was
     /// started keeps running: the caller releases the lease.
     ///
     /// # Errors
@@ -105,7 +106,8 @@ impl Provider {
         }
     }
 
-    /// Ends what is no child process: of one lease, or of all. Answers what stays in clusters of somebody else's.
+    /// Releases everything that is not a child process, for one lease or for all. Returns what remains in existing
+    /// clusters.
     pub async fn release(&self, lease: Option<&str>) -> Vec<LeftBehind> {
         match self {
             Self::Local(_) => Vec::new(),
@@ -117,7 +119,7 @@ impl Provider {
         }
     }
 
-    /// How the records in clusters of somebody else's stand.
+    /// Returns the state of the records in existing clusters.
     pub fn holds(&self) -> Vec<HoldStatus> {
         match self {
             Self::Local(_) | Self::Kind(_) => Vec::new(),
@@ -125,7 +127,7 @@ impl Provider {
         }
     }
 
-    /// The components that are no child processes.
+    /// Returns the components that are not child processes.
     pub fn processes(&self) -> Vec<ProcessInfo> {
         match self {
             Self::Local(_) | Self::Existing(_) => Vec::new(),
@@ -133,10 +135,10 @@ impl Provider {
         }
     }
 
-    /// Acts on a component; none if it is a child process, and so the caller's to act on.
+    /// Acts on a component. Returns `None` if it is a child process, which the caller has to act on.
     ///
     /// # Errors
-    /// When it is in the wrong state, does not do as asked, or is not ours.
+    /// When it is in the wrong state, does not do as requested, or is not ours.
     pub async fn act(&self, key: &Key, verb: Verb) -> Result<Option<ProcessInfo>, Error> {
         match self {
             Self::Kind(kind) if kind.knows(key) => kind.act(key, verb).await.map(Some),
@@ -145,17 +147,17 @@ impl Provider {
         }
     }
 
-    /// Brings the logs of all components to where `ProcessInfo` says they are.
+    /// Copies the logs of all components to the paths given in `ProcessInfo`.
     pub async fn fetch_logs(&self) {
         if let Self::Kind(kind) = self {
             kind.fetch_logs(None).await;
         }
     }
 
-    /// Waits until a restarted child process is healthy again; nothing to wait for with what is no component.
+    /// Waits until a restarted child process is healthy again; does not wait if the process is not a component.
     ///
     /// # Errors
-    /// When it does not become so, in time.
+    /// When it does not become healthy in time.
     pub async fn healthy_again(&self, key: &Key) -> Result<(), Error> {
         match self {
             Self::Local(local) => local.healthy_again(key).await,
@@ -163,7 +165,7 @@ impl Provider {
         }
     }
 
-    /// MiB that the control planes of a lease may take of this machine.
+    /// Returns how much memory of this machine the control planes of a lease may use, in MiB.
     pub fn memory_mib(&self, spec: &LeaseSpec) -> u64 {
         match self {
             Self::Local(_) | Self::Kind(_) => {

@@ -1,4 +1,4 @@
-//! What every control plane holds before a run: CRDs, rights, flows and priority classes, as files of `fixtures`.
+//! What every control plane contains before a run: CRDs, rights, flows and priority classes, as files in `fixtures`.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -12,7 +12,7 @@ use kube::{Api, Client, ResourceExt, discovery};
 
 use super::{Error, io, verify};
 
-/// The files: CRDs first, then everything else, in order of their names.
+/// Returns the files: CRDs first, then everything else, sorted by name within each directory.
 pub(super) fn files(fixtures: &Path) -> Result<Vec<PathBuf>, Error> {
     let mut all = Vec::new();
     for dir in ["crds", "rbac", "seed"].map(|name| fixtures.join(name)) {
@@ -31,13 +31,13 @@ pub(super) fn files(fixtures: &Path) -> Result<Vec<PathBuf>, Error> {
     Ok(all)
 }
 
-/// The objects of a file.
+/// Returns the objects in a file.
 pub(super) fn objects(manifest: &Path) -> Result<Vec<DynamicObject>, Error> {
     let text = std::fs::read_to_string(manifest).map_err(io("reading", manifest))?;
     serde_saphyr::from_multiple(&text).map_err(|e| Error::Usage(format!("{}: {e}", manifest.display())))
 }
 
-/// Applies the objects of a file, with these labels beside their own.
+/// Applies the objects in a file, with these labels in addition to their own.
 pub(super) async fn apply(
     client: &Client,
     manifest: &Path,
@@ -60,7 +60,7 @@ pub(super) async fn apply(
     Ok(())
 }
 
-/// The resource that an object is of; none if the apiserver has no such kind.
+/// Returns the resource that an object belongs to; `None` if the apiserver has no such kind.
 pub(super) async fn resource_of(
     client: &Client,
     object: &DynamicObject,
@@ -78,7 +78,7 @@ fn is_unknown(error: &kube::Error) -> bool {
     matches!(error, kube::Error::Discovery(_)) || verify::is_not_found(error)
 }
 
-/// Where an object lives.
+/// Returns the API through which an object is reached.
 pub(super) fn api_of(client: &Client, object: &DynamicObject, resource: &ApiResource) -> Api<DynamicObject> {
     match &object.metadata.namespace {
         Some(namespace) => Api::namespaced_with(client.clone(), namespace, resource),
@@ -86,7 +86,7 @@ pub(super) fn api_of(client: &Client, object: &DynamicObject, resource: &ApiReso
     }
 }
 
-/// Waits until all CRDs that are selected are established.
+/// Waits until all selected CRDs are established.
 pub(super) async fn established(client: &Client, selected: &ListParams) -> Result<(), Error> {
     let crds: Api<CustomResourceDefinition> = Api::all(client.clone());
     let crds = &crds;

@@ -1,5 +1,5 @@
-//! The proof that a control plane works, however it was made: every component is verified by use (`verify`),
-//! all at once.
+//! Proves that a control plane works, however it was created: every component is verified by use (`verify`), all at
+//! once.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -14,7 +14,7 @@ use super::steps::Steps;
 use super::{Error, verify};
 use harness_model::components::{KCM, KWOK, SCHEDULER};
 
-/// Clients of one control plane's three servers, with the `admin` identity; none of those that cannot be reached.
+/// Clients of one control plane's three servers, with the `admin` identity; `None` for those that cannot be reached.
 pub(super) struct Clients {
     pub apiserver: Client,
     pub kcm: Option<Client>,
@@ -22,7 +22,7 @@ pub(super) struct Clients {
 }
 
 impl Clients {
-    /// From the kubeconfigs in the control plane's scratch directory.
+    /// Connects with the kubeconfigs in the control plane's scratch directory.
     pub(super) async fn connect(dir: &Path) -> Result<Self, Error> {
         Ok(Self {
             apiserver: connect(&dir.join("admin.kubeconfig")).await?,
@@ -32,46 +32,46 @@ impl Clients {
     }
 }
 
-/// What was found out.
+/// The result of a proof.
 pub(super) struct Proven {
     /// Settings read back, by component.
     pub read_back: BTreeMap<String, Value>,
-    /// What is not as asked, where that is told and not refused.
+    /// Deviations from what was requested that are reported and not refused.
     pub notes: Vec<String>,
 }
 
 /// Whose control plane it is.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Whose {
-    /// Ours: it runs as asked, or there is a fault.
+    /// Ours: it runs as requested, or there is a fault.
     Ours,
-    /// Somebody else's: limits of KCM are told as they are, and only what the work needs is demanded.
+    /// An existing cluster: limits of KCM are reported as they are, and only what the work needs is required.
     Theirs,
 }
 
-/// How a component fares, for whoever waits for it.
+/// Reports the state of a component to code that waits for it.
 pub(super) trait Fate {
-    /// How the component of that name ended, in words; none while it runs.
+    /// Describes how the component of that name ended; `None` while it runs.
     fn ended(&self, component: &str) -> Option<String>;
-    /// The error with the end of the component's log, if there is one.
+    /// Adds the end of the component's log to the error, if there is one.
     fn explain(&self, component: &str, error: Error) -> Error;
 }
 
-/// What is to be proven, and with what.
+/// What has to be proven, and what it is proven with.
 pub(super) struct Proof<'a, F> {
     pub spec: &'a ClusterSpec,
     pub clients: &'a Clients,
     /// Scratch directory of the control plane, with the kubeconfigs.
     pub dir: &'a Path,
     pub fixtures: &'a Path,
-    /// What the scheduler was, or is to be, started with; none if there is none.
+    /// The configuration that the scheduler was started with, or should run with; `None` if there is no scheduler.
     pub scheduler: Option<&'a Value>,
     pub whose: Whose,
     pub fate: &'a F,
 }
 
 impl<F: Fate> Proof<'_, F> {
-    /// Verifies everything but the apiserver, which answers already.
+    /// Verifies everything except the apiserver, which already answers.
     pub(super) async fn all(&self, steps: &Steps) -> Result<Proven, Error> {
         let kcm = self.told(KCM, steps.time(KCM, self.kcm()));
         let kwok = verify::kwok_plays_nodes(&self.clients.apiserver, || self.fate.ended(KWOK));
@@ -104,7 +104,7 @@ impl<F: Fate> Proof<'_, F> {
         verify::healthy(KCM, client, "/healthz", || self.fate.ended(KCM)).await?;
         let mut asked = asked_of_kcm(self.spec);
         if self.whose == Whose::Theirs {
-            // More of them do no harm, and one instance is the leader whether or not it is elected.
+            // Additional controllers do no harm, and a single instance is the leader whether or not it is elected.
             asked.remove("/Generic/Controllers");
             asked.remove("/Generic/LeaderElection/leaderElect");
             verify::kcm_controllers(client, &self.spec.controllers).await?;
@@ -126,14 +126,15 @@ impl<F: Fate> Proof<'_, F> {
         if self.whose == Whose::Theirs
             && let Some(settings) = asked.as_object_mut()
         {
-            // kubeadm has it elect a leader, by a flag that goes before the file; the one there is acts either way.
+            // kubeadm enables leader election with a flag that takes precedence over the file; a single scheduler acts
+            // either way.
             settings.remove("leaderElection");
         }
         verify::scheduler_configuration(client, &asked).await.map(Some)
     }
 }
 
-/// Rights as the apiserver sees them: bootstrap roles for KCM, ours for the node-creator.
+/// Checks rights as the apiserver sees them: bootstrap roles for KCM, our roles for the node-creator.
 async fn check_rights(dir: &Path, fixtures: &Path) -> Result<(), Error> {
     let kcm = connect(&dir.join(format!("{KCM}.kubeconfig"))).await?;
     verify::has_right(KCM, &kcm, "list", "", "pods").await?;
@@ -149,7 +150,7 @@ async fn check_rights(dir: &Path, fixtures: &Path) -> Result<(), Error> {
     Ok(())
 }
 
-/// What was asked of KCM, by path in its `/configz`.
+/// Returns the settings that were requested of KCM, by path in its `/configz`.
 fn asked_of_kcm(spec: &ClusterSpec) -> BTreeMap<&'static str, Value> {
     let limits = &spec.control_plane;
     let syncs = json!(limits.kcm_concurrent_syncs);
@@ -166,7 +167,7 @@ fn asked_of_kcm(spec: &ClusterSpec) -> BTreeMap<&'static str, Value> {
     ])
 }
 
-/// The server of a component that is asked whether it is healthy, as kubeconfig and path; none for the others.
+/// Returns the kubeconfig and path for the health check of a component; `None` for components without a check.
 pub(super) fn health_of(component: &str, dir: &Path) -> Option<(PathBuf, &'static str)> {
     use harness_model::components::APISERVER;
     match component {
@@ -181,7 +182,7 @@ pub(super) async fn connect(kubeconfig: &Path) -> Result<Client, Error> {
     connect_unlimited(kubeconfig).await.map_err(|e| Error::Internal(format!("{e:#}")))
 }
 
-/// The kubeconfig whose server is that component, with the `admin` identity.
+/// Returns the path of the kubeconfig whose server is that component, with the `admin` identity.
 pub(super) fn component_kubeconfig(dir: &Path, component: &str) -> PathBuf {
     dir.join(format!("admin@{component}.kubeconfig"))
 }

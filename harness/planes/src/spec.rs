@@ -1,4 +1,4 @@
-//! What a caller asks of a control plane, and what it gets.
+//! What a caller requests of a control plane, and what it gets.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -22,7 +22,7 @@ pub const IDENTITIES: [&str; 7] = [
     "operator",
 ];
 
-/// The controllers that a workload of Deployments and StatefulSets needs (ADR-0038), and no other.
+/// The controllers that a workload of Deployments and StatefulSets needs (ADR-0038), and no others.
 pub const CONTROLLERS: [&str; 5] = [
     "garbage-collector-controller",
     "namespace-controller",
@@ -31,10 +31,10 @@ pub const CONTROLLERS: [&str; 5] = [
     "statefulset-controller",
 ];
 
-/// The controller that counts what a PodDisruptionBudget allows: without it every eviction under one is refused.
+/// The controller that computes what a PodDisruptionBudget allows: without it, every eviction under one is refused.
 pub const DISRUPTION_CONTROLLER: &str = "disruption-controller";
 
-/// What a lease asks for.
+/// The contents of a lease, as requested.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct LeaseSpec {
@@ -43,7 +43,7 @@ pub struct LeaseSpec {
 }
 
 impl LeaseSpec {
-    /// `count` control planes with defaults, named `kwok-cluster-0` and so on.
+    /// Requests `count` control planes with defaults, named `kwok-cluster-0` and so on.
     pub fn of(count: usize) -> Self {
         Self { clusters: (0..count).map(|n| ClusterSpec::named(&format!("kwok-cluster-{n}"))).collect() }
     }
@@ -58,13 +58,14 @@ pub struct ClusterSpec {
     /// Scheduler configuration: a path, or the name of a file in `fixtures/scheduler`.
     #[serde(default = "default_scheduler_config")]
     pub scheduler_config: PathBuf,
-    /// Laid over it: sections key by key, lists of named things by name; null removes a key.
+    /// Overlay of that configuration: sections are merged key by key, lists of named entries by name; null removes a
+    /// key.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub scheduler_config_overlay: BTreeMap<String, Value>,
     /// kube-controller-manager's `--controllers`.
     #[serde(default = "default_controllers")]
     pub controllers: Vec<String>,
-    /// Limits and garbage collector settings: those that a profile without any has.
+    /// Limits and garbage collector settings; the default is that of a profile without any.
     #[serde(default)]
     pub control_plane: ControlPlane,
     /// Whether to run kube-scheduler; false when the pod-shim binds.
@@ -76,10 +77,10 @@ pub struct ClusterSpec {
 }
 
 impl ClusterSpec {
-    /// The configuration of the scheduler that is asked for.
+    /// Returns the configuration that is requested for the scheduler.
     ///
     /// # Errors
-    /// As [`scheduler_config::effective`].
+    /// Same as [`scheduler_config::effective`].
     pub fn effective_scheduler_config(&self, fixtures: &Path) -> Result<Value, Error> {
         let effective =
             scheduler_config::effective(&self.scheduler_config, &self.scheduler_config_overlay, fixtures);
@@ -89,7 +90,7 @@ impl ClusterSpec {
         })
     }
 
-    /// A control plane with defaults.
+    /// Requests a control plane with defaults.
     pub fn named(name: &str) -> Self {
         Self {
             name: name.to_owned(),
@@ -115,7 +116,7 @@ fn yes() -> bool {
     true
 }
 
-/// Control planes on loan.
+/// Leased control planes.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Lease {
@@ -126,7 +127,7 @@ pub struct Lease {
 }
 
 impl Lease {
-    /// The cluster of that name.
+    /// Returns the cluster of that name.
     pub fn cluster(&self, name: &str) -> Option<&Cluster> {
         self.clusters.iter().find(|c| c.name == name)
     }
@@ -150,10 +151,11 @@ pub struct Cluster {
     pub metrics_kubeconfigs: BTreeMap<String, PathBuf>,
     /// Settings read back from `/configz` of the running components.
     pub read_back: BTreeMap<String, Value>,
-    /// What could not be verified, or is not as asked and yet no reason to refuse: of control planes that are not ours.
+    /// For control planes that are not ours: what could not be verified, or differs from what was requested without
+    /// being a reason to refuse.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub notes: Vec<String>,
-    /// What the start consisted of.
+    /// The steps of the start.
     pub steps: Vec<Step>,
 }
 

@@ -16,7 +16,7 @@ impl Steps {
         Self { start: Instant::now(), done: Mutex::default() }
     }
 
-    /// Does `work` and remembers how long it took.
+    /// Does `work` and records how long it took.
     pub(super) async fn time<T>(&self, name: &str, work: impl Future<Output = T>) -> T {
         let begin = Instant::now();
         let result = work.await;
@@ -28,7 +28,7 @@ impl Steps {
         result
     }
 
-    /// All steps in the order of their beginnings, and their total as the last.
+    /// Returns all steps in the order in which they began, followed by their total.
     pub(super) fn finish(self) -> Vec<Step> {
         let mut steps = self.done.into_inner().expect("the list of steps must not be poisoned");
         steps.sort_by_key(|step| step.start_ms);
@@ -42,7 +42,7 @@ fn millis(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
-/// `name start+duration` of each, in milliseconds, for a log line.
+/// Formats each step as `name start+duration`, in milliseconds, for a log line.
 pub(super) fn brief(steps: &[Step]) -> Vec<String> {
     steps.iter().map(|s| format!("{} {}+{}", s.name, s.start_ms, s.duration_ms)).collect()
 }

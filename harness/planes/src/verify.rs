@@ -18,22 +18,22 @@ use super::Error;
 use super::http::get_text;
 use harness_model::scheduler_config;
 
-/// Name of every object that is made to see what becomes of it.
+/// Name of every object that is created as a probe.
 pub(super) const PROBE: &str = "e2e-probe";
 /// Key of the settings in KCM's `/configz`.
 const KCM_CONFIGZ: &str = "kubecontrollermanager.config.k8s.io";
-/// What the admission plugin TaintNodesByCondition puts on a new Node.
+/// The taint that the admission plugin TaintNodesByCondition sets on a new Node.
 const NOT_READY: &str = "node.kubernetes.io/not-ready";
 const TICK: Duration = Duration::from_millis(50);
 
-/// What one step may take, however loaded the machine is; only a fault reaches it.
+/// Longest time for one step, however loaded the machine is; only a fault takes this long.
 pub const CEILING: Duration = Duration::from_secs(90);
 
-/// How long a component may take everybody for anonymous: whose certificates it trusts it learns from the apiserver, and
-/// it answers before it has, when the apiserver came up after it (ConfigMap `extension-apiserver-authentication`).
+/// How long a component may treat all clients as anonymous: it learns from the apiserver which certificates to trust,
+/// and if the apiserver came up later, it answers before it has (ConfigMap `extension-apiserver-authentication`).
 const KNOWN_WITHIN: Duration = Duration::from_secs(30);
 
-/// Waits until `path` answers 2xx. `ended` says how the component ended, if it did.
+/// Waits until `path` answers 2xx. `ended` returns how the component ended, if it did.
 ///
 /// # Errors
 /// When the component ended or the ceiling passed.
@@ -60,7 +60,7 @@ pub async fn healthy(
 /// Whether the client's identity may `verb` the resource (`group` is empty for core), cluster-wide.
 ///
 /// # Errors
-/// When the review cannot be made.
+/// When the review cannot be created.
 pub async fn may(client: &Client, verb: &str, group: &str, resource: &str) -> Result<bool, Error> {
     let attributes = ResourceAttributes {
         verb: Some(verb.to_owned()),
@@ -82,7 +82,7 @@ pub async fn may(client: &Client, verb: &str, group: &str, resource: &str) -> Re
 /// Waits until the identity has the right: RBAC objects take a moment to reach the authorizer's cache.
 ///
 /// # Errors
-/// When it does not get it in time.
+/// When it does not get the right in time.
 pub async fn has_right(
     who: &str,
     client: &Client,
@@ -101,7 +101,7 @@ pub async fn has_right(
     waited.await.map_err(environment)
 }
 
-/// kube-scheduler's running configuration, after comparing it with what was asked.
+/// Returns kube-scheduler's running configuration, after comparing it with what was requested.
 ///
 /// # Errors
 /// When it cannot be read or differs.
@@ -123,7 +123,8 @@ pub async fn scheduler_configuration(client: &Client, asked: &Value) -> Result<V
     }
 }
 
-/// kube-controller-manager's running settings, and where they differ from what was asked (`/configz` path to value).
+/// Returns kube-controller-manager's running settings, and their differences from what was requested (`/configz` path
+/// to value).
 ///
 /// # Errors
 /// When they cannot be read.
@@ -145,10 +146,10 @@ pub async fn kcm_configuration(
     Ok((Value::Object(recorded), wrong))
 }
 
-/// That kube-controller-manager runs these controllers, among others or not.
+/// Verifies that kube-controller-manager runs these controllers, with or without others.
 ///
 /// # Errors
-/// When it cannot be read, or one is lacking.
+/// When its settings cannot be read, or a controller is missing.
 pub async fn kcm_controllers(client: &Client, wanted: &[String]) -> Result<(), Error> {
     let running = configz(client, "kube-controller-manager", KCM_CONFIGZ).await?;
     let listed = running.pointer("/Generic/Controllers").cloned().unwrap_or_default();
@@ -164,7 +165,8 @@ pub async fn kcm_controllers(client: &Client, wanted: &[String]) -> Result<(), E
     )))
 }
 
-/// What a list of `--controllers` leaves out. `*` stands for all that are on by default, as those wanted here are.
+/// Returns what a list of `--controllers` leaves out. `*` stands for all that are on by default, which includes those
+/// wanted here.
 fn lacking<'a>(wanted: &'a [String], listed: &[String]) -> Vec<&'a str> {
     let has = |name: &str| listed.iter().any(|listed| listed == name);
     let runs = |name: &str| has(name) || (has("*") && !has(&format!("-{name}")));
@@ -184,7 +186,7 @@ async fn configz(client: &Client, what: &str, key: &str) -> Result<Value, Error>
     });
     let text = text.await.map_err(environment)?;
     let mut all: Value = serde_json::from_str(&text)
-        .map_err(|e| Error::Environment(format!("/configz of {what} is no JSON: {e}")))?;
+        .map_err(|e| Error::Environment(format!("/configz of {what} is not JSON: {e}")))?;
     match all.get_mut(key) {
         Some(config) => Ok(config.take()),
         None => Err(Error::Environment(format!("/configz of {what} has no {key:?}: {}", shortened(&text)))),
@@ -195,10 +197,10 @@ fn shortened(text: &str) -> String {
     text.chars().take(200).collect()
 }
 
-/// Shows that kwok plays kubelets: a probe Node becomes Ready; it is removed again.
+/// Verifies that kwok acts as the kubelet: a probe Node becomes Ready, and is then removed.
 ///
 /// # Errors
-/// When it does not, in time.
+/// When it does not become Ready in time.
 pub async fn kwok_plays_nodes(client: &Client, ended: impl Fn() -> Option<String>) -> Result<(), Error> {
     let nodes: Api<Node> = Api::all(client.clone());
     let node: Node = serde_json::from_value(json!({
@@ -218,7 +220,7 @@ pub async fn kwok_plays_nodes(client: &Client, ended: impl Fn() -> Option<String
             return Look::Never(how);
         }
         match nodes.get(PROBE).await {
-            // Its apiserver puts the taint on, and nobody there takes it off: no Pod would ever be bound.
+            // The apiserver sets the taint, and nothing removes it: no Pod would ever be bound.
             Ok(node) if is_ready(&node) && has_taint(&node, NOT_READY) => Look::NotYet(format!(
                 "Ready, but the taint {NOT_READY} stays: switch the admission plugin \
                     TaintNodesByCondition off, or run the node-lifecycle-controller"
@@ -242,12 +244,11 @@ fn is_ready(node: &Node) -> bool {
     conditions.into_iter().flatten().any(|c| c.type_ == "Ready" && c.status == "True")
 }
 
-/// Shows that KCM collects CapacityRequests whose owner is gone. It re-discovers kinds only every 30 s, so
-/// a custom resource that it does not know yet would leave the first orphans lying. False if there is no
-/// such kind.
+/// Verifies that KCM collects CapacityRequests whose owner is gone. It rediscovers kinds only every 30 s, so the first
+/// orphans of a custom resource that it does not know yet would remain. Returns false if there is no such kind.
 ///
 /// # Errors
-/// When the probe is still there at the end.
+/// When the probe still exists at the end.
 pub async fn orphans_are_collected(
     client: &Client,
     ended: impl Fn() -> Option<String>,

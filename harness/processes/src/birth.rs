@@ -1,42 +1,42 @@
-//! Which process a process id meant when it was written down.
+//! The process that a process id referred to when it was recorded.
 
 use std::path::PathBuf;
 
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
 use serde::{Deserialize, Serialize};
 
-/// What tells a process from others with its id: ids are used again, start anew with the machine, and mean something
-/// else in another container. Fields are empty where /proc did not tell.
+/// Distinguishes a process from others with its id: ids are reused, start over when the machine boots, and mean
+/// something else in another container. Fields are empty if /proc did not provide them.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct Birth {
-    /// When it was started, in clock ticks since the machine was.
+    /// When it was started, in clock ticks since the machine booted.
     pub ticks: Option<u64>,
-    /// Names the start of the machine.
+    /// Identifies the boot of the machine.
     pub boot: String,
-    /// Names the pid namespace in which its id is meant.
+    /// Identifies the pid namespace that its id belongs to.
     pub namespace: PathBuf,
 }
 
-/// Whether a process that was written down still runs.
+/// Whether a recorded process still runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Life {
     /// It runs.
     Runs,
     /// It has ended.
     Ended,
-    /// Its id means nothing here: it is one of another pid namespace.
+    /// Its id means nothing here: it belongs to another pid namespace.
     Unknown,
 }
 
 impl Birth {
-    /// Of the process with that id, as seen from here.
+    /// Describes the process with that id, as seen from here.
     pub fn of(pid: u32) -> Self {
         let boot = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
         Self { ticks: started_ticks(pid), boot: boot.trim().to_owned(), namespace: namespace() }
     }
 
-    /// Whether process `pid`, born so, still runs.
+    /// Whether process `pid`, with this birth, still runs.
     pub fn life(&self, pid: u32) -> Life {
         let now = Self::of(pid);
         if !self.boot.is_empty() && self.boot != now.boot {
@@ -50,8 +50,8 @@ impl Birth {
     }
 }
 
-/// Clock ticks from boot to the start of a process: field 22 of /proc/PID/stat (proc(5)). None once it has ended, a
-/// zombie included.
+/// Returns the clock ticks from boot to the start of a process: field 22 of /proc/PID/stat (proc(5)). `None` once it
+/// has ended, even if it is still a zombie.
 pub fn started_ticks(pid: u32) -> Option<u64> {
     let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
     // The command name, in parentheses, may contain blanks and parentheses.
@@ -66,7 +66,7 @@ fn namespace() -> PathBuf {
     std::fs::read_link("/proc/self/ns/pid").unwrap_or_default()
 }
 
-/// Whether a process of that id exists (and is not a zombie of ours alone to reap).
+/// Whether a process of that id exists; a zombie counts until it is reaped.
 pub fn is_alive(pid: u32) -> bool {
     let raw = i32::try_from(pid).ok().and_then(Pid::from_raw);
     raw.is_some_and(|pid| pidfd_open(pid, PidfdFlags::empty()).is_ok())

@@ -1,4 +1,4 @@
-//! Why something asked of a run's processes or control planes failed.
+//! Why a request to a run's processes or control planes failed.
 
 use std::fmt::Display;
 
@@ -14,13 +14,13 @@ pub enum Error {
     /// The machine lacks something, or a component failed.
     #[error("{0}")]
     Environment(String),
-    /// Objects of a run stay in a cluster of somebody else's; the message lists them, with the next command.
+    /// Objects of a run remain in an existing cluster; the message lists them, with the next command.
     #[error("{0}")]
     LeftBehind(String),
-    /// A component failed, and its log tells more.
+    /// A component failed; its log has more details.
     #[error("{message}; {log}")]
     Component {
-        /// Which one, and what was seen of it.
+        /// Which component, and what was observed.
         message: String,
         /// The end of its log.
         log: String,
@@ -30,7 +30,7 @@ pub enum Error {
     Internal(String),
 }
 
-/// Whose fault a failure is; decides the exit code of programs that end because of it.
+/// Which side is at fault for a failure; decides the exit code of programs that end because of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum ErrorKind {
@@ -38,7 +38,7 @@ pub enum ErrorKind {
     Usage,
     /// The machine lacks something, or a component failed.
     Environment,
-    /// Objects of a run stay in a cluster of somebody else's.
+    /// Objects of a run remain in an existing cluster.
     #[serde(rename = "left-behind")]
     LeftBehind,
     /// A bug.
@@ -46,7 +46,7 @@ pub enum ErrorKind {
 }
 
 impl Error {
-    /// Whose fault it is.
+    /// Returns which side is at fault.
     pub fn kind(&self) -> ErrorKind {
         match self {
             Self::Usage(_) => ErrorKind::Usage,
@@ -56,8 +56,8 @@ impl Error {
         }
     }
 
-    /// The project's exit code for a program that ends because of this: 2 usage, 3 environment, 5 objects of a
-    /// run stay in a cluster of somebody else's, 1 a bug.
+    /// Returns the project's exit code for a program that ends because of this error: 2 usage, 3 environment, 5 objects
+    /// of a run remain in an existing cluster, 1 a bug.
     pub fn exit_code(&self) -> u8 {
         match self {
             Self::Usage(_) => 2,
@@ -67,12 +67,12 @@ impl Error {
         }
     }
 
-    /// A bug, in words.
+    /// Creates the error for a bug.
     pub fn internal(message: impl Into<String>) -> Self {
         Self::Internal(message.into())
     }
 
-    /// The error with the end of a component's log, if it is about the environment and has none yet.
+    /// Adds the end of a component's log, if the error is about the environment and has no log yet.
     pub fn with_log(self, component: &impl Display, log: impl FnOnce() -> String) -> Self {
         match self {
             Self::Environment(message) => {

@@ -1,5 +1,6 @@
-//! A file of its own because the janitor includes it, too: with this whole crate linked in, it would not be small.
+//! A separate file because the janitor includes it too: with this whole crate linked in, the janitor would not be
+//! small.
 
-/// Name of the file in a scratch directory that says: the container engine may hold something of this run. Made before
-/// the first thing is, removed after the last one is.
+/// Name of the file in a scratch directory that says that the container engine may hold something of this run. It is
+/// created before the first such thing, and removed after the last one.
 pub const IN_ENGINE: &str = "in-engine";

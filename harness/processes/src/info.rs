@@ -22,7 +22,7 @@ pub struct ProcessInfo {
     pub exit_code: Option<i32>,
     /// Signal that ended it, if one did.
     pub signal: Option<i32>,
-    /// It ended although nobody asked for it: voids a measurement.
+    /// Whether it ended although that was not requested, which voids a measurement.
     pub unasked: bool,
     /// When it was (last) started, RFC 3339.
     pub started: String,

@@ -1,7 +1,7 @@
-//! The processes of a run: started, watched, signalled, told from others with their ids, never lost.
+//! The processes of a run: started, watched, signalled, distinguished from others with the same ids, never lost.
 //!
-//! The bottom of the control planes: what starts etcd or kwok (`harness-planes`) and what owns the run
-//! (`harness-supervisor`) both stand on this.
+//! The lowest layer of the control planes: both the crate that starts etcd or kwok (`harness-planes`) and the one that
+//! owns the run (`harness-supervisor`) build on it.
 
 pub mod birth;
 

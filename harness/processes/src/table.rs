@@ -29,14 +29,14 @@ const TAIL_BYTES: u64 = 16 * 1024;
 pub struct Key {
     /// The lease it belongs to.
     pub lease: String,
-    /// The cluster it belongs to; none for what serves all clusters of the lease.
+    /// The cluster it belongs to; `None` if it serves all clusters of the lease.
     pub cluster: Option<String>,
     /// Component name.
     pub name: String,
 }
 
 impl Key {
-    /// A process of one cluster.
+    /// Names a process of one cluster.
     pub fn of_cluster(lease: &str, cluster: &str, name: &str) -> Self {
         Self { lease: lease.to_owned(), cluster: Some(cluster.to_owned()), name: name.to_owned() }
     }
@@ -51,8 +51,8 @@ impl std::fmt::Display for Key {
     }
 }
 
-/// Steps of niceness of those that live on the apiserver. A starved apiserver cuts its watchers off, who then list
-/// all Pods anew: seen 193 times in one fill of 10,000 Pods.
+/// Niceness of the apiserver's clients. A starved apiserver disconnects its watchers, which then list all Pods again:
+/// seen 193 times in one fill of 10,000 Pods.
 pub const CLIENT_NICE: u8 = 5;
 
 /// How to start a process, and start it again.
@@ -60,13 +60,13 @@ pub const CLIENT_NICE: u8 = 5;
 pub struct ProcessSpec {
     /// Program and arguments.
     pub argv: Vec<String>,
-    /// Environment beside the few variables that every process gets.
+    /// Environment in addition to the few variables that every process gets.
     pub env: BTreeMap<String, String>,
-    /// Steps of niceness behind the supervisor (0..=19).
+    /// Niceness relative to the supervisor (0..=19).
     pub nice: u8,
     /// Where stdout and stderr go (appended).
     pub log_file: PathBuf,
-    /// Whether an end with code 0 is an end as expected (a program that finishes), or not (a server).
+    /// Whether it is expected to end with code 0 (a program that finishes) or not (a server).
     pub may_finish: bool,
     /// The file the program writes once it is ready.
     pub ready_file: Option<PathBuf>,
@@ -99,17 +99,17 @@ pub struct Settings {
     pub shim: PathBuf,
     /// Working directory and `HOME`: nothing of the user's configuration is read.
     pub home: PathBuf,
-    /// Whether they are put into the scheduling class SCHED_BATCH.
+    /// Whether they run in the scheduling class SCHED_BATCH.
     pub batch: bool,
-    /// Level that they log at, if one was asked for.
+    /// Level that they log at, if one was requested.
     pub log: Option<String>,
 }
 
-/// Where programs of a run look for other programs.
+/// Where programs of a run search for other programs.
 pub const PATH: &str = "/usr/local/bin:/usr/bin:/bin";
 
 impl Settings {
-    /// What every program gets, beside what its spec says.
+    /// Returns what every program gets in addition to the environment in its spec.
     fn environment(&self) -> Vec<(&'static str, OsString)> {
         let mut variables = vec![
             ("PATH", PATH.into()),
@@ -120,7 +120,7 @@ impl Settings {
         variables.extend(self.log.as_ref().map(|level| ("RUST_LOG", level.into())));
         if let Some(value) = std::env::var_os("RUST_BACKTRACE") {
             variables.push(("RUST_BACKTRACE", value));
-            // Of panics only: one for each error that is handled would cost a busy program dearly.
+            // Only for panics: a backtrace for each handled error would cost a busy program dearly.
             variables.push(("RUST_LIB_BACKTRACE", "0".into()));
         }
         variables
@@ -128,7 +128,7 @@ impl Settings {
 }
 
 impl Table {
-    /// An empty table.
+    /// Creates an empty table.
     pub fn new(settings: Settings) -> Self {
         Self { entries: Arc::default(), settings: Arc::new(settings) }
     }
@@ -150,7 +150,7 @@ impl Table {
             None => 1,
         };
         if let Some(file) = &spec.ready_file {
-            // Left by an earlier start of the same component, it would tell of a dead process.
+            // A file left over from an earlier start would describe a dead process.
             let _ = std::fs::remove_file(file);
         }
         let mut child = self.command(&spec)?.spawn().map_err(|e| {
@@ -172,7 +172,7 @@ impl Table {
         self.lock().insert(key.clone(), entry);
         let (table, key) = (self.clone(), key.clone());
         tokio::spawn(async move {
-            // An error means that the child was reaped elsewhere: ended, with an unknown status.
+            // An error means that the child was reaped elsewhere: it has ended, with an unknown status.
             let status = child.wait().await.unwrap_or_else(|_| ExitStatus::from_raw(0xff00));
             exited.send_replace(Some(status));
             table.note_exit(&key, pid);
@@ -198,7 +198,7 @@ impl Table {
             .args(self.settings.batch.then_some("--batch"))
             .arg(std::process::id().to_string())
             .args(&spec.argv)
-            // Nothing of the user's shell burdens or changes what is measured.
+            // Nothing from the user's shell may burden or change what is measured.
             .env_clear()
             .envs(self.settings.environment())
             .envs(&spec.env)
@@ -206,7 +206,7 @@ impl Table {
             .stdin(Stdio::null())
             .stdout(log)
             .stderr(err)
-            // Out of the supervisor's group: what a terminal sends there is the supervisor's to handle.
+            // Outside the supervisor's group: what a terminal sends there is for the supervisor to handle.
             .process_group(0);
         Ok(command)
     }
@@ -214,13 +214,13 @@ impl Table {
     /// Starts a process again as it was started before.
     ///
     /// # Errors
-    /// As [`Table::start`], or when there never was such a process.
+    /// Same as [`Table::start`], or when there never was such a process.
     pub fn start_again(&self, key: &Key) -> Result<u32, Error> {
         let spec = self.spec(key)?;
         self.start(key, spec)
     }
 
-    /// The spec a process was started with.
+    /// Returns the spec that a process was started with.
     ///
     /// # Errors
     /// When there is no such process.
@@ -238,7 +238,7 @@ impl Table {
         Err(Error::Usage(format!("no process {key}; known: {}", known.join(", "))))
     }
 
-    /// Sends a signal; remembers that it was asked for.
+    /// Sends a signal, and records that it was requested.
     ///
     /// # Errors
     /// When there is no such process, it has ended, or the signal is not delivered.
@@ -253,23 +253,23 @@ impl Table {
                 _ => entry.asked = true,
             }
             match pidfd_send_signal(&*entry.pidfd, signal) {
-                // Ended between the check and the signal.
+                // It ended between the check and the signal.
                 Err(rustix::io::Errno::SRCH) => Ok(()),
                 other => other.map_err(|e| Error::internal(format!("sending {signal:?} to {key}: {e}"))),
             }
         })?
     }
 
-    /// Waits until a process has ended, at most `ceiling`; false when it is still there.
+    /// Waits until a process has ended, for at most `ceiling`. Returns false if it is still there.
     pub async fn wait(&self, key: &Key, ceiling: Duration) -> bool {
         let Ok(mut exit) = self.with(key, |entry| entry.exit.clone()) else { return true };
         tokio::time::timeout(ceiling, exit.wait_for(Option::is_some)).await.is_ok()
     }
 
-    /// Ends a process: SIGTERM (waking it if paused), and SIGKILL if it is there after `grace`.
+    /// Stops a process: SIGTERM (waking it if paused), and SIGKILL if it is still there after `grace`.
     ///
     /// # Errors
-    /// As [`Table::signal`].
+    /// Same as [`Table::signal`].
     pub async fn end(&self, key: &Key, grace: Duration) -> Result<(), Error> {
         self.signal(key, Signal::TERM)?;
         // A paused process does not see SIGTERM; the error of an ended one does not matter.
@@ -280,10 +280,10 @@ impl Table {
         Ok(())
     }
 
-    /// SIGKILL, and waits for the end.
+    /// Sends SIGKILL, and waits for the end.
     ///
     /// # Errors
-    /// As [`Table::signal`].
+    /// Same as [`Table::signal`].
     pub async fn kill(&self, key: &Key) -> Result<(), Error> {
         self.signal(key, Signal::KILL)?;
         if self.wait(key, Duration::from_secs(10)).await {
@@ -300,30 +300,30 @@ impl Table {
         self.lock().get(key).is_some_and(|entry| entry.exit.borrow().is_none())
     }
 
-    /// Keys of the running processes of a lease, or of all leases.
+    /// Returns the keys of the running processes of a lease, or of all leases.
     pub fn running(&self, lease: Option<&str>) -> Vec<Key> {
         let entries = self.lock();
         let running = entries.iter().filter(|(_, entry)| entry.exit.borrow().is_none());
         running.map(|(key, _)| key.clone()).filter(|key| lease.is_none_or(|l| key.lease == l)).collect()
     }
 
-    /// What is known about one process.
+    /// Returns what is known about one process.
     pub fn info(&self, key: &Key) -> Option<ProcessInfo> {
         self.lock().get(key).map(|entry| describe(key, entry))
     }
 
-    /// What is known about all processes of the run, ended ones included.
+    /// Returns what is known about all processes of the run, including ended ones.
     pub fn all(&self) -> Vec<ProcessInfo> {
         self.lock().iter().map(|(key, entry)| describe(key, entry)).collect()
     }
 
-    /// The last lines of a process's log, for an error message.
+    /// Returns the last lines of a process's log, for an error message.
     pub fn tail(&self, key: &Key) -> String {
         let Ok(spec) = self.spec(key) else { return String::new() };
         format!("last lines of {}:\n{}", spec.log_file.display(), tail(&spec.log_file, TAIL_LINES).join("\n"))
     }
 
-    /// How the process ended, in words; none while it runs or when it is unknown.
+    /// Describes how the process ended; `None` while it runs or when it is unknown.
     pub fn ended(&self, key: &Key) -> Option<String> {
         let status = self.with(key, |entry| *entry.exit.borrow()).ok()??;
         Some(format!("{key} ended ({status})"))
@@ -356,7 +356,7 @@ fn describe(key: &Key, entry: &Entry) -> ProcessInfo {
 
 fn open_pidfd(pid: u32) -> Result<OwnedFd, Error> {
     let raw = i32::try_from(pid).ok().and_then(Pid::from_raw);
-    let raw = raw.ok_or_else(|| Error::internal(format!("{pid} is no process id")))?;
+    let raw = raw.ok_or_else(|| Error::internal(format!("{pid} is not a process id")))?;
     pidfd_open(raw, PidfdFlags::empty()).map_err(|e| Error::internal(format!("opening a pidfd of {pid}: {e}")))
 }
 
@@ -370,7 +370,7 @@ fn open_log(path: &Path) -> Result<File, Error> {
     open().map_err(|e| Error::Environment(format!("opening the log file {}: {e}", path.display())))
 }
 
-/// The last `count` lines of a file; one line that says why, if it cannot be read.
+/// Returns the last `count` lines of a file, or one line with the reason if it cannot be read.
 pub fn tail(path: &Path, count: usize) -> Vec<String> {
     let read = || -> std::io::Result<String> {
         let mut file = File::open(path)?;
@@ -417,7 +417,7 @@ mod tests {
             let program: Vec<_> = command.get_args().map(|arg| arg.to_string_lossy().into_owned()).collect();
             assert!(program.starts_with(&["--nice".to_owned(), "5".to_owned()]), "{program:?}");
             assert!(!program.contains(&"--batch".to_owned()), "{program:?}");
-            // What remains of the shell's would be listed only if it were set anew; it was cleared.
+            // Variables of the shell would be listed only if they were set again; they were cleared.
             assert!(format!("{command:?}").contains("env -i "), "{command:?}");
             let mut names: Vec<_> = command
                 .get_envs()

@@ -1,10 +1,10 @@
-//! `e2e-janitor SUPERVISOR-PID SCRATCH [ANNOUNCEMENT]`: removes SCRATCH, and the file ANNOUNCEMENT if it still points
-//! there, once the supervisor is gone, however it went; with
-//! `E2E_PROVIDER=kind` the containers and the network that are named after it, and with `E2E_PROVIDER=existing` what
-//! the run has made in clusters that are not ours.
+//! `e2e-janitor SUPERVISOR-PID SCRATCH [ANNOUNCEMENT]`: once the supervisor is gone, however it ended, removes SCRATCH,
+//! and the file ANNOUNCEMENT if it still points there. With `E2E_PROVIDER=kind` it also removes the containers and the
+//! network that are named after SCRATCH, and with `E2E_PROVIDER=existing` what the run has created in clusters that are
+//! not ours.
 //!
-//! Processes die with the supervisor by their parent-death signal; directories, containers and objects cannot. In a session of
-//! its own, so that nothing sent to the supervisor's group ends it as well.
+//! Processes die with the supervisor by their parent-death signal; directories, containers and objects do not. The
+//! janitor runs in its own session, so that nothing sent to the supervisor's group ends it as well.
 
 use std::path::Path;
 use std::process::{Command, ExitCode, Stdio};
@@ -17,19 +17,19 @@ use rustix::process::{Pid, PidfdFlags, pidfd_open, setsid};
 mod in_engine;
 use in_engine::IN_ENGINE;
 
-/// How long to keep trying: processes that die in the same moment may still write to the directory.
+/// How long to keep trying: processes that die at the same moment may still write to the directory.
 const PATIENCE: Duration = Duration::from_secs(4);
 
-/// How long to look for containers, from when the engine answers.
+/// How long to look for containers once the engine answers.
 const PATIENCE_WITH_CONTAINERS: Duration = Duration::from_secs(25);
-/// How long to wait for an engine that does not answer: it may have been stopped to be started again, and what it held
-/// is there again then.
+/// How long to wait for an engine that does not answer: it may have been stopped for a restart, and what it held is
+/// there again afterwards.
 const PATIENCE_WITH_ENGINE: Duration = Duration::from_secs(600);
-/// Time between two looks.
+/// Time between two checks.
 const LOOK_EVERY: Timespec = Timespec { tv_sec: 0, tv_nsec: 500_000_000 };
 /// How long to clean clusters that are not ours.
 const PATIENCE_WITH_CLUSTERS: Duration = Duration::from_secs(660);
-/// Looks that must find none.
+/// Consecutive checks that must find no container.
 const LOOKS_IN_A_ROW: u32 = 6;
 
 fn main() -> ExitCode {
@@ -43,7 +43,7 @@ fn main() -> ExitCode {
     let scratch = Path::new(&scratch);
     if !is_ours(scratch) {
         platform::tell!(
-            "Error: {} is no scratch directory (expected /tmp/e2e-...); not touching it",
+            "Error: {} is not a scratch directory (expected /tmp/e2e-...); not touching it",
             scratch.display()
         );
         return ExitCode::from(2);
@@ -59,7 +59,7 @@ fn main() -> ExitCode {
         withdraw(Path::new(&announcement), scratch);
     }
     match std::env::var("E2E_PROVIDER").as_deref() {
-        // A supervisor that ended in order did it, and removed the directory last.
+        // A supervisor that shut down properly has done this, and removed the directory last.
         Ok("kind") if scratch.join(IN_ENGINE).exists() => remove_containers(scratch),
         Ok("existing") if scratch.exists() => sweep_clusters(scratch),
         _ => {}
@@ -67,8 +67,8 @@ fn main() -> ExitCode {
     remove(scratch)
 }
 
-/// A supervisor that was killed cannot do it. Who only looks never does: from where it looks, a supervisor that runs may
-/// be out of sight.
+/// Removes the announcement, which a killed supervisor cannot do. Programs that only read it never remove it: a running
+/// supervisor may be out of their sight.
 fn withdraw(announcement: &Path, scratch: &Path) {
     let points_there = |text: String| text.contains(&scratch.display().to_string());
     if std::fs::read_to_string(announcement).is_ok_and(points_there) {
@@ -76,8 +76,8 @@ fn withdraw(announcement: &Path, scratch: &Path) {
     }
 }
 
-/// A `docker run` that was under way may bring one more container a moment later: it is over when none was there for
-/// some looks in a row.
+/// Removes the containers and the network. A `docker run` in progress may still create a container a moment later, so
+/// this ends only after several checks in a row have found none.
 fn remove_containers(scratch: &Path) {
     let name = scratch.file_name().unwrap_or_default().to_string_lossy();
     let filter = format!("name=^/?{name}-");
@@ -101,12 +101,12 @@ fn remove_containers(scratch: &Path) {
     let _ = docker(&["network", "rm", &name]);
 }
 
-/// By the program beside this one: this one is small, because it waits through the whole run.
+/// Runs the program next to this one: this one is small, because it waits through the whole run.
 fn sweep_clusters(scratch: &Path) {
     let Ok(exe) = std::env::current_exe() else { return };
     let mut command = Command::new(exe.with_file_name("e2e-supervisor"));
     command.arg("sweep").arg(scratch).stdin(Stdio::null()).stdout(Stdio::null());
-    // What watches the run by its environment must not wait for this.
+    // Programs that watch the run by its environment must not wait for this one.
     let Ok(mut child) = command.env_remove("E2E_RUN_ID").spawn() else { return };
     let start = Instant::now();
     while let Ok(None) = child.try_wait() {
@@ -119,13 +119,13 @@ fn sweep_clusters(scratch: &Path) {
     }
 }
 
-/// What `docker ARGS` printed, if it succeeded.
+/// Returns the output of `docker ARGS`, if it succeeded.
 fn docker(args: &[&str]) -> Option<String> {
     let output = Command::new("docker").args(args).stdin(Stdio::null()).output().ok()?;
     output.status.success().then(|| String::from_utf8_lossy(&output.stdout).into_owned())
 }
 
-/// Whether the path is one that a supervisor makes; anything else is never removed.
+/// Whether a supervisor creates such a path; anything else is never removed.
 fn is_ours(path: &Path) -> bool {
     path.is_absolute()
         && path.file_name().and_then(|name| name.to_str()).is_some_and(|name| name.starts_with("e2e-"))

@@ -1,6 +1,6 @@
-//! `e2e-scenario`: runs a profile, judges a run directory, compares runs, keeps the book of results, shows plans.
+//! `e2e-scenario`: runs a profile, judges a run directory, compares runs, maintains the page of results, shows plans.
 
-/// Those of the standard library panic when nobody reads; `output::end` tells what was lost.
+/// The macros of the standard library panic when the reader is gone; `output::end` reports what was lost.
 macro_rules! println {
     ($($text:tt)*) => { platform::say!($($text)*) };
 }
@@ -63,24 +63,24 @@ enum Command {
         /// The run directory, e.g. target/e2e/latest.
         run: PathBuf,
     },
-    /// Draw the report of a run directory anew from its files, and print its path.
+    /// Draw the report of a run directory again from its files, and print its path.
     Report {
         /// The run directory, e.g. target/e2e/latest.
         run: PathBuf,
     },
-    /// Put two run directories side by side, or two sets of them: every figure, and what was judged otherwise.
+    /// Compare two run directories, or two sets of them: every figure, and every difference in judgement.
     #[command(after_help = compare::EXAMPLES)]
     Compare(compare::CompareArgs),
-    /// Write a profile's ranges for a class of machines, from five passing runs or more.
+    /// Write a profile's ranges for a class of machines, from at least five passing runs.
     #[command(after_help = calibrate::EXAMPLES)]
     Calibrate(calibrate::CalibrateArgs),
-    /// Write the page over all kept summaries, docs/results/README.md, or check it.
+    /// Write or check docs/results/README.md, the page about all kept summaries.
     Results(results::ResultsArgs),
-    /// Print what a profile would make, need and take, without running it.
+    /// Print what a profile would create, need and use, without running it.
     Plan {
         #[command(flatten)]
         profile: ProfileArgs,
-        /// The whole plan as JSON.
+        /// Print the whole plan as JSON.
         #[arg(long)]
         json: bool,
     },
@@ -99,7 +99,7 @@ struct ProfileArgs {
     /// Length of the soak, in place of the profile's (e.g. 120s).
     #[arg(long)]
     soak: Option<String>,
-    /// Replaces one value of the profile (e.g. shard.cycleInterval=5s); may be repeated.
+    /// Replace one value of the profile (e.g. shard.cycleInterval=5s); may be repeated.
     #[arg(long = "set", value_name = "KEY=VALUE")]
     set: Vec<String>,
     /// Directory of another autoscaler's programs, in place of the reference's (docs/bring-your-own.md).
@@ -107,7 +107,7 @@ struct ProfileArgs {
     autoscaler: Option<PathBuf>,
 }
 
-/// What a run is made from.
+/// The input of a run.
 struct Made {
     loaded: Loaded,
     plan: Plan,
@@ -130,13 +130,13 @@ struct RunArgs {
     /// Directory of the control-plane programs, for the record.
     #[arg(long)]
     tools_dir: Option<PathBuf>,
-    /// Run although the machine is too small.
+    /// Run even if the machine is too small.
     #[arg(long)]
     force: bool,
     /// Show nothing but warnings, errors and the verdict.
     #[arg(long)]
     quiet: bool,
-    /// Print events, how the run stands and the verdict as JSON, one object per line; nothing else goes to stdout.
+    /// Print events, progress and the verdict as JSON, one object per line; nothing else goes to stdout.
     #[arg(long)]
     json: bool,
 }
@@ -171,7 +171,7 @@ fn run(args: &RunArgs, front: &Front) -> u8 {
     {
         return complain(3, error);
     }
-    // One thread folds and samples, one talks: the harness must not take what it measures.
+    // One thread aggregates and samples, one communicates: the harness must not use up what it measures.
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
     let runtime = match runtime {
         Ok(runtime) => runtime,
@@ -194,7 +194,7 @@ fn run(args: &RunArgs, front: &Front) -> u8 {
         })
         .await
     });
-    // Tasks that still wait for an answer must not hold the verdict back.
+    // Tasks that still wait for an answer must not delay the verdict.
     runtime.shutdown_background();
     match outcome {
         Err(Failure::Usage(message)) => complain(2, message),
@@ -215,7 +215,7 @@ fn check_memory(plan: &Plan) -> Result<(), String> {
     memory::check(&plan.profile, planes(), available_mib).map_err(|error| error.to_string())
 }
 
-/// Where control planes are made, as xtask hands it on.
+/// Returns where control planes are created, as passed on by xtask.
 fn planes() -> Planes {
     Planes::of(&std::env::var("E2E_PROVIDER").unwrap_or_default())
 }
@@ -225,8 +225,8 @@ fn announced_tools(run_dir: &Path) -> Option<PathBuf> {
     serde_json::from_str::<Announcement>(&text).ok().map(|a| a.tools_dir)
 }
 
-/// Judges, writes summaries and report, prints the verdict; returns the exit code. What cannot be written of what was
-/// measured already is no part of the verdict, and told after it.
+/// Judges, writes summaries and report, prints the verdict, and returns the exit code. Failures to write what is
+/// already measured do not affect the verdict, and are reported after it.
 fn judge(run: &Path, front: &Front) -> u8 {
     let dir = RunDir::new(run);
     let (summary, evidence) = match weigh(&dir) {
@@ -250,9 +250,9 @@ fn judge(run: &Path, front: &Front) -> u8 {
     code
 }
 
-/// Writes the report alone, and leaves the recorded verdict as it is; returns the exit code.
+/// Writes only the report, leaves the recorded verdict as it is, and returns the exit code.
 fn draw(run: &Path) -> u8 {
-    // `latest` will point elsewhere one day; the path that is printed should not.
+    // `latest` will point elsewhere one day; the printed path should not.
     let dir = RunDir::new(run.canonicalize().unwrap_or_else(|_| run.to_owned()));
     let (summary, evidence) = match weigh(&dir) {
         Ok(weighed) => weighed,
@@ -265,13 +265,13 @@ fn draw(run: &Path) -> u8 {
     0
 }
 
-/// The report, with the history of the gates as far as runs beside this one and the repository know it.
+/// Returns the report, with the history of the gates from runs next to this one and from the repository.
 fn page(dir: &RunDir, summary: &Summary, evidence: &Evidence) -> String {
     let history = History::find(dir, summary, &harness_analysis::results::dir_of_repository());
     report::html(dir, summary, evidence, &history)
 }
 
-/// What a run directory says; the exit code when it says nothing.
+/// Judges what is in a run directory; returns the exit code if it cannot be judged.
 fn weigh(dir: &RunDir) -> Result<(Summary, Evidence), u8> {
     match judge::load(dir) {
         Ok((expect, evidence)) => Ok((judge::weigh(&expect, &evidence), evidence)),
@@ -280,7 +280,7 @@ fn weigh(dir: &RunDir) -> Result<(Summary, Evidence), u8> {
     }
 }
 
-/// Writes what a run leaves to be read, the summary first, and answers what could not be written.
+/// Writes the files of a run that people and programs read, the summary first. Returns what could not be written.
 fn write_summaries(
     dir: &RunDir,
     summary: &Summary,
@@ -295,7 +295,7 @@ fn write_summaries(
     written.into_iter().filter_map(Result::err).collect()
 }
 
-/// Adds to the page that GitHub shows for a job.
+/// Appends to the page that GitHub shows for a job.
 fn append(path: &Path, text: &str) -> Result<(), harness_model::record::Error> {
     let file = std::fs::File::options().append(true).create(true).open(path);
     let appended = file.and_then(|mut file| file.write_all(text.as_bytes()));
@@ -312,7 +312,7 @@ fn show_plan(args: &ProfileArgs, json: bool) -> u8 {
     }
 }
 
-/// A plan for people, with what it will be judged by.
+/// Renders a plan for people, with the gates that it will be judged by.
 fn told(loaded: &Loaded, plan: &Plan) -> String {
     let gates = gates::announcement(&Expect::of(plan, &loaded.ranges, None));
     let model = memory::of_this_machine(&plan.profile, planes(), sampler::host().available_mib);
@@ -342,7 +342,7 @@ fn load(args: &ProfileArgs) -> Result<Made, String> {
         profile::load(&profile::fixtures_dir(), &args.profile, &overrides).map_err(|e| e.to_string())?;
     let plan = plan::derive(&loaded).map_err(|e| e.to_string())?;
     gates::check_list(&loaded.ranges.gates)
-        .map_err(|why| format!("ranges.yaml beside {}: {why}", loaded.source.display()))?;
+        .map_err(|why| format!("ranges.yaml next to {}: {why}", loaded.source.display()))?;
     let autoscaler = args.autoscaler.as_deref().map(Autoscaler::in_dir).transpose()?;
     Ok(Made { loaded, plan, autoscaler })
 }

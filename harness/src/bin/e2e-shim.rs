@@ -1,16 +1,17 @@
-//! `e2e-shim [--nice N] [--batch] [--term] PARENT-PID CMD [ARG]...`: runs CMD so that it dies with the process PARENT-PID.
+//! `e2e-shim [--nice N] [--batch] [--term] PARENT-PID CMD [ARG]...`: runs CMD so that it dies with the process
+//! PARENT-PID.
 //!
 //! The parent-death signal is set by the child on itself, because setting it between fork and exec would
 //! need `unsafe`; it survives exec. The check of the parent closes the race with a parent that died before
 //! the signal was set. The signal fires when the *thread* that forked ends: start this only from a thread
 //! that lives as long as its process.
 //!
-//! `--nice N` puts CMD N steps behind this process. `--batch` puts it into the scheduling class SCHED_BATCH (sched(7)):
-//! it does not interrupt others when it wakes up. Thirty programs on two cores otherwise spend a quarter of their time
-//! on being switched and on cold caches (docs/performance.md). Done by `chrt`, because the call needs `unsafe`; who
-//! gives the flag has tried whether it works here.
+//! `--nice N` raises CMD's niceness by N steps over that of this process. `--batch` puts it into the scheduling class
+//! SCHED_BATCH (sched(7)): it does not interrupt others when it wakes up. Thirty programs on two cores otherwise spend
+//! a quarter of their time on context switches and cold caches (docs/performance.md). `chrt` does this, because the
+//! call needs `unsafe`; callers that give the flag have checked that it works here.
 //!
-//! `--term` asks CMD to end instead of killing it, for a CMD that has to tidy up what it started (dockerd).
+//! `--term` sends SIGTERM to CMD instead of killing it, for a CMD that has to clean up what it started (dockerd).
 
 use std::os::unix::process::CommandExt;
 use std::path::Path;
@@ -20,7 +21,7 @@ use rustix::process::{
     Signal, getppid, getpriority_process, set_parent_process_death_signal, setpriority_process,
 };
 
-/// Exit code when the parent was gone already or the signal could not be set (`EX_SOFTWARE`).
+/// Exit code when the parent was already gone or the signal could not be set (`EX_SOFTWARE`).
 const NO_PARENT: u8 = 70;
 /// Exit code when the command could not be started (the shells' "not found").
 const NOT_STARTED: u8 = 127;
@@ -51,7 +52,7 @@ fn main() -> ExitCode {
         let _ = setpriority_process(None, now + nice);
     }
     if batch && Path::new(&program).exists() {
-        // `-b` and not `--batch`: BusyBox knows no long flags. Comes back only where there is no chrt.
+        // `-b` and not `--batch`: BusyBox has no long flags. This returns only if there is no chrt.
         let _ = Command::new("chrt").args(["-b", "0"]).arg(&program).args(&args).exec();
     }
     let error = Command::new(&program).args(args).exec();

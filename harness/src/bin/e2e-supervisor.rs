@@ -10,9 +10,9 @@ use harness_planes::existing::{self, Adopt};
 use harness_supervisor::human::{self, Which};
 use harness_supervisor::{Error, server, starter};
 
-/// Owns the processes of a run; leaves nothing behind but the run directory.
+/// Owns the processes of a run; leaves only the run directory behind.
 ///
-/// Exit codes: 0 ended in order, 2 usage, 3 environment (missing tool, memory, port), 5 objects of a run stay in an
+/// Exit codes: 0 ended normally, 2 usage, 3 environment (missing tool, memory, port), 5 objects of a run remain in an
 /// existing cluster (they and the next command are listed), 1 a bug.
 #[derive(Parser)]
 #[command(name = "e2e-supervisor", version)]
@@ -23,27 +23,27 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Runs a supervisor in the foreground until its owner ends, a signal comes, or a client says shutdown.
+    /// Runs a supervisor in the foreground until its owner ends, a signal arrives, or a client requests its shutdown.
     Serve(Serve),
-    /// Starts control planes that stay until `down`, on request with a profile's programs.
+    /// Starts control planes that stay until `down`, optionally with a profile's programs.
     Up(Up),
-    /// Shows what a run does to an existing cluster, and puts the label on that lets it, or takes it off.
+    /// Shows what a run does to an existing cluster, and sets or removes the label that allows it.
     Adopt(Adopt),
-    /// Removes what the run of a scratch directory has made in existing clusters; the janitor calls it.
+    /// Removes what the run of a scratch directory has created in existing clusters; the janitor calls it.
     #[command(hide = true)]
     Sweep {
         /// The scratch directory.
         scratch: PathBuf,
     },
-    /// Ends them.
+    /// Stops control planes that `up` started.
     Down {
         #[command(flatten)]
         which: Which,
-        /// All supervisors, those of running scenarios included.
+        /// All supervisors, including those of running scenarios.
         #[arg(long)]
         all: bool,
     },
-    /// Shows what runs.
+    /// Shows what is running.
     Status(Which),
     /// Shows the end of a process's log.
     Logs {
@@ -54,7 +54,7 @@ enum Command {
         /// Cluster, e.g. kwok-cluster-0; needed when there are several.
         #[arg(long)]
         cluster: Option<String>,
-        /// How many lines.
+        /// Number of lines.
         #[arg(long, default_value_t = 50)]
         lines: usize,
     },
@@ -73,22 +73,22 @@ enum Command {
 
 #[derive(Args)]
 struct Serve {
-    /// Names the run; in the environment (E2E_RUN_ID) of every process of it.
+    /// Id of the run; in the environment (E2E_RUN_ID) of each of its processes.
     #[arg(long)]
     run_id: String,
-    /// Directory for supervisor.json and logs/; made if need be.
+    /// Directory for supervisor.json and logs/; created if needed.
     #[arg(long)]
     run_dir: PathBuf,
     /// End when this process ends.
     #[arg(long, conflicts_with = "keep", required_unless_present = "keep")]
     owner_pid: Option<u32>,
-    /// Stay until told to end.
+    /// Stay until asked to end.
     #[arg(long)]
     keep: bool,
     /// Directory of etcd, kube-apiserver, kube-controller-manager, kube-scheduler, kubectl and kwok.
     #[arg(long)]
     tools_dir: PathBuf,
-    /// MiB that leases may take together [default: what is available at the start].
+    /// MiB that leases may use together [default: what is available at the start].
     #[arg(long)]
     memory_budget_mib: Option<u64>,
     /// The repository's fixtures.
@@ -131,7 +131,7 @@ fn run(command: Command) -> Result<(), Error> {
     Ok(())
 }
 
-/// On this thread alone: children die with the thread that forked them (see e2e-shim).
+/// Creates a runtime on this thread alone: children die with the thread that forked them (see e2e-shim).
 fn runtime() -> Result<tokio::runtime::Runtime, Error> {
     tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -142,8 +142,8 @@ fn runtime() -> Result<tokio::runtime::Runtime, Error> {
 fn run_server(serve: Serve) -> Result<(), Error> {
     let serve = absolute(serve)?;
     bear_the_run_id(&serve.run_id)?;
-    // Out of the starter's session: a Ctrl-C there reaches the owner, and we end with the owner. Fails only
-    // for a group leader, which is separate enough.
+    // Leave the starter's session: a Ctrl-C there reaches the owner, and we end with the owner. This fails only for a
+    // group leader, which is separate enough.
     let _ = rustix::process::setsid();
     let options = server::Options {
         run_id: serve.run_id,
@@ -159,8 +159,8 @@ fn run_server(serve: Serve) -> Result<(), Error> {
     runtime()?.block_on(server::serve(options))
 }
 
-/// Processes of a run are found by their environment; a supervisor that was started without the variable
-/// starts itself again with it (same process id).
+/// Ensures that this process has the run id in its environment, by which processes of a run are found. A supervisor
+/// that was started without the variable starts itself again with it (same process id).
 fn bear_the_run_id(run_id: &str) -> Result<(), Error> {
     use std::os::unix::process::CommandExt;
     if std::env::var("E2E_RUN_ID").is_ok_and(|value| value == run_id) {
@@ -181,7 +181,7 @@ fn absolute(mut serve: Serve) -> Result<Serve, Error> {
     Ok(serve)
 }
 
-/// Beside the tools in the cache: `$E2E_CACHE_DIR/seeds`, or below `~/.cache/fleet-e2e`.
+/// Returns the directory next to the tools in the cache: `$E2E_CACHE_DIR/seeds`, or below `~/.cache/fleet-e2e`.
 fn seeds_dir() -> Result<PathBuf, Error> {
     let root = tools::cache_root(&tools::Options::from_env()).map_err(|e| Error::Usage(e.to_string()))?;
     Ok(root.join("seeds"))

@@ -1,10 +1,10 @@
-//! `load-driver`: makes the workloads of one cluster and keeps them moving.
+//! `load-driver`: creates the workloads of one cluster and keeps them moving.
 
 use clap::Parser;
 use component::{ComponentArgs, Program};
 use harness_programs::load_driver::{self, Options};
 
-/// Makes the workloads of one cluster (ADR-0038), and keeps them moving when asked to.
+/// Creates the workloads of one cluster (ADR-0038), and keeps them moving when asked to.
 #[derive(Parser)]
 #[command(version)]
 struct Cli {

@@ -1,10 +1,10 @@
-//! `node-creator`: makes the fake Node of each UpcomingNode that is Ready.
+//! `node-creator`: creates the fake Node of each UpcomingNode that is Ready.
 
 use clap::Parser;
 use component::{ComponentArgs, Program};
 use harness_programs::node_creator::{self, Options};
 
-/// Makes the fake Node of each UpcomingNode that is Ready (ADR-0023), and deletes it when that goes.
+/// Creates the fake Node of each UpcomingNode that is Ready (ADR-0023), and deletes it when the UpcomingNode is gone.
 #[derive(Parser)]
 #[command(version)]
 struct Cli {

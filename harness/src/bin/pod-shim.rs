@@ -1,10 +1,10 @@
-//! `pod-shim`: the legacy maker of fake Nodes and first-fit binder, kept as the contrast to kube-scheduler.
+//! `pod-shim`: the legacy program that creates fake Nodes and binds first-fit, kept as the contrast to kube-scheduler.
 
 use clap::Parser;
 use component::{ComponentArgs, Program};
 use harness_programs::pod_shim::{self, Options};
 
-/// Makes fake Nodes and binds Pods to them first-fit. A legacy contrast, not a scheduler (ADR-0023 retired it).
+/// Creates fake Nodes and binds Pods to them first-fit. A legacy contrast, not a scheduler (ADR-0023 retired it).
 #[derive(Parser)]
 #[command(version)]
 struct Cli {

@@ -1,4 +1,4 @@
-//! The one clock of a run.
+//! The only clock of a run.
 
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
@@ -10,27 +10,27 @@ pub struct Clock {
 }
 
 impl Clock {
-    /// Starts now.
+    /// Starts the clock now.
     pub fn start() -> Self {
         Self { start: Instant::now(), wall_start_us: unix_us() }
     }
 
-    /// Microseconds since the start.
+    /// Returns the microseconds since the start.
     pub fn now_us(&self) -> u64 {
         self.at_us(Instant::now())
     }
 
-    /// Microseconds from the start to `instant`; 0 if it was before.
+    /// Returns the microseconds from the start to `instant`; 0 if it was before.
     pub fn at_us(&self, instant: Instant) -> u64 {
         u64::try_from(instant.saturating_duration_since(self.start).as_micros()).unwrap_or(u64::MAX)
     }
 
-    /// Wall clock at the start, microseconds since 1970.
+    /// Returns the wall clock at the start, in microseconds since 1970.
     pub fn wall_start_us(&self) -> u64 {
         self.wall_start_us
     }
 
-    /// How far the wall clock ran ahead of the monotonic clock since the start, in milliseconds.
+    /// Returns how far the wall clock ran ahead of the monotonic clock since the start, in milliseconds.
     pub fn wall_skew_ms(&self) -> i64 {
         let wall = i128::from(unix_us()) - i128::from(self.wall_start_us);
         i64::try_from((wall - i128::from(self.now_us())) / 1000).unwrap_or(i64::MAX)

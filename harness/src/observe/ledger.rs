@@ -10,7 +10,7 @@ use k8s_openapi::api::core::v1::Node;
 use crate::observe::request::Request;
 use harness_model::record::{NodeRecord, PodRecord};
 
-/// How many Pods are where. Counts live Pods unless said otherwise.
+/// How many Pods are in which state. Counts live Pods unless stated otherwise.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Counts {
     /// Pods ever seen.
@@ -27,9 +27,9 @@ pub struct Counts {
     pub terminating: u64,
     /// CapacityRequests whose Pod is not live.
     pub stale_requests: u64,
-    /// Pods that ever had a Node, live or not: what a rate of binds is taken from.
+    /// Pods that ever had a Node, live or not; the rate of binds is computed from it.
     pub ever_bound: u64,
-    /// How often Pods were marked unschedulable, or marked with another reason.
+    /// How often Pods were marked unschedulable, or marked again with another reason.
     pub marks: u64,
 }
 
@@ -61,7 +61,7 @@ impl std::ops::SubAssign for Counts {
     }
 }
 
-/// What is watched.
+/// The kinds that are watched.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[allow(missing_docs)]
 pub enum Kind {
@@ -72,7 +72,7 @@ pub enum Kind {
 }
 
 impl Kind {
-    /// As Kubernetes and the events of a run write it.
+    /// Returns the name as Kubernetes and the events of a run write it.
     pub fn name(self) -> &'static str {
         match self {
             Self::Pod => "Pod",
@@ -83,38 +83,40 @@ impl Kind {
     }
 }
 
-/// Everything seen of one cluster.
+/// Everything that was seen in one cluster.
 #[derive(Debug, Default)]
 pub struct Ledger {
     cluster: String,
     pods: HashMap<String, PodRecord>,
     /// CapacityRequest name to Pod uid.
     requests: HashMap<String, String>,
-    /// Facts about requests whose Pod was not seen yet (two watches, no common order).
+    /// Facts about requests whose Pod has not been seen yet (two watches have no common order).
     early_requests: HashMap<String, (u64, Option<u64>)>,
-    /// Machine id to its present record.
+    /// Machine id to its current record.
     nodes: BTreeMap<String, NodeRecord>,
     past_nodes: Vec<NodeRecord>,
     node_ready: HashMap<String, bool>,
     counts: Counts,
-    /// Uids of Pods in the order of their creation; those that wait no more leave when somebody asks who waits longest.
+    /// Uids of Pods in the order of their creation; those that no longer wait are removed when the longest wait is
+    /// requested.
     waiting: VecDeque<String>,
-    /// What the lists that are under way have named: uids of Pods, names of all else.
+    /// Objects that the lists in progress have named: uids of Pods, names of everything else.
     listing: HashMap<Kind, HashSet<String>>,
 }
 
 impl Ledger {
-    /// An empty ledger.
+    /// Creates an empty ledger.
     pub fn new(cluster: &str) -> Self {
         Self { cluster: cluster.to_owned(), ..Self::default() }
     }
 
-    /// Present counts.
+    /// Returns the current counts.
     pub fn counts(&self) -> Counts {
         self.counts
     }
 
-    /// When the live Pod that waits longest for a Node was created. Each Pod is looked at once in all calls together.
+    /// Returns when the live Pod that has waited longest for a Node was created. All calls together check each Pod
+    /// once.
     pub fn longest_unbound_since(&mut self) -> Option<u64> {
         loop {
             let pod = self.pods.get(self.waiting.front()?);
@@ -125,17 +127,17 @@ impl Ledger {
         }
     }
 
-    /// All Pods ever seen.
+    /// Returns all Pods ever seen.
     pub fn pods(&self) -> impl Iterator<Item = &PodRecord> {
         self.pods.values()
     }
 
-    /// All Nodes ever seen, the present ones last.
+    /// Returns all Nodes ever seen, the current ones last.
     pub fn nodes(&self) -> impl Iterator<Item = &NodeRecord> {
         self.past_nodes.iter().chain(self.nodes.values())
     }
 
-    /// Machines that serve, and machines on their way in or out (Failed ones are neither).
+    /// Counts the machines that serve, and those on their way in or out (Failed ones are neither).
     pub fn node_counts(&self) -> (u64, u64) {
         let mut counts = (0, 0);
         for node in self.nodes.values().filter(|n| n.failed_us.is_none()) {
@@ -151,7 +153,7 @@ impl Ledger {
         counts
     }
 
-    /// Live replicas of each workload object.
+    /// Counts the live replicas of each workload object.
     pub fn live_by_workload(&self) -> BTreeMap<String, u64> {
         let mut live = BTreeMap::new();
         for pod in self.pods.values().filter(|p| p.is_live()) {
@@ -160,7 +162,7 @@ impl Ledger {
         live
     }
 
-    /// A Pod was added or changed. `in_first_list` means that its creation was not watched.
+    /// Records that a Pod was added or changed. `in_first_list` means that its creation was not watched.
     pub fn pod_applied(&mut self, at_us: u64, wall_us: u64, pod: &Pod, in_first_list: bool) {
         let Some(uid) = pod.metadata.uid.clone() else { return };
         self.named(Kind::Pod, &uid);
@@ -176,7 +178,7 @@ impl Ledger {
         self.counts += flags(record);
     }
 
-    /// A Pod is gone; `version` is the resourceVersion of its end, if a watch told of it.
+    /// Records that a Pod is gone; `version` is the resourceVersion of its end, if a watch reported it.
     pub fn pod_deleted(&mut self, at_us: u64, uid: &str, version: Option<u64>) {
         if let Some(record) = self.pods.get_mut(uid) {
             self.counts -= flags(record);
@@ -186,7 +188,7 @@ impl Ledger {
         }
     }
 
-    /// A CapacityRequest was added or changed.
+    /// Records that a CapacityRequest was added or changed.
     pub fn request_applied(&mut self, at_us: u64, request: &Request) {
         let (Some(name), Some(uid)) = (request.metadata.name.clone(), request.pod_uid()) else { return };
         self.named(Kind::CapacityRequest, &name);
@@ -204,7 +206,7 @@ impl Ledger {
         }
     }
 
-    /// A CapacityRequest is gone.
+    /// Records that a CapacityRequest is gone.
     pub fn request_deleted(&mut self, at_us: u64, name: &str) {
         let Some(uid) = self.requests.remove(name) else { return };
         self.early_requests.remove(&uid);
@@ -215,7 +217,7 @@ impl Ledger {
         }
     }
 
-    /// An UpcomingNode was added or changed.
+    /// Records that an UpcomingNode was added or changed.
     pub fn upcoming_applied(&mut self, at_us: u64, upcoming: &UpcomingNode) {
         let Some(machine) = upcoming.metadata.name.as_deref().and_then(api::names::machine_id) else {
             return;
@@ -239,7 +241,7 @@ impl Ledger {
         }
     }
 
-    /// An UpcomingNode is gone.
+    /// Records that an UpcomingNode is gone.
     pub fn upcoming_deleted(&mut self, at_us: u64, name: &str) {
         if let Some(machine) = api::names::machine_id(name) {
             self.machine_withdrawn(at_us, machine);
@@ -252,7 +254,7 @@ impl Ledger {
         }
     }
 
-    /// A Node was added or changed. Returns true if it left Ready without being drained.
+    /// Records that a Node was added or changed. Returns true if it left Ready without being drained.
     pub fn node_applied(&mut self, at_us: u64, node: &Node) -> bool {
         let Some(name) = node.metadata.name.as_deref() else { return false };
         self.named(Kind::Node, name);
@@ -280,7 +282,7 @@ impl Ledger {
         false
     }
 
-    /// A Node is gone; `version` as for [`Self::pod_deleted`].
+    /// Records that a Node is gone; `version` is the same as for [`Self::pod_deleted`].
     pub fn node_deleted(&mut self, at_us: u64, name: &str, version: Option<u64>) {
         self.node_ready.remove(name);
         if let Some(record) = self.nodes.get_mut(name) {
@@ -289,7 +291,7 @@ impl Ledger {
         }
     }
 
-    /// A list of `kind` begins; what it does not name is gone.
+    /// Records that a list of `kind` begins; what it does not name is gone.
     pub fn list_started(&mut self, kind: Kind) {
         self.listing.insert(kind, HashSet::new());
     }
@@ -300,7 +302,7 @@ impl Ledger {
         }
     }
 
-    /// The list is complete.
+    /// Records that the list is complete.
     pub fn list_done(&mut self, at_us: u64, kind: Kind) {
         let Some(seen) = self.listing.remove(&kind) else { return };
         let machines = |is_here: fn(&NodeRecord) -> bool| -> Vec<String> {

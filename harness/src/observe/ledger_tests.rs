@@ -1,4 +1,4 @@
-//! What the ledger makes of watch events.
+//! How the ledger records watch events.
 
 use serde_json::json;
 

@@ -1,7 +1,7 @@
 //! Watching the clusters and the processes of a run without slowing them.
 //!
-//! A watch task only stamps and queues; one other task folds what is queued into the ledger. Nothing here
-//! decides anything: what it means is the judge's business.
+//! A watch task only stamps and queues events; one other task folds them into the ledger. Nothing is decided here: the
+//! judge interprets the data.
 
 pub mod clock;
 pub mod ledger;

@@ -1,4 +1,4 @@
-//! CapacityRequests with metadata and phase only: tens of thousands of them are watched.
+//! CapacityRequests with metadata and phase only, because tens of thousands of them are watched.
 
 use std::borrow::Cow;
 
@@ -6,7 +6,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::Resource;
 use serde::{Deserialize, Serialize};
 
-/// A CapacityRequest, cut down.
+/// A CapacityRequest, reduced to what is needed.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct Request {
     /// Object metadata.
@@ -25,7 +25,7 @@ pub struct RequestStatus {
 }
 
 impl Request {
-    /// Uid of the Pod it asks for: its label, else its owner.
+    /// Returns the uid of the Pod that it belongs to: from its label, otherwise from its owner.
     pub fn pod_uid(&self) -> Option<&str> {
         let label = self.metadata.labels.as_ref().and_then(|labels| labels.get(api::names::OWNED_BY_POD));
         let owner =
@@ -33,7 +33,7 @@ impl Request {
         label.or_else(owner).map(String::as_str)
     }
 
-    /// Whether a roll-up has carried it.
+    /// Whether a roll-up has included it.
     pub fn is_acknowledged(&self) -> bool {
         self.status.as_ref().and_then(|s| s.phase.as_deref()) == Some("Acknowledged")
     }

@@ -52,7 +52,7 @@ fn ticks_to_ms(ticks: u64) -> u64 {
     ticks * 1000 / rustix::param::clock_ticks_per_second().max(1)
 }
 
-/// utime + stime (fields 14 and 15, proc(5)); the command name may contain spaces and parentheses.
+/// Returns utime + stime (fields 14 and 15, proc(5)); the command name may contain spaces and parentheses.
 fn cpu_ticks(stat: &str) -> Option<u64> {
     let after_name = stat.rsplit_once(')')?.1;
     let mut fields = after_name.split_whitespace().skip(11);
@@ -64,7 +64,7 @@ fn resident_pages(statm: &str) -> Option<u64> {
     statm.split_whitespace().nth(1)?.parse().ok()
 }
 
-/// (busy, idle, steal) of the first line: user nice system idle iowait irq softirq steal.
+/// Returns (busy, idle, steal) of the first line: user nice system idle iowait irq softirq steal.
 fn host_ticks(stat: &str) -> (u64, u64, u64) {
     let line = stat.lines().next().unwrap_or_default();
     let fields: Vec<u64> = line.split_whitespace().skip(1).map_while(|f| f.parse().ok()).collect();

@@ -10,12 +10,12 @@ use harness_model::families;
 use harness_model::prometheus::{self, Series};
 use harness_model::record::Scrape;
 
-/// Where a target's metrics are.
+/// Where a target's metrics are found.
 #[derive(Clone)]
 pub enum Endpoint {
     /// Plain HTTP on loopback.
     Http(String),
-    /// A Kubernetes component, by a client whose base address is the component.
+    /// A Kubernetes component, through a client whose base address is the component.
     Kube(Client),
 }
 
@@ -26,26 +26,26 @@ pub struct Target {
     pub name: String,
     /// Its cluster, if it belongs to one.
     pub cluster: Option<String>,
-    /// Where.
+    /// Where its metrics are found.
     pub endpoint: Endpoint,
     last: Series,
-    /// Families that it showed in any scrape.
+    /// Families that it showed in any scrape so far.
     shown: BTreeSet<String>,
 }
 
 impl Target {
-    /// A new target.
+    /// Creates a target.
     pub fn new(name: &str, cluster: Option<&str>, endpoint: Endpoint) -> Self {
         let (last, shown) = (Series::new(), BTreeSet::new());
         Self { name: name.to_owned(), cluster: cluster.map(str::to_owned), endpoint, last, shown }
     }
 
-    /// All series of the last scrape that was answered.
+    /// Returns all series of the last scrape that was answered.
     pub fn series(&self) -> &Series {
         &self.last
     }
 
-    /// Scrapes once; the result holds what changed since the last time, and which families it shows for the
+    /// Scrapes once. The result holds what changed since the last time, and the families that the target shows for the
     /// first time.
     pub async fn scrape(&mut self, at_us: u64) -> Scrape {
         let text = match &self.endpoint {
@@ -77,15 +77,15 @@ impl Target {
 /// GETs a loopback address.
 ///
 /// # Errors
-/// When there is no answer within five seconds, or it is no success.
+/// When there is no answer within five seconds, or the answer is not a success.
 pub async fn get(url: &str) -> anyhow::Result<String> {
     ask(url, |agent, url| agent.get(url).call()).await
 }
 
-/// POSTs nothing to a loopback address.
+/// POSTs an empty body to a loopback address.
 ///
 /// # Errors
-/// As [`get`].
+/// Same as [`get`].
 pub async fn post(url: &str) -> anyhow::Result<String> {
     ask(url, |agent, url| agent.post(url).send_empty()).await
 }
@@ -111,7 +111,8 @@ async fn ask(
 /// GETs `path` of the component that `client` talks to.
 ///
 /// # Errors
-/// When there is no answer within thirty seconds (an apiserver under load renders slowly), or no success.
+/// When there is no answer within thirty seconds (an apiserver under load renders slowly), or the answer is not a
+/// success.
 pub async fn get_kube(client: &Client, path: &str) -> anyhow::Result<String> {
     let request = http_request(path)?;
     let answer = tokio::time::timeout(Duration::from_secs(30), client.request_text(request));
@@ -122,7 +123,7 @@ pub async fn get_kube(client: &Client, path: &str) -> anyhow::Result<String> {
 }
 
 fn http_request(path: &str) -> anyhow::Result<http::Request<Vec<u8>>> {
-    http::Request::get(path).body(Vec::new()).with_context(|| format!("{path} is no path"))
+    http::Request::get(path).body(Vec::new()).with_context(|| format!("{path} is not a path"))
 }
 
 #[cfg(test)]

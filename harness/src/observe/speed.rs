@@ -1,4 +1,4 @@
-//! Slices of the host speed work, on a thread of their own.
+//! Slices of the host speed work, on a separate thread.
 
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -10,23 +10,23 @@ use tokio::sync::oneshot;
 use crate::observe::Clock;
 use harness_model::record::SpeedSlice;
 
-/// Units before a run starts: a third of a second on the reference machine.
+/// Units of work before a run starts: a third of a second on the reference machine.
 const QUIET_UNITS: usize = 60;
 /// Shortest time between two slices.
 const SLICE_EVERY: Duration = Duration::from_secs(1);
-/// Largest share of one core that slices may take.
+/// Largest share of one core that slices may use.
 const SHARE_MAX: f64 = 0.005;
 
 /// Measures the host's speed from its start until it is dropped.
 pub struct Meter {
     slices: Arc<Mutex<Vec<SpeedSlice>>>,
     quiet: Mutex<Option<oneshot::Receiver<Result<(), String>>>>,
-    /// Dropped with the meter, which ends the thread.
+    /// Dropped with the meter, which stops the thread.
     _running: Sender<()>,
 }
 
 impl Meter {
-    /// Starts the thread: at once so many units as tell the speed of a quiet host, then a slice now and then.
+    /// Starts the thread: first enough units to determine the speed of a quiet host, then a slice from time to time.
     pub fn start(clock: Clock) -> Self {
         let slices = Arc::new(Mutex::new(Vec::new()));
         let (told, quiet) = oneshot::channel();
@@ -35,13 +35,13 @@ impl Meter {
         let thread = std::thread::Builder::new().name("host-speed".into());
         let started = thread.spawn(move || measure(clock, &taken, told, &stopped));
         if let Err(error) = started {
-            // The other end of `told` is gone with the closure: `quiet` says so.
+            // The other end of `told` was dropped with the closure: `quiet` reports it.
             tracing::error!(%error, "no thread for the host's speed");
         }
         Self { slices, quiet: Mutex::new(Some(quiet)), _running: running }
     }
 
-    /// Waits until the quiet host was measured.
+    /// Waits until the quiet host has been measured.
     ///
     /// # Errors
     /// Why the host's speed cannot be measured here.
@@ -52,7 +52,7 @@ impl Meter {
         quiet.await.unwrap_or_else(|_| Err("its thread ended".to_owned()))
     }
 
-    /// The slices since the last call.
+    /// Returns the slices since the last call.
     pub fn taken(&self) -> Vec<SpeedSlice> {
         std::mem::take(&mut self.slices.lock().unwrap_or_else(PoisonError::into_inner))
     }
@@ -80,7 +80,7 @@ fn measure(
     while stopped.recv_timeout(pause) == Err(RecvTimeoutError::Timeout) {
         match slice(clock, &mut work, taken, false) {
             Ok(cpu) => pause = pause_after(cpu),
-            Err(error) => return tracing::error!(%error, "the host's speed is not measured any more"),
+            Err(error) => return tracing::error!(%error, "the host's speed is no longer measured"),
         }
     }
 }
@@ -98,7 +98,7 @@ fn slice(
     Ok(Duration::from_micros(parts.total_us()))
 }
 
-/// How long nothing is done after a slice that took so much CPU time: the slower the host, the rarer the slices.
+/// Returns the pause after a slice that took this much CPU time: the slower the host, the rarer the slices.
 fn pause_after(cpu: Duration) -> Duration {
     SLICE_EVERY.max(cpu.div_f64(SHARE_MAX))
 }

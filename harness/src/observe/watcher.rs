@@ -31,7 +31,7 @@ pub struct Observer {
 }
 
 /// One queued observation.
-// Nearly all are Pods and live for microseconds: the space of the rare Node costs less than a Box each.
+// Nearly all are Pods and live for microseconds: the space for the rare Node costs less than a Box for each.
 #[allow(clippy::large_enum_variant)]
 enum Seen {
     Pod(Change<Pod>),
@@ -75,29 +75,29 @@ impl Observer {
         Ok(Self { clusters, clients, tasks })
     }
 
-    /// Names of the clusters, in order.
+    /// Returns the names of the clusters, in order.
     pub fn clusters(&self) -> impl Iterator<Item = &str> {
         self.clusters.keys().map(String::as_str)
     }
 
-    /// The observer's client of a cluster.
+    /// Returns the observer's client of a cluster.
     pub fn client(&self, cluster: &str) -> Option<&Client> {
         self.clients.get(cluster)
     }
 
-    /// Looks into a cluster's ledger.
+    /// Returns a cluster's ledger, locked.
     pub fn ledger(&self, cluster: &str) -> Option<MutexGuard<'_, Ledger>> {
         self.clusters.get(cluster).map(lock)
     }
 
-    /// Counts over all clusters.
+    /// Returns the counts over all clusters.
     pub fn totals(&self) -> Counts {
         let mut sum = Counts::default();
         self.clusters.values().for_each(|ledger| sum += lock(ledger).counts());
         sum
     }
 
-    /// Ends all watches.
+    /// Stops all watches.
     pub fn stop(&mut self) {
         self.tasks.abort_all();
     }
@@ -205,8 +205,8 @@ async fn fold(
     }
 }
 
-/// A resourceVersion as a number. Versions of one apiserver have one order, whatever their kind: they are revisions of
-/// its etcd, and clients may compare them (Kubernetes docs, "Resource versions").
+/// Parses a resourceVersion as a number. All versions of one apiserver have one order, whatever their kind: they are
+/// revisions of its etcd, and clients may compare them (Kubernetes docs, "Resource versions").
 fn version(metadata: &ObjectMeta) -> Option<u64> {
     metadata.resource_version.as_deref()?.parse().ok()
 }

@@ -1,5 +1,4 @@
-//! Reading the clusters' own accounts: declared replicas, an independent list of Pods, rights, and what the
-//! shard thinks.
+//! Reads the clusters' own accounts: declared replicas, an independent list of Pods, rights, and the shard's view.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::time::Duration;
@@ -17,11 +16,11 @@ use crate::observe::{Ledger, Observer, scrape};
 use crate::scenario::driver::Driver;
 use harness_model::record::Event;
 
-/// How far the watch may lag behind a list before what it has not shown counts as lost; more than any lag seen.
+/// How far the watch may lag behind a list before what it has not shown counts as lost; more than any lag observed.
 const WATCH_CATCHES_UP: Duration = Duration::from_secs(10);
 const LOOK_AGAIN: Duration = Duration::from_millis(50);
 
-/// What node-creator must not be able to do (ADR-0023: zero responsibility for Pods).
+/// What node-creator must not be allowed to do (ADR-0023: zero responsibility for Pods).
 const FORBIDDEN: [(&str, &str); 6] = [
     ("list", "pods"),
     ("watch", "pods"),
@@ -31,8 +30,8 @@ const FORBIDDEN: [(&str, &str); 6] = [
     ("create", "pods/eviction"),
 ];
 
-/// What is declared in a cluster: `spec.replicas` of every workload object, by name. `bare` are the drivers of
-/// Pods without an owner, which no object declares: there it is what load-driver has in mind.
+/// Returns what is declared in a cluster: `spec.replicas` of every workload object, by name. `bare` are the drivers of
+/// Pods without an owner. No object declares these, so the number that load-driver aims at is used.
 ///
 /// # Errors
 /// When a list fails, or the driver does not answer.
@@ -59,7 +58,7 @@ pub async fn declared(
 }
 
 /// Compares a cluster's ledger with a list of its Pods. Pods come and go meanwhile, and the watch may lag behind the
-/// list: what it still explains within ten seconds is no difference.
+/// list: whatever it explains within ten seconds is not a difference.
 ///
 /// # Errors
 /// When the list fails.
@@ -79,23 +78,23 @@ pub async fn ledger_check(observer: &Observer, cluster: &str) -> anyhow::Result<
             Err(error) => Look::Never(error.to_string()),
         }
     });
-    // What it does not explain in that time is what is reported.
+    // Whatever the watch has not explained by then is reported.
     let _ = explained.await;
     let Differences { unknown, vanished } = Differences::between(&before, &listed, &*ledger()?);
     Ok(Event::LedgerCheck { cluster: cluster.to_owned(), unknown, vanished })
 }
 
-/// How a ledger and a list of Pods differ; names, sorted.
+/// The differences between a ledger and a list of Pods, as sorted names.
 #[derive(Debug, Default, PartialEq, Eq)]
 struct Differences {
-    /// Listed, and never seen.
+    /// Listed, but never seen.
     unknown: Vec<String>,
-    /// Seen before the list and to this moment, and not listed.
+    /// Seen before the list and still present, but not listed.
     vanished: Vec<String>,
 }
 
 impl Differences {
-    /// `before`: who was there before the list, uid to name, as `listed`.
+    /// Compares both; `before` holds the Pods that existed before the list, uid to name, like `listed`.
     fn between(before: &HashMap<String, String>, listed: &HashMap<String, String>, now: &Ledger) -> Self {
         let seen: HashSet<&str> = now.pods().map(|p| p.uid.as_str()).collect();
         let here = present(now);
@@ -153,10 +152,10 @@ pub async fn node_creator_rights(admin: &Client, cluster: &str) -> anyhow::Resul
     Ok(events)
 }
 
-/// The shard's own account of needs and machines.
+/// Reads the shard's own account of needs and machines.
 ///
 /// # Errors
-/// When the shard does not answer, or not in JSON.
+/// When the shard does not answer, or its answer is not JSON.
 pub async fn shard(shard_http: &str) -> anyhow::Result<Event> {
     let get = async |path: &str| -> anyhow::Result<Value> {
         let text = scrape::get(&format!("{shard_http}{path}")).await?;

@@ -1,21 +1,21 @@
-//! Whose autoscaler is under test: the reference's, whose programs lie beside the harness's own, or that of another
+//! The autoscaler under test: the reference, whose programs are next to the harness's own, or the one in another
 //! directory (docs/bring-your-own.md).
 
 use std::path::{Path, PathBuf};
 
 use harness_analysis::judge::cpu::FLEET;
 
-/// An autoscaler that takes the reference's place.
+/// An autoscaler that replaces the reference.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Autoscaler {
     dir: PathBuf,
 }
 
 impl Autoscaler {
-    /// The autoscaler whose programs are in a directory, under the names of the contract.
+    /// Finds the autoscaler whose programs are in a directory, under the names of the contract.
     ///
     /// # Errors
-    /// Which of them are missing, in words.
+    /// Which programs are missing.
     pub fn in_dir(dir: &Path) -> Result<Self, String> {
         let dir = std::path::absolute(dir).map_err(|e| format!("{}: {e}", dir.display()))?;
         let missing: Vec<&str> =
@@ -32,12 +32,12 @@ impl Autoscaler {
         ))
     }
 
-    /// Where one of a run's programs is, if it is the autoscaler's.
+    /// Returns the path of one of a run's programs, if it belongs to the autoscaler.
     pub fn program(&self, name: &str) -> Option<PathBuf> {
         FLEET.contains(&name).then(|| self.dir.join(name))
     }
 
-    /// What a run is told by: the directory's name, and not its path, which is of one machine only.
+    /// Returns the name that a run records: the directory's name, not its path, which is valid on one machine only.
     pub fn name(&self) -> String {
         let name = self.dir.file_name().unwrap_or(self.dir.as_os_str());
         name.to_string_lossy().into_owned()

@@ -1,4 +1,4 @@
-//! Writing down what was observed.
+//! Writes what was observed.
 
 use std::collections::BTreeMap;
 
@@ -8,7 +8,7 @@ use crate::scenario::fleet::Fleet;
 use crate::scenario::recorder::Recorder;
 use harness_model::record::{Error, Event, RunDir, Tally, count_lines, write_lines_gz};
 
-/// Writes Pods and Nodes as far as they were seen. What cannot be written is lost, and the tally knows.
+/// Writes Pods and Nodes as far as they were seen. What cannot be written is lost, and counted in the tally.
 pub fn ledgers(observer: &Observer, dir: &RunDir, tally: &Tally) {
     let (mut pods, mut nodes) = (Vec::new(), Vec::new());
     for cluster in observer.clusters() {
@@ -27,8 +27,8 @@ pub fn ledgers(observer: &Observer, dir: &RunDir, tally: &Tally) {
     }
 }
 
-/// Counts the lines of the files that other programs of the run wrote, once these have ended. Each of them ends with an
-/// error when it cannot write a line, so what is there is what there was.
+/// Counts the lines of the files that other programs of the run wrote, once these programs have ended. Each of them
+/// ends with an error if it cannot write a line, so the files are complete.
 ///
 /// # Errors
 /// When a file cannot be read.
@@ -44,8 +44,8 @@ pub fn foreign_files<'a>(
     Ok(())
 }
 
-/// Records the accounts of clusters, shard and drivers. What cannot be had is noted: the judge finds it
-/// missing.
+/// Records the accounts of clusters, shard and drivers. Accounts that cannot be obtained are noted, and the judge finds
+/// them missing.
 pub async fn accounts(observer: &Observer, fleet: Option<&Fleet>, recorder: &Recorder) {
     let bare = fleet.map_or(&[][..], |fleet| &fleet.bare[..]);
     for cluster in observer.clusters() {
@@ -73,7 +73,7 @@ pub async fn accounts(observer: &Observer, fleet: Option<&Fleet>, recorder: &Rec
     }
 }
 
-/// Live Pods without a Node, by the scheduler's last message, most frequent first.
+/// Returns the live Pods without a Node, by the scheduler's last message, most frequent first.
 pub fn unbound_reasons(observer: &Observer) -> Vec<(String, u64)> {
     let mut reasons: BTreeMap<String, u64> = BTreeMap::new();
     for cluster in observer.clusters() {

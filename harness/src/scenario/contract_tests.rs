@@ -1,4 +1,4 @@
-//! Holds `docs/bring-your-own.md` to what programs are really started with, and to what is really read of them.
+//! Checks `docs/bring-your-own.md` against what programs are really started with, and what is really read from them.
 
 use std::collections::BTreeSet;
 
@@ -11,19 +11,19 @@ fn page() -> String {
     std::fs::read_to_string(&path).unwrap_or_else(|e| panic!("{}: {e}", path.display()))
 }
 
-/// What stands under a heading, up to the next one.
+/// Returns the text under a heading, up to the next one.
 fn section<'a>(page: &'a str, heading: &str) -> &'a str {
     let (_, rest) = page.split_once(&format!("\n{heading}\n")).unwrap_or_else(|| panic!("no `{heading}`"));
     rest.split("\n#").next().unwrap_or(rest)
 }
 
-/// The flags of a section's table.
+/// Returns the flags in a section's table.
 fn documented(page: &str, heading: &str) -> BTreeSet<String> {
     let flag = |line: &str| Some(line.strip_prefix("| `--")?.split_once('`')?.0.to_owned());
     section(page, heading).lines().filter_map(flag).collect()
 }
 
-/// The names of flags that a program is started with.
+/// Returns the names of the flags that a program is started with.
 fn passed(args: &[String]) -> BTreeSet<String> {
     let name = |arg: &String| arg.trim_start_matches("--").split('=').next().unwrap_or_default().to_owned();
     args.iter().map(name).collect()

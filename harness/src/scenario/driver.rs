@@ -25,12 +25,12 @@ pub struct Driver {
 }
 
 impl Driver {
-    /// The driver behind `socket`.
+    /// Addresses the driver behind `socket`.
     pub fn new(cluster: &str, socket: &Path) -> Self {
         Self { cluster: cluster.to_owned(), socket: socket.to_owned() }
     }
 
-    /// The flags that make a load-driver serve `cluster` as planned.
+    /// Returns the flags that make a load-driver serve `cluster` as planned.
     pub fn args(cluster: &str, plan: &Path, socket: &Path, events: &Path) -> Vec<String> {
         let text = |path: &Path| path.to_string_lossy().into_owned();
         flags([
@@ -41,7 +41,7 @@ impl Driver {
         ])
     }
 
-    /// Its cluster.
+    /// Returns the name of its cluster.
     pub fn cluster(&self) -> &str {
         &self.cluster
     }
@@ -57,31 +57,31 @@ impl Driver {
     /// Starts churn, ageing and the demand wave.
     ///
     /// # Errors
-    /// As [`Self::fill`].
+    /// Same as [`Self::fill`].
     pub async fn soak(&self) -> anyhow::Result<()> {
         self.ask(&Request::Soak { seconds: None }).await.map(drop)
     }
 
-    /// Ends churn and wave; replicas go back to the plan's.
+    /// Stops churn and wave; replicas return to the plan's.
     ///
     /// # Errors
-    /// As [`Self::fill`].
+    /// Same as [`Self::fill`].
     pub async fn stop(&self) -> anyhow::Result<()> {
         self.ask(&Request::Stop {}).await.map(drop)
     }
 
-    /// What it did so far.
+    /// Returns what it has done so far.
     ///
     /// # Errors
-    /// As [`Self::fill`].
+    /// Same as [`Self::fill`].
     pub async fn status(&self) -> anyhow::Result<Value> {
         self.ask(&Request::Status {}).await
     }
 
-    /// What it could not do so far.
+    /// Returns what it could not do so far.
     ///
     /// # Errors
-    /// When the driver does not answer in time, or not as this version does.
+    /// When the driver does not answer in time, or not in this version's format.
     pub async fn failures(&self) -> anyhow::Result<Vec<LoadFailure>> {
         let status = tokio::time::timeout(ANSWERS_WITHIN, self.status()).await;
         let status = status.with_context(|| {
@@ -94,10 +94,10 @@ impl Driver {
         LoadFailure::in_status(&status).context("reading load-driver's status")
     }
 
-    /// Replicas and Pods as it counts them.
+    /// Returns replicas and Pods as the driver counts them.
     ///
     /// # Errors
-    /// As [`Self::fill`], or when its status has no counts.
+    /// Same as [`Self::fill`], or when its status has no counts.
     pub async fn counts(&self) -> anyhow::Result<Totals> {
         let status = self.status().await?;
         Totals::deserialize(&status["counts"]).with_context(|| {

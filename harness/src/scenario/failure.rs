@@ -1,4 +1,4 @@
-//! Why a run ended before its end.
+//! Why a run ended early.
 
 use harness_model::record::event::End;
 use harness_supervisor::protocol::ErrorKind;
@@ -6,13 +6,13 @@ use harness_supervisor::protocol::ErrorKind;
 /// Why a run ended early.
 #[derive(Debug, thiserror::Error)]
 pub enum Failure {
-    /// What was asked for makes no sense.
+    /// The request makes no sense.
     #[error("{0}")]
     Usage(String),
     /// The machine or a component failed before anything was measured.
     #[error("{0}")]
     Environment(String),
-    /// What another run has left in a cluster of somebody else's does not go away.
+    /// What another run has left in an existing cluster does not go away.
     #[error("{0}")]
     LeftBehind(String),
     /// The measurement broke off.
@@ -27,7 +27,7 @@ pub enum Failure {
 }
 
 impl Failure {
-    /// The end that is written into the events.
+    /// Returns the end that is written to the events.
     pub fn end(&self) -> End {
         match self {
             Self::Interrupted => End::Interrupted,
@@ -36,7 +36,7 @@ impl Failure {
         }
     }
 
-    /// A failure of the measurement, with its whole chain of causes.
+    /// Wraps a failure of the measurement, with its whole chain of causes.
     pub fn broken(error: anyhow::Error) -> Self {
         Self::Broken(format!("{error:#}"))
     }

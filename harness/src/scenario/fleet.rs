@@ -20,7 +20,7 @@ use harness_supervisor::protocol::SpawnRequest;
 pub struct Places<'a> {
     /// Directory of the project's binaries.
     pub bin_dir: &'a Path,
-    /// The autoscaler, if it is not the reference's.
+    /// The autoscaler, if it is not the reference.
     pub autoscaler: Option<&'a Autoscaler>,
     /// The run directory.
     pub dir: &'a RunDir,
@@ -28,17 +28,17 @@ pub struct Places<'a> {
     pub scratch: PathBuf,
 }
 
-/// The programs of a run that are talked to later.
+/// The programs of a run that are contacted later.
 pub struct Fleet {
     /// `http://127.0.0.1:PORT` of the shard.
     pub shard_http: String,
     /// One load-driver per cluster, in order.
     pub drivers: Vec<Driver>,
-    /// The same, when they make Pods without an owner; else none.
+    /// The same drivers if they create Pods without an owner; otherwise none.
     pub bare: Vec<Driver>,
 }
 
-/// Starts everything of a profile; each program is ready when this returns.
+/// Starts all programs of a profile; each of them is ready when this returns.
 ///
 /// # Errors
 /// When a program is missing, or ends before it is ready (with its last log lines).
@@ -102,7 +102,7 @@ impl Starter<'_> {
         let program = anothers.unwrap_or_else(|| self.places.bin_dir.join(name));
         if !program.is_file() {
             return Err(Failure::Environment(format!(
-                "{} is not there; build it: cargo build --workspace --bins",
+                "{} is missing; build it: cargo build --workspace --bins",
                 program.display()
             )));
         }
@@ -146,13 +146,13 @@ fn operator_args(cluster: &Cluster, p: &Profile, grpc: &str, dir: &RunDir) -> Re
         ("ack-concurrency", p.operator.ack_concurrency.to_string()),
         ("rollup-interval", millis(p.operator.rollup_interval)),
         ("rollup-log", path(&dir.rollups(&cluster.name))),
-        // Both sides or none: upstream's operator does not know that somebody waits.
+        // Both sides or neither: upstream's operator does not know that the shard waits.
         ("wait-for-eviction", p.shard.wait_for_eviction.to_string()),
     ]));
     Ok(args)
 }
 
-/// The program that turns UpcomingNodes into Nodes, and its flags.
+/// Returns the program that turns UpcomingNodes into Nodes, and its flags.
 fn node_maker(cluster: &Cluster, p: &Profile) -> Result<(&'static str, Vec<String>), Failure> {
     let knobs = &p.node_creator;
     let (name, concurrency) = match p.harness.scheduler {
@@ -162,7 +162,7 @@ fn node_maker(cluster: &Cluster, p: &Profile) -> Result<(&'static str, Vec<Strin
     let mut args = common(cluster, name, knobs.qps, knobs.burst)?;
     args.extend(flags([
         (concurrency, knobs.concurrency.to_string()),
-        // Never pod-shim's own default: under `fake-` the operator and the ledger do not find its Nodes.
+        // Never pod-shim's own default: with `fake-`, the operator and the ledger do not find its Nodes.
         ("node-name-prefix", knobs.node_name_prefix.clone()),
     ]));
     if p.harness.scheduler == Scheduler::PodShim {
@@ -198,7 +198,7 @@ fn shard_args(profile: &Profile, dir: &RunDir) -> Vec<String> {
     args
 }
 
-/// The flags that all components share.
+/// Returns the flags that all components share.
 fn common(cluster: &Cluster, identity: &str, qps: u32, burst: u32) -> Result<Vec<String>, Failure> {
     let kubeconfig = cluster.kubeconfigs.get(identity).ok_or_else(|| {
         Failure::Environment(format!("the lease of {} has no kubeconfig for {identity}", cluster.name))
@@ -211,7 +211,7 @@ fn common(cluster: &Cluster, identity: &str, qps: u32, burst: u32) -> Result<Vec
     ]))
 }
 
-/// `--name=value` for each pair.
+/// Formats each pair as `--name=value`.
 pub fn flags<const N: usize>(pairs: [(&str, String); N]) -> Vec<String> {
     pairs.into_iter().map(|(name, value)| format!("--{name}={value}")).collect()
 }
@@ -227,7 +227,7 @@ fn path(path: &Path) -> String {
     path.to_string_lossy().into_owned()
 }
 
-/// One unit only: not every program reads `1m30s`.
+/// Formats a span with one unit only, because not every program parses `1m30s`.
 pub fn millis(span: Span) -> String {
     format!("{}ms", span.0.as_millis())
 }

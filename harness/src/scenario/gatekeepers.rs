@@ -1,8 +1,8 @@
-//! Objects of a cluster that can refuse load, and whose they are.
+//! Objects of a cluster that can refuse load, and which side they belong to.
 //!
-//! An apiserver names the object that refuses: a webhook, a policy or its binding, a quota. One that was not there just
-//! before the autoscaler was started came with it, so the refusal is the autoscaler's; everything else is the
-//! environment's. A LimitRange is not named, and counts when there was none before.
+//! An apiserver names the object that refuses: a webhook, a policy or its binding, a quota. If it did not exist just
+//! before the autoscaler was started, it came with the autoscaler, which is then to blame for the refusal; otherwise
+//! the environment is. A LimitRange is not named, and counts if there was none before.
 
 use std::collections::BTreeSet;
 
@@ -24,7 +24,7 @@ pub struct Gatekeeper {
     kind: String,
     name: String,
     uid: String,
-    /// What a refusal by it contains; any one is enough.
+    /// The parts of a message that identify a refusal by it; any one is enough.
     signs: Vec<String>,
 }
 
@@ -34,7 +34,7 @@ impl Gatekeeper {
         Self { kind: kind.to_owned(), name: object.name_any(), uid, signs }
     }
 
-    /// `ResourceQuota few`.
+    /// Formats it as in `ResourceQuota few`.
     fn object(&self) -> String {
         format!("{} {}", self.kind, self.name)
     }
@@ -44,7 +44,7 @@ impl Gatekeeper {
     }
 }
 
-/// All gatekeepers of a cluster.
+/// Lists all gatekeepers of a cluster.
 ///
 /// # Errors
 /// When they cannot be listed.
@@ -76,26 +76,27 @@ pub async fn list(admin: &Client) -> Result<Vec<Gatekeeper>, kube::Error> {
     Ok(all)
 }
 
-/// On whom a refusal in these words is, and which object refused, if that can be told.
+/// Returns which side is to blame for a refusal with this message, and which object refused, if that is known.
 pub fn blame(words: &str, before: &[Gatekeeper], now: &[Gatekeeper]) -> (Blame, Option<String>) {
     let known: BTreeSet<&str> = before.iter().map(|g| g.uid.as_str()).collect();
     let refusing = now.iter().filter(|g| g.refused(words));
     let (old, new): (Vec<&Gatekeeper>, Vec<&Gatekeeper>) =
         refusing.partition(|g| known.contains(g.uid.as_str()));
-    // A policy that refuses has a binding: either may be new. Two of one kind that the words fit both cannot be told
-    // apart, and nobody is blamed on a guess.
+    // A policy that refuses has a binding: either may be new. If the message fits two objects of one kind, they cannot
+    // be distinguished, and the autoscaler is not blamed on a guess.
     match new.iter().find(|new| old.iter().all(|old| old.kind != new.kind)) {
         Some(new) => (Blame::Autoscaler, Some(new.object())),
         None => (Blame::Environment, old.first().map(|g| g.object())),
     }
 }
 
+/// Returns how messages name a webhook:
 /// `admission webhook "NAME" denied the request: ...`, `failed calling webhook "NAME": ...`
 fn webhook(name: &str) -> String {
     format!("webhook \"{name}\"")
 }
 
-/// `ValidatingAdmissionPolicy 'NAME' with binding 'NAME' denied request: ...`
+/// Adds policies and bindings: `ValidatingAdmissionPolicy 'NAME' with binding 'NAME' denied request: ...`
 async fn policies<P, B>(admin: &Client, all: &mut Vec<Gatekeeper>) -> Result<(), kube::Error>
 where
     P: Resource<DynamicType = ()> + Clone + std::fmt::Debug + DeserializeOwned,
@@ -113,7 +114,7 @@ where
     Ok(())
 }
 
-/// All objects of a kind; none where the apiserver does not know the kind.
+/// Lists all objects of a kind; none if the apiserver does not know the kind.
 async fn of_cluster<K>(admin: &Client) -> Result<Vec<K>, kube::Error>
 where
     K: Resource<DynamicType = ()> + Clone + std::fmt::Debug + DeserializeOwned,

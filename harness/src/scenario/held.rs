@@ -1,5 +1,5 @@
-//! Whether the clusters of a run are still its own: the records in clusters of somebody else's, as the supervisor keeps
-//! them, and what its clean-ups there have to say.
+//! Whether the clusters of a run are still its own: the records in existing clusters, as the supervisor keeps them, and
+//! the reports of its clean-ups there.
 
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
@@ -16,10 +16,10 @@ use harness_supervisor::Client;
 use harness_supervisor::protocol::HoldStatus;
 use harness_supervisor::tail::Tail;
 
-/// Time between two looks.
+/// Time between two checks.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 
-/// Looks after the records of one lease. Clones tell the same loss once.
+/// Watches the records of one lease. All clones together report a loss once.
 #[derive(Clone)]
 pub struct Holds {
     client: Client,
@@ -29,12 +29,12 @@ pub struct Holds {
 }
 
 impl Holds {
-    /// Of the lease, once there is one.
+    /// Watches the records of the lease, once there is one.
     pub fn new(client: Client, lease: Arc<OnceLock<Lease>>, recorder: Recorder) -> Self {
         Self { client, lease, recorder, told: Arc::default() }
     }
 
-    /// Looks again and again. A loss is recorded and shown at once, and `dead` is told.
+    /// Checks the records repeatedly. A loss is recorded and shown at once, and sent to `dead`.
     pub fn watch(&self, tasks: &mut JoinSet<()>, dead: mpsc::UnboundedSender<String>) {
         let holds = self.clone();
         tasks.spawn(async move {
@@ -42,7 +42,7 @@ impl Holds {
             ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
             loop {
                 ticks.tick().await;
-                // A supervisor that does not answer is the sampler's to tell.
+                // The sampler reports a supervisor that does not answer.
                 let Ok(found) = holds.look().await else { continue };
                 for why in holds.tell_losses(&found) {
                     let _ = dead.send(why);
@@ -51,7 +51,7 @@ impl Holds {
         });
     }
 
-    /// Records how they stand at the end; before anything is given back.
+    /// Records the state of the records at the end, before anything is given back.
     pub async fn account(&self) {
         match self.look().await {
             Ok(found) => {
@@ -59,7 +59,7 @@ impl Holds {
                 let kept = found.into_iter().filter(|hold| hold.lost.is_none());
                 kept.for_each(|kept| self.recorder.record(Event::ClusterHeld(kept.hold)));
             }
-            Err(error) => self.recorder.note(format!("how the clusters were held was not told: {error}")),
+            Err(error) => self.recorder.note(format!("how the clusters were held is unknown: {error}")),
         }
     }
 
@@ -76,7 +76,7 @@ impl Holds {
         for (cluster, reason) in found.iter().filter_map(|h| Some((h.hold.cluster.clone(), h.lost.clone()?)))
         {
             if told.insert(cluster.clone()) {
-                let text = format!("{cluster} is not the run's any more, another may act there: {reason}");
+                let text = format!("{cluster} no longer belongs to the run, another may act there: {reason}");
                 tracing::error!("{text}");
                 self.recorder.record(Event::ClusterLost { cluster, reason });
                 all.push(text);
@@ -86,7 +86,7 @@ impl Holds {
     }
 }
 
-/// Does work of the supervisor's, and shows what its clean-ups say meanwhile.
+/// Awaits work of the supervisor, and meanwhile shows the reports of its clean-ups.
 pub async fn shown<T>(dir: &RunDir, work: impl Future<Output = T>) -> T {
     let mut log = Tail::of(dir.logs().join(CLEANUP_LOG));
     let mut ticks = tokio::time::interval(LOOK_EVERY);

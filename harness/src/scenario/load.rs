@@ -1,4 +1,5 @@
-//! Whether load is made as planned: the drivers are asked all along, and the first load that is not made ends the run.
+//! Whether load is created as planned: the drivers are asked all the time, and the first load that is not created ends
+//! the run.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -17,18 +18,18 @@ use harness_model::record::event::{Blame, LoadFailed};
 
 /// Time between two questions.
 const INTERVAL: Duration = Duration::from_secs(1);
-/// A driver that answers nothing for so long makes no load either. One that has ended is told of before that.
+/// A driver that does not answer for this long creates no load either. One that has ended is reported before that.
 const SILENT_FOR: Duration = Duration::from_secs(8);
 
-/// Tells whose the refusals of a cluster are.
+/// Decides which side is to blame for the refusals of a cluster.
 pub struct Gate {
     admin: Client,
-    /// As they were just before the autoscaler was started.
+    /// The gatekeepers as they were just before the autoscaler was started.
     before: Vec<Gatekeeper>,
 }
 
 impl Gate {
-    /// Looks at what may refuse load now, before the autoscaler is started.
+    /// Lists what may refuse load now, before the autoscaler is started.
     ///
     /// # Errors
     /// When it cannot be listed.
@@ -36,7 +37,7 @@ impl Gate {
         Ok(Self { before: gatekeepers::list(&admin).await?, admin })
     }
 
-    /// On whom a refusal in these words is, and which object refused.
+    /// Returns which side is to blame for a refusal with this message, and which object refused.
     pub async fn blame(&self, words: &str) -> (Blame, Option<String>) {
         match gatekeepers::list(&self.admin).await {
             Ok(now) => gatekeepers::blame(words, &self.before, &now),
@@ -51,7 +52,8 @@ impl Gate {
     }
 }
 
-/// Asks the drivers until load was not made in some cluster; says what was not, and on whom it is.
+/// Asks the drivers until some cluster's load was not created. Returns what was not created, and which side is to
+/// blame.
 pub async fn until_failed(drivers: &[Driver], gates: &BTreeMap<String, Gate>) -> Vec<LoadFailed> {
     let mut silence: Vec<Option<Instant>> = vec![None; drivers.len()];
     let mut ticks = tokio::time::interval(INTERVAL);
@@ -83,7 +85,7 @@ pub async fn until_failed(drivers: &[Driver], gates: &BTreeMap<String, Gate>) ->
     }
 }
 
-/// A driver did not answer: no failure yet, unless that has lasted.
+/// Handles a driver that did not answer: it has not failed yet, unless this has lasted.
 fn mute(since: &mut Option<Instant>, now: Instant, error: &anyhow::Error) -> Vec<LoadFailure> {
     let since = *since.get_or_insert(now);
     match now.duration_since(since) < SILENT_FOR {
@@ -92,7 +94,7 @@ fn mute(since: &mut Option<Instant>, now: Instant, error: &anyhow::Error) -> Vec
     }
 }
 
-/// Records load that was not made, and ends the run with it.
+/// Records load that was not created, and ends the run with it.
 pub async fn watch(
     drivers: Vec<Driver>,
     gates: BTreeMap<String, Gate>,
@@ -102,12 +104,12 @@ pub async fn watch(
     let all = until_failed(&drivers, &gates).await;
     all.iter().for_each(|one| recorder.record(Event::LoadFailed(one.clone())));
     if let Some(failure) = failure(&all) {
-        // A run that has ended already needs no other end.
+        // A run that has already ended needs no other end.
         let _ = failed.send(failure);
     }
 }
 
-/// How a run ends whose load was not made: what is on the environment alone voids it.
+/// Returns how a run ends whose load was not created: a failure for which the environment is to blame voids it.
 fn failure(all: &[LoadFailed]) -> Option<Failure> {
     let environments = all.iter().find(|one| one.by == Blame::Environment);
     let first = environments.or(all.first())?;

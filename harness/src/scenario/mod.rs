@@ -1,6 +1,6 @@
 //! One run of a profile: provision → start → fill → steady → settle → soak → quiesce → collect → release.
 //!
-//! The scenario measures and writes down; it judges nothing (see [`harness_analysis::judge`]).
+//! The scenario measures and records; it judges nothing (see [`harness_analysis::judge`]).
 
 pub mod account;
 pub mod actuation;

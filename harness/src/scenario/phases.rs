@@ -24,17 +24,17 @@ use harness_model::record::{Event, Phase};
 use harness_planes::spec::Lease;
 use harness_supervisor::protocol::Verb;
 
-/// How long a number of machines that differs from the plan must stand still to count as quiet.
+/// How long a number of machines that differs from the plan must stay unchanged to count as quiet.
 const MACHINES_UNCHANGED: Duration = Duration::from_secs(45);
-/// Time between two looks at the counts.
+/// Time between two checks of the counts.
 const POLL: Duration = Duration::from_secs(1);
-/// The same, at whether the shard acts.
+/// Time between two checks of whether the shard acts.
 const RESUME_POLL: Duration = Duration::from_millis(50);
-/// How long after the roll-up that ends a pause the shard may take to say so.
+/// How long the shard may take to report that it acts, after the roll-up that ends a pause.
 const RESUMED_WITHIN: Duration = Duration::from_secs(30);
 
 impl Run<'_> {
-    /// All phases up to and with `quiesce`.
+    /// Runs all phases up to and including `quiesce`.
     ///
     /// # Errors
     /// [`Failure`]; what was observed until then stays in `self`.
@@ -121,7 +121,7 @@ impl Run<'_> {
         Ok(())
     }
 
-    /// What phases begin and end on: everything is sampled and scraped.
+    /// Samples and scrapes everything, as is done at the beginning and the end of phases.
     async fn boundary(&self) {
         self.sampler.boundary().await;
         self.scraper.boundary().await;
@@ -132,7 +132,7 @@ impl Run<'_> {
         let (target, budget) = (profile.total_pods(), profile.phases.ramp_budget.0);
         self.boundary().await;
         self.begin(Phase::Fill, target);
-        // Else the scheduler packs what is to be bound alike. Held back, it answers no scrape.
+        // Otherwise the scheduler packs Pods that should be bound evenly. While held back, it answers no scrape.
         self.turn_schedulers(Verb::Pause).await?;
         let filled = self.until_filled(target, budget).await;
         self.turn_schedulers(Verb::Continue).await?;
@@ -166,7 +166,7 @@ impl Run<'_> {
         }
     }
 
-    /// Holds the schedulers back, or lets them go on, if load-driver binds the fill.
+    /// Holds the schedulers back, or lets them continue, if load-driver binds the fill.
     async fn turn_schedulers(&self, verb: Verb) -> Result<(), Failure> {
         let profile = &self.options.plan.profile;
         if !profile.pre_bind || profile.harness.scheduler != Scheduler::KubeScheduler {

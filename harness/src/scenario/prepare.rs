@@ -1,5 +1,5 @@
-//! What is known before a run begins: the control planes to ask for, and what is written down (profile,
-//! plan, inventory, host, tools).
+//! What is known before a run begins: the control planes to request, and the recorded facts (profile, plan, inventory,
+//! host, tools).
 
 use std::path::{Path, PathBuf};
 
@@ -16,20 +16,20 @@ use harness_model::record::RunDir;
 use harness_model::summary::machine;
 use harness_planes::spec::{ClusterSpec, DISRUPTION_CONTROLLER, LeaseSpec};
 
-/// How a run is made, beside its profile and tools.
+/// How a run is set up, in addition to its profile and tools.
 #[derive(Clone, Copy, Debug)]
 pub struct Made<'a> {
-    /// How control planes are made.
+    /// How control planes are created.
     pub provider: ProviderName,
-    /// The autoscaler, if it is not the reference's.
+    /// The autoscaler, if it is not the reference.
     pub autoscaler: Option<&'a Autoscaler>,
     /// Whether programs run in the scheduling class SCHED_BATCH.
     pub sched_batch: bool,
-    /// Memory limit of each apiserver, MiB.
+    /// Memory limit of each apiserver, in MiB.
     pub apiserver_gomemlimit_mib: u32,
 }
 
-/// Writes what a run is made from.
+/// Writes the input of a run.
 ///
 /// # Errors
 /// When the directory cannot be written.
@@ -52,19 +52,19 @@ pub fn write(
     Ok(())
 }
 
-/// Why a profile cannot be run on control planes of that provider; none if it can.
+/// Returns why a profile cannot be run on control planes of that provider; `None` if it can.
 pub fn refused(profile: &Profile, provider: ProviderName) -> Option<String> {
     let holds_schedulers_back = profile.pre_bind && profile.harness.scheduler == Scheduler::KubeScheduler;
     (provider == ProviderName::Existing && holds_schedulers_back).then(|| {
         format!(
-            "the profile {} binds the fill itself and holds the schedulers back meanwhile (preBind), which those of \
-             existing clusters are not ours to do; give --set preBind=false, or another provider",
+            "the profile {} binds the fill itself and holds the schedulers back meanwhile (preBind), but those of \
+             existing clusters are not ours to hold back; give --set preBind=false, or another provider",
             profile.name
         )
     })
 }
 
-/// The control planes of a profile, each apiserver with that memory limit.
+/// Requests the control planes of a profile, each apiserver with that memory limit.
 pub fn lease_spec(profile: &Profile, apiserver_gomemlimit_mib: u32) -> LeaseSpec {
     let cluster = |name: String| cluster_spec(profile, &name, apiserver_gomemlimit_mib);
     LeaseSpec { clusters: profile.cluster_names().map(cluster).collect() }
@@ -81,17 +81,17 @@ fn cluster_spec(profile: &Profile, name: &str, apiserver_gomemlimit_mib: u32) ->
     spec
 }
 
-/// Facts about the host, how control planes are made on it, and whose autoscaler runs beside them.
+/// Returns facts about the host, how control planes are created on it, and which autoscaler runs there.
 fn host(made: &Made<'_>) -> serde_json::Value {
     let read = |path: &str| std::fs::read_to_string(path).unwrap_or_default();
     let cpu_info = read("/proc/cpuinfo");
     let named =
         |key: &str| cpu_info.lines().find_map(|l| l.strip_prefix(key)?.split(':').nth(1)).map(str::trim);
-    // arm64 has no model's name; maker and part tell one kind of core from another as well.
+    // arm64 has no model name; implementer and part distinguish kinds of cores just as well.
     let of_arm = || Some(format!("ARM {} {}", named("CPU implementer")?, named("CPU part")?));
     let model = named("model name").map(str::to_owned).or_else(of_arm).unwrap_or_default();
     let total_mib = platform::memory::meminfo_mib(&read("/proc/meminfo"), "MemTotal").unwrap_or_default();
-    // In a control group with a limit, the machine is as large as that.
+    // In a control group with a limit, the machine is only as large as that limit.
     let memory_mib = Groups::own().memory().map_or(total_mib, |room| room.limit_mib.min(total_mib));
     let before = sampler::host();
     let mut facts = json!({
@@ -107,7 +107,7 @@ fn host(made: &Made<'_>) -> serde_json::Value {
     if !made.sched_batch {
         facts["sched_batch"] = false.into();
     }
-    // Of clusters that are there, it is not ours to set.
+    // In existing clusters, it is not ours to set.
     if made.provider != ProviderName::Existing {
         facts[machine::APISERVER_GOMEMLIMIT_MIB] = made.apiserver_gomemlimit_mib.into();
     }
@@ -117,7 +117,7 @@ fn host(made: &Made<'_>) -> serde_json::Value {
     facts
 }
 
-/// Which control-plane programs are used, with version, origin and digest of each, wherever they lie.
+/// Describes the control-plane programs in use, with version, origin and digest of each, wherever they are.
 fn tools(dir: &Path) -> anyhow::Result<serde_json::Value> {
     anyhow::ensure!(
         !dir.as_os_str().is_empty(),
@@ -131,7 +131,7 @@ fn tools(dir: &Path) -> anyhow::Result<serde_json::Value> {
 mod tests {
     use super::*;
 
-    /// Neither a bare directory nor one of the cache is described by less than versions and digests.
+    /// Programs in a plain directory are described by versions and digests as well, not only those in the cache.
     #[test]
     fn tools_are_recorded_with_versions_and_digests_also_from_a_directory_of_ones_own() {
         use std::os::unix::fs::PermissionsExt;

@@ -1,5 +1,5 @@
-//! What is said while a run is under way: the view is told how the clusters stand, the record every 15 seconds, and so is
-//! whoever reads lines.
+//! Progress reports during a run: the view gets the state of the clusters at every update, the record and the lines on
+//! the terminal every 15 seconds.
 
 use std::io::Write;
 use std::time::{Duration, Instant};
@@ -14,7 +14,7 @@ const HEARTBEAT: Duration = Duration::from_secs(15);
 /// Time between two counts of machines: unlike Pods, they are counted one by one.
 const MACHINES_EVERY: Duration = Duration::from_secs(5);
 
-/// Shows how far a phase is.
+/// Shows the progress of a phase.
 pub struct Progress {
     recorder: Recorder,
     shown: Option<Shown>,
@@ -28,7 +28,7 @@ pub struct Progress {
 }
 
 impl Progress {
-    /// Begins to show a run.
+    /// Starts showing a run.
     pub fn start(recorder: Recorder, front: &Front, inbox: Inbox) -> Self {
         let now = Instant::now();
         Self {
@@ -44,7 +44,7 @@ impl Progress {
         }
     }
 
-    /// A phase begins; `target` Pods should run at its end (0: the phase has no such goal).
+    /// Begins a phase; `target` Pods should run at its end (0: the phase has no such goal).
     pub fn phase(&mut self, phase: Phase, target: u64) {
         (self.phase, self.target, self.last_line) = (phase, target, Instant::now());
         self.machines_due = Instant::now();
@@ -52,7 +52,7 @@ impl Progress {
         self.line("");
     }
 
-    /// Looks at all clusters, with something to say about them; returns the sum of their counts.
+    /// Reads the counts of all clusters and shows them, with a note about them. Returns the sum of the counts.
     pub fn update(&mut self, observer: &Observer, note: &str) -> Counts {
         let counts = self.look(observer, note);
         let waited_s = self.last_line.elapsed().as_secs_f64();
@@ -83,7 +83,7 @@ impl Progress {
         counts
     }
 
-    /// Tells the view how the clusters stand; returns the sum.
+    /// Passes the state of the clusters to the view; returns the sum of their counts.
     fn look(&mut self, observer: &Observer, note: &str) -> Counts {
         let counts_machines = self.machines_due <= Instant::now();
         if counts_machines {
@@ -111,13 +111,13 @@ impl Progress {
         sum
     }
 
-    /// Something that has to be seen.
+    /// Shows something that has to be seen.
     pub fn say(&mut self, text: &str) {
         self.recorder.view().write(|board| board.note(text));
         self.line(text);
     }
 
-    /// Nothing is shown any more.
+    /// Stops showing the run.
     pub fn end(&mut self) {
         self.shown = None;
     }
@@ -127,7 +127,7 @@ impl Progress {
             return;
         }
         let at_s = self.run_started.elapsed().as_secs();
-        // A closed stderr is no reason to end a run.
+        // A closed stderr is not a reason to end a run.
         let _ = writeln!(std::io::stderr(), "[{at_s:>5} s] {:<9} {text}", self.phase.name());
     }
 }

@@ -1,4 +1,4 @@
-//! Waiting for a fleet to be quiet: what is declared, lives, is requested, is bound and runs.
+//! Waits for a fleet to be quiet: everything that is declared is live, requested, bound and running.
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
@@ -12,22 +12,22 @@ use crate::scenario::progress::Progress;
 use crate::scenario::recorder::Recorder;
 use harness_model::record::{Event, Phase};
 
-/// Time between two looks.
+/// Time between two checks.
 const BETWEEN: Duration = Duration::from_secs(2);
-/// Looks that must agree, one after the other.
+/// Consecutive checks that must agree.
 const IN_A_ROW: usize = 3;
 
-/// What has to be still.
+/// What must no longer change.
 #[derive(Clone, Copy, Debug)]
 pub struct Still {
-    /// Machines that the plan foresees when quiet. Another number is accepted once it has not changed for
+    /// Machines that the plan expects when quiet. Another number is accepted once it has not changed for
     /// `machines_unchanged`.
     pub machines: u64,
-    /// How long an unplanned number of machines must have stood still; `None`: machines do not matter.
+    /// How long an unplanned number of machines must be unchanged; `None`: machines do not matter.
     pub machines_unchanged: Option<Duration>,
 }
 
-/// Waits until three looks in a row found every cluster quiet; writes those three (or, at the ceiling, the
+/// Waits until three checks in a row have found every cluster quiet, and records those three (or, at the ceiling, the
 /// last three) as quiet points. Returns whether it became quiet. `bare` are the drivers of Pods that no object
 /// declares.
 ///
@@ -53,7 +53,7 @@ pub async fn wait(
         let enough = looks.add(quiet && machines_quiet, look);
         progress.update(observer, &machines_note);
         if enough || started.elapsed() >= ceiling {
-            // What was seen last is evidence, too: the judge needs three looks.
+            // The last observations are evidence too: the judge needs three checks.
             while looks.last.len() < IN_A_ROW {
                 tokio::time::sleep(BETWEEN).await;
                 looks.add(false, self::look(observer, bare, phase).await?.1);
@@ -68,14 +68,14 @@ pub async fn wait(
     }
 }
 
-/// One look at all clusters: whether all are quiet, and a quiet point for each.
+/// Checks all clusters once: whether all are quiet, and a quiet point for each.
 async fn look(observer: &Observer, bare: &[Driver], phase: Phase) -> anyhow::Result<(bool, Vec<Event>)> {
     let mut quiet = true;
     let mut points = Vec::new();
     for cluster in observer.clusters() {
         let declared: u64 = account::declared(observer, cluster, bare).await?.values().sum();
         let counts = observer.ledger(cluster).context("no ledger")?.counts();
-        // Not their sum: a request too many and one too few would make up for each other.
+        // Not their sum: one request too many and one too few would cancel each other out.
         let (requests, stale) = (counts.requests, counts.stale_requests);
         quiet &= counts.terminating == 0
             && stale == 0
@@ -93,7 +93,7 @@ async fn look(observer: &Observer, bare: &[Driver], phase: Phase) -> anyhow::Res
     Ok((quiet, points))
 }
 
-/// The last looks, and how many of them in a row found everything quiet.
+/// The last checks, and how many in a row have found everything quiet.
 #[derive(Default)]
 struct Looks {
     last: VecDeque<Vec<Event>>,
@@ -101,7 +101,7 @@ struct Looks {
 }
 
 impl Looks {
-    /// Takes in a look; returns whether enough in a row were quiet. One that was not is no part of a row.
+    /// Adds a check; returns whether enough in a row were quiet. A check that was not quiet is not part of a row.
     fn add(&mut self, quiet: bool, points: Vec<Event>) -> bool {
         self.quiet_in_a_row = if quiet { self.quiet_in_a_row + 1 } else { 0 };
         self.last.push_back(points);

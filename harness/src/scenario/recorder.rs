@@ -11,16 +11,18 @@ use crate::view::View;
 use harness_model::record::event::End;
 use harness_model::record::{Error, Event, RunDir, Stamped, Tallied, Tally};
 
-/// Bytes that are kept for the last event: that of ten clusters, with the reason of a failure, takes a tenth of it.
+/// Bytes that are reserved for the last event: for ten clusters, with the reason of a failure, it takes a tenth of
+/// this.
 const RESERVE_BYTES: usize = 64 << 10;
-/// How long queued events may take to be written once nobody queues any.
+/// How long it may take to write queued events once no more are queued.
 const DRAINED_WITHIN: Duration = Duration::from_secs(5);
 
-/// The run's clock, its events, the view that is told of them, and the book of what was written. Clones share all.
+/// The run's clock, its events, the view that receives them, and the tally of what was written. Clones share
+/// everything.
 #[derive(Clone)]
 pub struct Recorder {
     clock: Clock,
-    /// None after the last event.
+    /// `None` after the last event.
     writer: Arc<Mutex<Option<Tallied>>>,
     view: View,
     tally: Tally,
@@ -29,10 +31,10 @@ pub struct Recorder {
 }
 
 impl Recorder {
-    /// Opens `events.jsonl`, keeps space for the last event, and starts the clock.
+    /// Opens `events.jsonl`, reserves space for the last event, and starts the clock.
     ///
     /// # Errors
-    /// When a file cannot be created, or the disk is full already.
+    /// When a file cannot be created, or the disk is already full.
     pub fn start(dir: &RunDir, view: View) -> Result<Self, Error> {
         let tally = Tally::default();
         let reserve = dir.reserve();
@@ -41,22 +43,22 @@ impl Recorder {
         Ok(Self { clock: Clock::start(), writer, view, tally, queues: Arc::default(), dir: dir.clone() })
     }
 
-    /// The run's clock.
+    /// Returns the run's clock.
     pub fn clock(&self) -> Clock {
         self.clock
     }
 
-    /// What people and programs see of the run.
+    /// Returns what people and programs see of the run.
     pub fn view(&self) -> &View {
         &self.view
     }
 
-    /// What was written, and what was lost.
+    /// Returns the tally of what was written and what was lost.
     pub fn tally(&self) -> &Tally {
         &self.tally
     }
 
-    /// Writes an event with the present time.
+    /// Writes an event with the current time.
     pub fn record(&self, event: Event) {
         let mut writer = self.writer.lock().unwrap_or_else(PoisonError::into_inner);
         let Some(writer) = writer.as_mut() else {
@@ -69,7 +71,7 @@ impl Recorder {
         self.write(writer, event);
     }
 
-    /// Writes the last event, in the space that was kept for it. What comes later is no part of the run.
+    /// Writes the last event, in the space that was reserved for it. Later events are not part of the run.
     pub fn end(&self, end: End, reason: Option<String>) {
         let mut guard = self.writer.lock().unwrap_or_else(PoisonError::into_inner);
         let Some(mut writer) = guard.take() else { return };
@@ -83,7 +85,7 @@ impl Recorder {
         self.write(&mut writer, Event::RunEnded { end, reason, written });
     }
 
-    /// Stamped under the writer's lock, so that the file is in order.
+    /// Stamps the event under the writer's lock, so that the file is in order.
     fn write(&self, writer: &mut Tallied, event: Event) {
         let stamped = Stamped { at_us: self.clock.now_us(), event };
         writer.write(&stamped);
@@ -97,7 +99,7 @@ impl Recorder {
         self.record(Event::Note { text });
     }
 
-    /// A queue whose events are written by a background task.
+    /// Returns a queue whose events are written by a background task.
     pub fn queue(&self) -> UnboundedSender<Event> {
         let (sender, mut receiver) = unbounded_channel();
         let recorder = self.clone();
@@ -109,7 +111,7 @@ impl Recorder {
         sender
     }
 
-    /// Waits until all that was queued is written; whoever queues must be gone.
+    /// Waits until everything queued is written; all senders must be gone.
     pub async fn drain(&self) {
         let mut queues = std::mem::take(&mut *self.queues.lock().unwrap_or_else(PoisonError::into_inner));
         let drained = async { while queues.join_next().await.is_some() {} };

@@ -1,7 +1,7 @@
-//! A disk that fills up under a run: what is lost is told, and the judge does not believe the rest.
+//! A disk that fills up during a run: losses are reported, and the judge does not trust the rest.
 //!
-//! Each test runs itself again with a small file system of its own (a tmpfs in a mount namespace, where the kernel lets
-//! us make one) and, everywhere, with a limit on the size of its files.
+//! Each test runs itself again with its own small file system (a tmpfs in a mount namespace, if the kernel allows one)
+//! and, everywhere, with a limit on the size of its files.
 
 use std::path::Path;
 use std::process::Command;
@@ -12,11 +12,11 @@ use harness_analysis::judge::{Evidence, Expect, validity};
 use harness_model::record::{Phase, ProcessSample, Sample};
 use harness_model::summary::Finding;
 
-/// Set when the test runs again: where, and what the system says when it is full.
+/// Set when the test runs again: the directory, and the system's message when it is full.
 const DIR: &str = "E2E_TEST_FULL_DISK_DIR";
 const WORDS: &str = "E2E_TEST_FULL_DISK_WORDS";
 
-/// Runs the test again where little can be written, or, if this is that run, `test`.
+/// Runs the test again where little can be written; in that run, calls `test`.
 fn on_a_small_disk(name: &str, test: fn(&RunDir, &str)) {
     if let (Some(dir), Ok(words)) = (std::env::var_os(DIR), std::env::var(WORDS)) {
         return test(&RunDir::new(Path::new(&dir)), &words);
@@ -94,7 +94,7 @@ fn what_a_full_disk_did_not_take_is_told_by_the_last_event() {
         fill(&dir.root().join("filler"));
         samples.write(&Sample { processes: vec![process], ..Sample::default() });
         let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
-        // The run ends by this.
+        // This ends the run.
         runtime.block_on(tally.spoiled());
         recorder.end(End::Aborted, Some("evidence was lost".into()));
 

@@ -32,49 +32,49 @@ pub struct Options<'a> {
     pub loaded: &'a Loaded,
     /// The plan derived from them.
     pub plan: &'a Plan,
-    /// The run directory; made if need be.
+    /// The run directory; created if needed.
     pub dir: &'a RunDir,
     /// The supervisor's control socket.
     pub supervisor: &'a Path,
     /// Directory of the project's binaries.
     pub bin_dir: &'a Path,
-    /// The autoscaler, if it is not the reference's.
+    /// The autoscaler, if it is not the reference.
     pub autoscaler: Option<&'a Autoscaler>,
     /// Directory of the control-plane binaries, for the record.
     pub tools_dir: &'a Path,
-    /// How it is shown.
+    /// How the run is shown.
     pub front: &'a Front,
-    /// Ctrl-C.
+    /// Cancelled by Ctrl-C.
     pub cancel: CancellationToken,
 }
 
-/// A run under way.
+/// A run in progress.
 pub struct Run<'a> {
     pub(super) options: &'a Options<'a>,
-    /// Memory limit of each apiserver, MiB.
+    /// Memory limit of each apiserver, in MiB.
     pub(super) apiserver_gomemlimit_mib: u32,
     pub(super) client: Client,
     pub(super) recorder: Recorder,
     pub(super) progress: Progress,
     pub(super) sampler: Sampler,
     pub(super) scraper: Scraper,
-    /// The control planes, once they are there; the sampler knows this run's processes by it.
+    /// The control planes, once they exist; the sampler identifies this run's processes by it.
     pub(super) lease: Arc<OnceLock<Lease>>,
     /// Whether the clusters are still ours.
     pub(super) holds: Holds,
     pub(super) observer: Option<Observer>,
     pub(super) fleet: Option<Fleet>,
-    /// What asks the load-drivers, and what it ends the run by.
+    /// The task that asks the load-drivers, and the channel through which it ends the run.
     pub(super) load_watch: JoinSet<()>,
     pub(super) load_failed: mpsc::UnboundedSender<Failure>,
 }
 
-/// Runs a profile and writes its run directory. Whatever happens after the first event, what was observed
-/// is written down and the control planes are given back.
+/// Runs a profile and writes its run directory. Whatever happens after the first event, what was observed is written
+/// and the control planes are released.
 ///
 /// # Errors
-/// [`Failure`]: the run did not come to its end. The run directory can be judged all the same, unless this
-/// happened before the first event.
+/// [`Failure`]: the run did not complete. The run directory can still be judged, unless this happened before the first
+/// event.
 pub async fn run(options: &Options<'_>) -> Result<(), Failure> {
     let client = Client::connect(options.supervisor).await?;
     let status = client.status().await?;
@@ -84,7 +84,7 @@ pub async fn run(options: &Options<'_>) -> Result<(), Failure> {
     if let Some(why) = &status.not_batch {
         tracing::warn!(
             why,
-            "programs run without the scheduling class SCHED_BATCH; runs with it are no comparison"
+            "programs run without the scheduling class SCHED_BATCH; do not compare with runs that have it"
         );
     }
     let apiserver_gomemlimit_mib =
@@ -106,7 +106,7 @@ pub async fn run(options: &Options<'_>) -> Result<(), Failure> {
         seed: options.plan.profile.seed,
         wall_unix_us: recorder.clock().wall_start_us(),
     });
-    // First, while nothing of the run is at work yet.
+    // This comes first, while no part of the run is working yet.
     let meter = Meter::start(recorder.clock());
     if let Err(error) = meter.quiet().await {
         recorder.note(format!("the host's speed is not measured, and no figure is normalised: {error}"));
@@ -141,7 +141,7 @@ pub async fn run(options: &Options<'_>) -> Result<(), Failure> {
     let tally = run.recorder.tally().clone();
     let outcome = tokio::select! {
         outcome = run.all_phases() => outcome,
-        // Nothing that comes after it can make the run valid again.
+        // Nothing that happens afterwards can make the run valid again.
         () = tally.spoiled() => Err(evidence_lost(&tally, options.dir)),
         () = options.cancel.cancelled() => Err(Failure::Interrupted),
         Some(obituary) = dead.recv() => Err(Failure::Broken(obituary)),
@@ -156,7 +156,7 @@ impl Run<'_> {
         if matches!(outcome, Err(Failure::Interrupted)) {
             self.recorder.view().write(|board| board.interrupted());
         }
-        // What happens to the load from here on is our doing.
+        // From here on, we cause what happens to the load.
         self.load_watch.abort_all();
         self.begin(Phase::Collect, 0);
         if let Some(observer) = &mut self.observer {
@@ -166,7 +166,7 @@ impl Run<'_> {
             observer.stop();
             collect::ledgers(observer, self.options.dir, self.recorder.tally());
         }
-        // From here on processes end because we end them.
+        // From here on, processes end because we stop them.
         tasks.shutdown().await;
         self.holds.account().await;
         self.recorder.drain().await;
@@ -193,7 +193,7 @@ impl Run<'_> {
         self.progress.end();
     }
 
-    /// The programs that wrote them are gone.
+    /// Counts the lines of files whose programs have ended.
     fn count_foreign_files(&self, lease: &Lease) {
         let clusters = lease.clusters.iter().map(|cluster| cluster.name.as_str());
         if let Err(error) = collect::foreign_files(clusters, self.options.dir, self.recorder.tally()) {

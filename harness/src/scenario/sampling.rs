@@ -34,7 +34,7 @@ enum Request {
 }
 
 impl Scraper {
-    /// One that takes targets and never scrapes them.
+    /// Creates a handle that accepts targets and never scrapes them.
     pub fn idle() -> Self {
         Self(mpsc::unbounded_channel().0)
     }
@@ -44,7 +44,7 @@ impl Scraper {
         let _ = self.0.send(Request::Add(target));
     }
 
-    /// Scrapes everything now, the control planes too, and waits for it: phases begin and end on it.
+    /// Scrapes everything now, including the control planes, and waits for it: phases begin and end with this.
     pub async fn boundary(&self) {
         let (done, wait) = oneshot::channel();
         if self.0.send(Request::Boundary(done)).is_ok() {
@@ -58,8 +58,9 @@ impl Scraper {
 pub struct Sampler(mpsc::UnboundedSender<oneshot::Sender<()>>);
 
 impl Sampler {
-    /// Samples now, out of turn, and waits for it: phases begin and end on it. Else the first sample of a control
-    /// plane fell into the fill, and what it had used since its start was counted there (on kind 10 s a cluster).
+    /// Samples now, out of turn, and waits for it: phases begin and end with this. Without it, the first sample of a
+    /// control plane fell into the fill, and its start-up CPU was counted as part of the fill (on kind, 10 s per
+    /// cluster).
     pub async fn boundary(&self) {
         let (done, wait) = oneshot::channel();
         if self.0.send(done).is_ok() {
@@ -68,8 +69,8 @@ impl Sampler {
     }
 }
 
-/// Whose processes are sampled: those of one lease (a supervisor may serve several runs at once), its own and
-/// ours.
+/// What is sampled: the processes of one lease (a supervisor may serve several runs at once), the supervisor, and this
+/// process.
 pub struct Sampled {
     /// The supervisor.
     pub client: Client,
@@ -77,11 +78,11 @@ pub struct Sampled {
     pub supervisor_pid: u32,
     /// The lease, once there is one.
     pub lease: Arc<OnceLock<Lease>>,
-    /// How fast the host is.
+    /// Measures how fast the host is.
     pub meter: Meter,
 }
 
-/// Starts sampling. Components that end unasked are recorded, and `dead` is told about the first.
+/// Starts sampling. Components that end unasked are recorded and reported to `dead`.
 ///
 /// # Errors
 /// When the file cannot be created.
@@ -111,8 +112,8 @@ pub fn sample(
                 Some(done) = requests.recv() => (Duration::ZERO, Some(done)),
             };
             let Ok(mut processes) = client.processes().await else {
-                // The supervisor is gone: this process is about to end, too.
-                let _ = dead.send("the supervisor does not answer any more".into());
+                // The supervisor is gone: this process is about to end as well.
+                let _ = dead.send("the supervisor no longer answers".into());
                 return;
             };
             processes.retain(|p| lease.get().is_some_and(|lease| lease.id == p.lease));

@@ -1,4 +1,4 @@
-//! Everything that the view knows: noted as it comes, looked at as a [`Snapshot`].
+//! Everything that the view knows: collected as it arrives, read as a [`Snapshot`].
 
 use std::collections::BTreeMap;
 
@@ -26,30 +26,30 @@ const PHASES: [Phase; 9] = [
     Phase::Collect,
     Phase::Release,
 ];
-/// Over how many seconds binds are counted.
+/// Seconds over which binds are counted.
 const BINDS_S: u64 = 10;
-/// The same for actions of the shard, which is scraped every five.
+/// The same for actions of the shard, which is scraped every five seconds.
 const ACTIONS_S: u64 = 15;
-/// The same for the forecast of the fill: a forecast that jumps is none.
+/// The same for the forecast of the fill: a forecast that jumps is useless.
 const FORECAST_S: u64 = 60;
 
 /// What is known of a run before it begins.
 #[derive(Clone, Debug)]
 pub struct Facts {
-    /// The run.
+    /// Id of the run.
     pub run_id: String,
     /// Each cluster, in the plan's order, with the Pods that should run there.
     pub clusters: Vec<(String, u64)>,
-    /// Machines that the plan foresees when quiet.
+    /// Machines that the plan expects when quiet.
     pub machines: u64,
-    /// How long the profile lets each phase take.
+    /// How long the profile allows each phase to take.
     pub planned: BTreeMap<Phase, Range>,
     /// Longest time a Pod may stay unbound during the soak.
     pub unbound_s_max: Option<f64>,
 }
 
 impl Facts {
-    /// What a plan says.
+    /// Extracts the facts from a plan.
     pub fn of(plan: &Plan, run_id: &str) -> Self {
         let phases = &plan.profile.phases;
         let planned = [
@@ -69,18 +69,18 @@ impl Facts {
     }
 }
 
-/// What was seen of one cluster.
+/// What was seen in one cluster.
 #[derive(Clone, Debug, Default)]
 pub struct Seen {
-    /// Which.
+    /// Its name.
     pub cluster: String,
     /// Its counts.
     pub counts: Counts,
-    /// When the live Pod that waits longest for a Node was created.
+    /// When the live Pod that has waited longest for a Node was created.
     pub unbound_since_us: Option<u64>,
 }
 
-/// What is known of a run under way.
+/// What is known of a run in progress.
 #[derive(Debug)]
 pub struct Board {
     facts: Facts,
@@ -97,7 +97,7 @@ pub struct Board {
     machines: Option<Machines>,
     actions: Window,
     shortfalls: Option<f64>,
-    /// Longest time that a Pod was unbound in the present phase.
+    /// Longest time that a Pod was unbound in the current phase.
     unbound_s_max: f64,
     gaps: u64,
     nodes_lost: u64,
@@ -115,7 +115,7 @@ struct Cluster {
 }
 
 impl Board {
-    /// Nothing seen yet.
+    /// Creates a board without any observation.
     pub fn new(facts: Facts) -> Self {
         let cluster = |(name, _): &(String, u64)| {
             let (counts, binds) = (Counts::default(), Window::seconds(BINDS_S));
@@ -141,11 +141,11 @@ impl Board {
         }
     }
 
-    /// An event was recorded.
+    /// Takes in an event that was recorded.
     pub fn event(&mut self, stamped: &Stamped) {
         match &stamped.event {
             Event::PhaseStarted { phase } => {
-                // A phase that was broken off has no end of its own.
+                // A phase that was broken off did not record its end.
                 if let Some((_, end)) = self.times.get_mut(&self.phase) {
                     end.get_or_insert(stamped.at_us);
                 }
@@ -169,22 +169,22 @@ impl Board {
         }
     }
 
-    /// So many Pods should run at the end of the phase.
+    /// Sets how many Pods should run at the end of the phase.
     pub fn target(&mut self, target: u64) {
         self.target = Some(target);
     }
 
-    /// There is something to say about the present phase.
+    /// Sets the note about the current phase.
     pub fn note(&mut self, note: &str) {
         note.clone_into(&mut self.note);
     }
 
-    /// The run was interrupted.
+    /// Records that the run was interrupted.
     pub fn interrupted(&mut self) {
         self.interrupted = true;
     }
 
-    /// All clusters were looked at.
+    /// Takes in the counts of all clusters.
     pub fn seen(&mut self, at_us: u64, all: &[Seen]) {
         let mut sum = Counts::default();
         for seen in all {
@@ -202,17 +202,17 @@ impl Board {
         self.binds.add(at_us, sum.ever_bound as f64);
     }
 
-    /// Machines that serve, and machines on their way, were counted.
+    /// Takes in the numbers of machines that serve and of machines on their way.
     pub fn machines(&mut self, serving: u64, moving: u64) {
         self.machines = Some(Machines { serving, moving, planned: self.facts.machines });
     }
 
-    /// Processes and host were sampled.
+    /// Takes in a sample of processes and host.
     pub fn sampled(&mut self, sample: &Sample) {
         self.cpu.add(sample);
     }
 
-    /// A target was scraped; `series` are all that it has.
+    /// Takes in a scrape of a target; `series` are all that it has.
     pub fn scraped(&mut self, at_us: u64, target: &str, cluster: Option<&str>, series: &Series) {
         let cluster = cluster.and_then(|name| self.clusters.get_mut(name));
         match (target, cluster) {
@@ -231,7 +231,7 @@ impl Board {
                 let attempts = SCHEDULE_ATTEMPTS.name;
                 let of =
                     |result| sum(series, attempts, |key| label(key, "result") == Some(result)).unwrap_or(0.0);
-                // Without any series of them, they are not known.
+                // Without any of these series, the attempts are unknown.
                 let known = sum(series, attempts, |_| true);
                 cluster.attempts = known.map(|_| (of("unschedulable"), of("scheduled")));
             }
@@ -239,7 +239,7 @@ impl Board {
         }
     }
 
-    /// The run as it stands.
+    /// Returns the current state of the run.
     pub fn snapshot(&self, now_us: u64) -> Snapshot {
         let phases = self.phases();
         let phase_s =
@@ -311,7 +311,7 @@ impl Board {
         }
     }
 
-    /// What the run will be judged by, as far as it costs nothing to know it now.
+    /// Returns what the run will be judged by, as far as it can be known now at no cost.
     fn so_far(&self) -> Vec<Check> {
         let in_soak = self.phase == Phase::Soak;
         let unbound_max = self.facts.unbound_s_max.filter(|_| in_soak);

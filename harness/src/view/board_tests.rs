@@ -1,4 +1,4 @@
-//! What the board makes of what it is told.
+//! How the board evaluates what it takes in.
 
 use super::*;
 

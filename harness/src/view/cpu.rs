@@ -1,4 +1,4 @@
-//! Who uses CPU and memory just now, from the samples of a run.
+//! Which components use CPU and memory right now, from the samples of a run.
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 
@@ -6,12 +6,12 @@ use crate::view::snapshot::{Busy, Load};
 use harness_analysis::judge::cpu::{FLEET, HARNESS};
 use harness_model::record::Sample;
 
-/// How far back "just now" reaches.
+/// How far back "right now" reaches.
 const SPAN_US: u64 = 15_000_000;
-/// Components that are named.
+/// Number of components that are named.
 const NAMED_MAX: usize = 3;
 
-/// CPU time as it is used up.
+/// The account of used CPU time.
 #[derive(Debug, Default)]
 pub struct Book {
     /// CPU milliseconds of each process at the last sample.
@@ -24,7 +24,7 @@ pub struct Book {
     measured: Option<Measured>,
 }
 
-/// What was used between two samples, milliseconds.
+/// What was used between two samples, in milliseconds.
 #[derive(Debug)]
 struct Used {
     at_us: u64,
@@ -33,7 +33,7 @@ struct Used {
     idle: u64,
 }
 
-/// Since the fill began.
+/// What was used since the fill began.
 #[derive(Clone, Copy, Debug, Default)]
 struct Measured {
     is_over: bool,
@@ -43,12 +43,12 @@ struct Measured {
 }
 
 impl Book {
-    /// From now on counts what the run is judged by.
+    /// Starts counting what the run is judged by.
     pub fn measure(&mut self) {
         self.measured.get_or_insert_default();
     }
 
-    /// Nothing more counts.
+    /// Stops counting.
     pub fn measured(&mut self) {
         if let Some(measured) = &mut self.measured {
             measured.is_over = true;
@@ -61,7 +61,7 @@ impl Book {
         self.memory_mib = 0;
         self.available_mib = sample.host.available_mib;
         for process in &sample.processes {
-            // As the judge counts: a process that was not there before was at zero.
+            // Same as in the judge: a process that did not exist before was at zero.
             let before = self.last.insert(process.pid, process.cpu_ms).unwrap_or(0);
             let used = process.cpu_ms.saturating_sub(before);
             match by_component.get_mut(&process.name) {
@@ -90,18 +90,18 @@ impl Book {
         measured.late_ms_max = measured.late_ms_max.max(late_ms);
     }
 
-    /// Share of the run's CPU that harness and fleet used since the fill began.
+    /// Returns the share of the run's CPU that harness and fleet have used since the fill began.
     pub fn own_share(&self) -> Option<f64> {
         let measured = self.measured.filter(|m| m.all_ms > 0)?;
         Some(measured.own_ms as f64 / measured.all_ms as f64)
     }
 
-    /// How late the sampler was at most since the fill began.
+    /// Returns how late the sampler was at most since the fill began.
     pub fn late_ms_max(&self) -> Option<u64> {
         self.measured.map(|m| m.late_ms_max)
     }
 
-    /// Who used the machine just now; `None` before there are two samples.
+    /// Returns which components use the machine right now; `None` before there are two samples.
     pub fn load(&self) -> Option<Load> {
         let mut sums: BTreeMap<&str, u64> = BTreeMap::new();
         for (name, ms) in self.recent.iter().flat_map(|used| &used.by_component) {

@@ -1,4 +1,4 @@
-//! Who looks at a run: a person at a terminal, a log, nobody, or a program.
+//! The audience of a run: a person at a terminal, a log, no one, or a program.
 
 use std::io::{IsTerminal, Write};
 
@@ -22,7 +22,7 @@ pub enum Front {
 }
 
 impl Front {
-    /// What was asked for; else a dashboard if stderr is a terminal that can show one.
+    /// Chooses what was requested; otherwise a dashboard if stderr is a terminal that can show one.
     pub fn choose(quiet: bool, json: bool) -> Self {
         match (quiet, json) {
             (_, true) => Self::Json,
@@ -31,7 +31,8 @@ impl Front {
         }
     }
 
-    /// Installs the logger of the process, so that it does not spoil what is shown. Notes are among the events anyway.
+    /// Installs the logger of the process, so that it does not disturb what is shown. Notes are among the events
+    /// anyway.
     pub fn init_log(&self) {
         match self {
             Self::Dashboard(dashboard) => {
@@ -45,18 +46,18 @@ impl Front {
     }
 }
 
-/// Lines at the bottom of the terminal. Clones draw the same.
+/// Lines at the bottom of the terminal, shared by all clones.
 #[derive(Clone)]
 pub struct Dashboard(ProgressBar);
 
 impl Dashboard {
-    /// A dashboard on stderr, if that is a terminal that can move its cursor.
+    /// Creates a dashboard on stderr, if that is a terminal that can move its cursor.
     fn on_terminal() -> Option<Self> {
         if !std::io::stderr().is_terminal() {
             return None;
         }
         let target = ProgressDrawTarget::stderr();
-        // A terminal that is called dumb.
+        // The terminal calls itself dumb.
         if target.is_hidden() {
             return None;
         }
@@ -65,22 +66,22 @@ impl Dashboard {
         Some(Self(bar.with_finish(ProgressFinish::AndClear)))
     }
 
-    /// Draws it anew.
+    /// Draws a snapshot.
     pub fn draw(&self, snapshot: &Snapshot) {
         let (height, width) = console::Term::stderr().size();
-        // Short of the edges, where terminals differ in when they wrap and scroll.
+        // Stay clear of the edges, because terminals differ in when they wrap and scroll.
         let less = |n: u16| usize::from(n.saturating_sub(1));
         let colour = console::colors_enabled_stderr();
         let look = Look { width: less(width), height: less(height), colour };
         self.0.set_message(lines(snapshot, look).join("\n"));
     }
 
-    /// Takes it away.
+    /// Removes the dashboard.
     pub fn clear(&self) {
         self.0.finish_and_clear();
     }
 
-    /// Writes above it what is to stay.
+    /// Returns a writer for text that stays above the dashboard.
     fn above(&self) -> Above {
         Above(self.0.clone())
     }

@@ -1,4 +1,4 @@
-//! How long something still takes, as far as it can be told honestly.
+//! How long something will still take, as far as it can be estimated honestly.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -6,35 +6,35 @@ use serde::{Deserialize, Serialize};
 use crate::view::snapshot::{PhaseState, PhaseView};
 use harness_model::record::Phase;
 
-/// Two ends that are closer than this share of the larger are one figure to a reader.
+/// If two bounds differ by less than this share of the larger one, they are shown as one figure.
 const SAME: f64 = 0.1;
 
 /// A length of time between two bounds.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Range {
-    /// Seconds at least.
+    /// Minimum in seconds.
     pub least_s: f64,
-    /// Seconds at most.
+    /// Maximum in seconds.
     pub most_s: f64,
 }
 
 impl Range {
-    /// A known length.
+    /// Creates a known length.
     pub fn exactly(s: f64) -> Self {
         Self { least_s: s, most_s: s }
     }
 
-    /// A length with a ceiling.
+    /// Creates a length with a ceiling.
     pub fn at_most(s: f64) -> Self {
         Self { least_s: 0.0, most_s: s }
     }
 
-    /// What is left of it after a time.
+    /// Returns what is left of it after a time.
     pub fn after(self, s: f64) -> Self {
         Self { least_s: (self.least_s - s).max(0.0), most_s: (self.most_s - s).max(0.0) }
     }
 
-    /// `about 12 min`, `at most 40 s`, `38 to 47 min`.
+    /// Formats it as `about 12 min`, `at most 40 s`, `38 to 47 min`.
     pub fn words(self) -> String {
         let (least, most) = (length(self.least_s), length(self.most_s));
         if self.most_s * (1.0 - SAME) <= self.least_s || least == most {
@@ -60,8 +60,8 @@ impl std::ops::Add for Range {
     }
 }
 
-/// What is left of a phase. `planned` is its length as the profile has it, `missing` the Pods that do not run yet, of
-/// which `per_s` come to run in a second.
+/// Returns what is left of a phase. `planned` is its length in the profile, `missing` the number of Pods that do not
+/// run yet, and `per_s` how many Pods start running per second.
 pub fn of_phase(
     phase: Phase,
     planned: Option<Range>,
@@ -70,7 +70,7 @@ pub fn of_phase(
     per_s: Option<f64>,
 ) -> Option<Range> {
     match phase {
-        // The budget is when it fails, and no forecast.
+        // The budget is the time at which the fill fails, not a forecast.
         Phase::Fill => match (missing?, per_s.filter(|rate| *rate > 0.0)) {
             (0, _) => Some(Range::default()),
             (missing, rate) => rate.map(|rate| Range::exactly(missing as f64 / rate)),
@@ -78,12 +78,13 @@ pub fn of_phase(
         Phase::Steady | Phase::Settle | Phase::Soak | Phase::Quiesce => {
             planned.map(|range| range.after(elapsed_s))
         }
-        // Seconds, and nobody knows how many.
+        // They take seconds, but it is unknown how many.
         Phase::Provision | Phase::Start | Phase::Collect | Phase::Release => None,
     }
 }
 
-/// What is left of the whole run: of the present phase, and of all that follow. Without the last two, which take seconds.
+/// Returns what is left of the whole run: the current phase and all that follow, except the last two, which take
+/// seconds.
 pub fn of_run(phases: &[PhaseView], present: Option<Range>) -> Option<Range> {
     let is_short = |phase: Phase| matches!(phase, Phase::Collect | Phase::Release);
     let ahead = phases.iter().filter(|p| p.state == PhaseState::Ahead && !is_short(p.phase));
@@ -93,7 +94,7 @@ pub fn of_run(phases: &[PhaseView], present: Option<Range>) -> Option<Range> {
     })
 }
 
-/// `58 s`, `12 min`, `1 h 40 min`.
+/// Formats a length as `58 s`, `12 min`, `1 h 40 min`.
 pub fn length(s: f64) -> String {
     let minutes = (s / 60.0).round() as u64;
     match s.max(0.0) {
@@ -103,7 +104,7 @@ pub fn length(s: f64) -> String {
     }
 }
 
-/// `0:07`, `12:31`, `1:02:03`: what runs while one looks.
+/// Formats a running clock as `0:07`, `12:31`, `1:02:03`.
 pub fn clock(s: f64) -> String {
     let s = s.max(0.0) as u64;
     match s / 3600 {

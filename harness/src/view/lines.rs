@@ -6,17 +6,17 @@ use crate::view::snapshot::{Check, ClusterView, PhaseState, PhaseView, Snapshot}
 use harness_model::record::Phase;
 use harness_model::summary::screen::number;
 
-/// Lines of a dashboard without its clusters.
+/// Number of lines of a dashboard without its clusters.
 const OTHERS: usize = 9;
-/// Columns of the labels.
+/// Number of columns of the labels.
 const LABEL: usize = 9;
-/// Columns of a number in the table.
+/// Number of columns of a number in the table.
 const CELL: usize = 8;
-/// Columns of a bar with its brackets: below the least there is none.
+/// Fewest and most columns of a bar with its brackets; with less room there is no bar.
 const BAR: (usize, usize) = (10, 52);
 
-/// All lines, none of them wider than the terminal. The first is empty: it sets the dashboard off, and it is what stays
-/// behind when something is echoed below, as a Ctrl-C is.
+/// Returns all lines, none of them wider than the terminal. The first is empty: it sets the dashboard off, and it is
+/// what remains when something is echoed below, such as a Ctrl-C.
 pub fn lines(s: &Snapshot, look: Look) -> Vec<String> {
     let mut all = vec![Line::default(), head(s)];
     all.extend([done(s, look), now(s), then(s, look)]);
@@ -36,7 +36,7 @@ fn head(s: &Snapshot) -> Line {
     line
 }
 
-/// The phases that are over; where there is no room for all, the last ones.
+/// Lists the phases that are over; if there is no room for all, the last ones.
 fn done(s: &Snapshot, look: Look) -> Line {
     let told = |view: &PhaseView| match (view.state, view.took_s) {
         (PhaseState::Done, Some(took_s)) => Some(format!("{} {}", view.phase.name(), length(took_s))),
@@ -82,13 +82,13 @@ fn then(s: &Snapshot, look: Look) -> Line {
     items("then     ", ahead.map(|view| (Tone::Plain, text(view))).collect(), look)
 }
 
-/// Which columns there is room for.
+/// The columns for which there is room.
 #[derive(Clone, Copy)]
 struct Columns {
     name: usize,
-    /// Columns of the bar, brackets included; 0: none.
+    /// Number of columns of the bar, including brackets; 0: none.
     bar: usize,
-    /// Whether there are columns of what is declared and created.
+    /// Whether there are columns for declared and created Pods.
     declared: bool,
     created: bool,
 }
@@ -151,7 +151,7 @@ fn row(cluster: &ClusterView, columns: Columns) -> Line {
     line
 }
 
-/// What runs, is bound, lives and is declared, one over the other; full at the target.
+/// Draws running, bound, live and declared Pods on top of each other; the bar is full at the target.
 fn bar(cluster: &ClusterView, width: usize, line: &mut Line) {
     if width == 0 {
         return;
@@ -177,7 +177,7 @@ fn bar(cluster: &ClusterView, width: usize, line: &mut Line) {
     line.add(Tone::Plain, format!("{}]", " ".repeat(inside - filled)));
 }
 
-/// Clusters that there are no lines for.
+/// Adds up the clusters for which there are no lines.
 fn together(clusters: &[ClusterView]) -> ClusterView {
     let sum = |of: fn(&ClusterView) -> u64| clusters.iter().map(of).sum();
     ClusterView {
@@ -207,12 +207,12 @@ fn rates(s: &Snapshot, look: Look) -> Line {
     items("rates    ", texts.into_iter().flatten().map(|text| (Tone::Plain, text)).collect(), look)
 }
 
-/// A rate, with a tenth where that is not lost in the noise.
+/// Formats a rate, with a tenth where that is not lost in the noise.
 fn per_s(rate: f64) -> String {
     if rate < 9.95 { format!("{rate:.1}") } else { format!("{rate:.0}") }
 }
 
-/// What is wrong comes first, lest it be what there is no room for.
+/// Lists the checks, failed ones first, so that they are not left out for lack of room.
 fn so_far(s: &Snapshot, look: Look) -> Line {
     let mut checks: Vec<&Check> = s.so_far.iter().collect();
     checks.sort_by_key(|check| check.ok);
@@ -244,7 +244,7 @@ fn check_words(check: &Check) -> String {
     format!("{mark}{text}")
 }
 
-/// The busiest first: with luck it is what the run waits for.
+/// Shows the busiest component first: with luck, it is the one that the run waits for.
 fn busy(s: &Snapshot, look: Look) -> Line {
     let Some(load) = &s.load else { return items("busy     ", Vec::new(), look) };
     let gib = |mib: u64| mib as f64 / 1024.0;

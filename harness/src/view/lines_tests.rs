@@ -16,7 +16,7 @@ const PHASES: [(Phase, f64, Option<Range>); 9] = [
     (Phase::Release, 3.7, None),
 ];
 
-/// A run in that phase.
+/// Returns a run in that phase.
 fn run_in(phase: Phase, phase_s: f64, phase_left: Option<Range>) -> Snapshot {
     let before: f64 = PHASES.iter().filter(|(p, ..)| *p < phase).map(|(_, took_s, _)| took_s).sum();
     let view = |(p, took_s, planned): (Phase, f64, Option<Range>)| PhaseView {

@@ -1,8 +1,9 @@
 //! The live view of a run: a dashboard on a terminal, lines elsewhere, JSON for programs.
 //!
-//! It takes part in no measurement and decides nothing. What flows through the scenario anyway (events, counts of the
-//! ledger, samples, scrapes) is noted on a [`Board`]; once a second at most somebody looks at it. A look costs as much as
-//! there are clusters and components, however many Pods there are, and a terminal that stands still holds nobody up.
+//! It takes no part in the measurement and decides nothing. Data that flow through the scenario anyway (events, counts
+//! of the ledger, samples, scrapes) are noted on a [`Board`], which is read once a second at most. The cost of a read
+//! depends on the number of clusters and components, not on the number of Pods, and a terminal that stands still blocks
+//! nothing.
 
 pub mod board;
 pub mod cpu;

@@ -1,4 +1,4 @@
-//! Lines of text that keep to a width, with colours where they are wanted.
+//! Lines of text with a limited width, and with colours where they are wanted.
 
 /// Columns and colours of a terminal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -11,19 +11,19 @@ pub struct Look {
     pub colour: bool,
 }
 
-/// What a piece of text stands for.
+/// The meaning of a piece of text.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Tone {
-    /// Text.
+    /// Normal text.
     #[default]
     Plain,
     /// What the eye should find first.
     Strong,
-    /// What is there to name other things.
+    /// Labels of other things.
     Faint,
     /// Something is done.
     Good,
-    /// Something is on its way.
+    /// Something is in progress.
     Fair,
     /// Something is wrong.
     Bad,
@@ -47,18 +47,18 @@ impl Tone {
 pub struct Line(Vec<(Tone, String)>);
 
 impl Line {
-    /// Adds a piece.
+    /// Adds a piece of text.
     pub fn add(&mut self, tone: Tone, text: impl Into<String>) -> &mut Self {
         self.0.push((tone, text.into()));
         self
     }
 
-    /// Columns that it takes.
+    /// Returns the number of columns that it takes.
     pub fn width(&self) -> usize {
         self.0.iter().map(|(_, text)| text.chars().count()).sum()
     }
 
-    /// The text, cut off at the edge.
+    /// Returns the text, cut off at the edge.
     pub fn text(&self, look: Look) -> String {
         let mut text = String::new();
         let mut left = look.width;
@@ -72,12 +72,12 @@ impl Line {
                 _ => text.push_str(&shown),
             }
         }
-        // Blanks at the end would only be there to be cleared.
+        // Trailing blanks would only be there to be cleared.
         if look.colour { text } else { text.trim_end().to_owned() }
     }
 }
 
-/// A label and as many of the items as fit, the first ones first.
+/// Builds a line from a label and as many of the items as fit, beginning with the first.
 pub fn items(label: &str, items: Vec<(Tone, String)>, look: Look) -> Line {
     let mut line = Line::default();
     line.add(Tone::Faint, label);

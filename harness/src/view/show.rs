@@ -1,4 +1,4 @@
-//! Shows a run on a thread of its own: a terminal or a reader that stands still holds up nothing that is measured.
+//! Shows a run on a separate thread: a terminal or a reader that stands still delays nothing that is measured.
 
 use std::io::Write;
 use std::sync::mpsc::{self, RecvTimeoutError};
@@ -13,12 +13,12 @@ use crate::view::snapshot::Snapshot;
 use crate::view::stream::Line;
 use harness_model::record::{Event, Stamped};
 
-/// Time between two pictures of a dashboard.
+/// Time between two drawings of a dashboard.
 const DRAW_EVERY: Duration = Duration::from_secs(1);
 /// Time between two `view` lines of `--json`.
 const TELL_EVERY: Duration = Duration::from_secs(5);
 
-/// The run's board, and the way to whoever shows it. Clones share both.
+/// The run's board, and the channel to the thread that shows it. Clones share both.
 #[derive(Clone)]
 pub struct View {
     board: Arc<Mutex<Board>>,
@@ -34,23 +34,23 @@ enum Message {
     End,
 }
 
-/// What waits to be shown.
+/// Messages that wait to be shown.
 pub struct Inbox(mpsc::Receiver<Message>);
 
 impl View {
-    /// A view of a run that begins, for `front`.
+    /// Creates the view of a run that begins, for `front`.
     pub fn new(facts: Facts, front: &Front) -> (Self, Inbox) {
         let (out, inbox) = mpsc::channel();
         let board = Arc::new(Mutex::new(Board::new(facts)));
         (Self { board, out, streams: matches!(front, Front::Json) }, Inbox(inbox))
     }
 
-    /// Writes something on the board. Its lock is held for that long.
+    /// Writes something on the board. The lock of the board is held meanwhile.
     pub fn write(&self, note: impl FnOnce(&mut Board)) {
         note(&mut self.board.lock().unwrap_or_else(PoisonError::into_inner));
     }
 
-    /// An event was recorded.
+    /// Takes in an event that was recorded.
     pub fn event(&self, stamped: &Stamped) {
         self.write(|board| board.event(stamped));
         if self.streams
@@ -63,20 +63,20 @@ impl View {
         }
     }
 
-    /// The run as it stands.
+    /// Returns the current state of the run.
     pub fn snapshot(&self, now_us: u64) -> Snapshot {
         self.board.lock().unwrap_or_else(PoisonError::into_inner).snapshot(now_us)
     }
 }
 
-/// A run that is shown, until this is dropped.
+/// A run that is being shown, until this is dropped.
 pub struct Shown {
     out: mpsc::Sender<Message>,
     thread: Option<JoinHandle<()>>,
 }
 
 impl Shown {
-    /// Begins to show a run. `stdout` is for `--json`.
+    /// Starts showing a run. `stdout` is for `--json`.
     pub fn start(
         front: &Front,
         view: &View,
@@ -130,13 +130,13 @@ fn tell(mut stdout: impl Write, view: &View, clock: Clock, inbox: &Inbox) {
             let now_us = clock.now_us();
             Line::view(now_us, view.snapshot(now_us)).json()
         });
-        // A reader that is gone is no reason to end a run.
+        // A reader that is gone is not a reason to end a run.
         writeln!(stdout, "{line}").and_then(|()| stdout.flush()).is_ok()
     });
 }
 
 impl Inbox {
-    /// Hands on each line, and nothing when it is time for a look, until the end or until `take` wants no more.
+    /// Passes each line to `take`, and `None` when the view is due, until the end or until `take` returns false.
     fn each(&self, every: Duration, mut take: impl FnMut(Option<String>) -> bool) {
         let mut due = Instant::now() + every;
         loop {

@@ -1,4 +1,4 @@
-//! What is known of a run at one moment: what the dashboard draws and `--json` streams.
+//! What is known of a run at one moment: drawn by the dashboard and streamed by `--json`.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -9,56 +9,56 @@ use harness_model::record::Phase;
 /// A run at one moment.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Snapshot {
-    /// The run.
+    /// Id of the run.
     pub run_id: String,
     /// Seconds since its start.
     pub elapsed_s: f64,
-    /// What is left of it, the last seconds of collecting and releasing aside; null where that cannot be told.
+    /// Time left, without the last seconds of collecting and releasing; null if unknown.
     pub left: Option<Range>,
-    /// Whether it was interrupted and winds down.
+    /// Whether it was interrupted and is winding down.
     pub interrupted: bool,
-    /// The present phase.
+    /// The current phase.
     pub phase: Phase,
-    /// Seconds since it began.
+    /// Seconds since the phase began.
     pub phase_s: f64,
-    /// What is left of it; null where that cannot be told.
+    /// Time left in the phase; null if unknown.
     pub phase_left: Option<Range>,
     /// All phases, in order.
     pub phases: Vec<PhaseView>,
-    /// What is to be said about the present phase, if anything.
+    /// A note about the current phase; may be empty.
     pub note: String,
     /// The clusters, in the plan's order.
     pub clusters: Vec<ClusterView>,
-    /// How fast things go.
+    /// Current rates.
     pub rates: Rates,
-    /// What can be told by now of what the run will be judged by.
+    /// The criteria of the verdict that are known so far.
     pub so_far: Vec<Check>,
-    /// Who uses the machine; null before the first two samples.
+    /// Use of the machine; null before the first two samples.
     pub load: Option<Load>,
 }
 
 /// A phase of a run.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct PhaseView {
-    /// Which.
+    /// The phase.
     pub phase: Phase,
     /// Whether it is over.
     pub state: PhaseState,
     /// Seconds that it took, once it is over.
     pub took_s: Option<f64>,
-    /// How long the profile lets it take; null for those that take as long as they take.
+    /// How long the profile allows it to take; null for phases without a limit.
     pub planned: Option<Range>,
 }
 
-/// Whether a phase is over.
+/// The state of a phase.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum PhaseState {
     /// It is over.
     Done,
-    /// It is under way.
+    /// It is in progress.
     Present,
-    /// It is to come.
+    /// It has not begun yet.
     Ahead,
     /// The run ends without it.
     Skipped,
@@ -71,7 +71,7 @@ pub struct ClusterView {
     pub name: String,
     /// Pods that should run, without the demand wave.
     pub target: u64,
-    /// Replicas that load-driver has declared, as of its last scrape; null where nobody declares any.
+    /// Replicas that load-driver has declared, as of its last scrape; null if none are declared.
     pub declared: Option<u64>,
     /// Pods ever created.
     pub created: u64,
@@ -81,18 +81,18 @@ pub struct ClusterView {
     pub bound: u64,
     /// Live Pods that run.
     pub running: u64,
-    /// Pods bound per second, over the last ten.
+    /// Pods bound per second, over the last ten seconds.
     pub binds_per_s: Option<f64>,
 }
 
-/// How fast things go. What is not known is null.
+/// Current rates; null if unknown.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Rates {
     /// Pods bound per second, in all clusters, over the last ten seconds.
     pub binds_per_s: Option<f64>,
-    /// Times that a Pod was marked unschedulable per Pod bound, since the start.
+    /// How often Pods were marked unschedulable, per Pod bound, since the start.
     pub marks_per_pod: Option<f64>,
-    /// Failed attempts per Pod bound by kube-scheduler's own count, as of the last boundary of a phase.
+    /// Failed attempts per Pod bound, by kube-scheduler's own count, as of the last boundary of a phase.
     pub failed_attempts_per_pod: Option<f64>,
     /// Actions on machines that the shard carried out per second, over the last fifteen seconds.
     pub actions_per_s: Option<f64>,
@@ -107,47 +107,47 @@ pub struct Machines {
     pub serving: u64,
     /// Those on their way in or out.
     pub moving: u64,
-    /// Those that the plan foresees when quiet.
+    /// Those that the plan expects when quiet.
     pub planned: u64,
 }
 
-/// Something that the run will be judged by, as it stands. The judge measures it more closely, and more than this.
+/// A criterion of the verdict, as it stands. The judge measures it more closely, and checks more criteria.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Check {
     /// The gate or the validity rule.
     pub name: String,
-    /// Its value by now.
+    /// Its value so far.
     pub value: f64,
-    /// Of what.
+    /// The unit of the value.
     pub unit: String,
-    /// What it must not exceed; null where it is not judged in the present phase.
+    /// What it must not exceed; null if it is not judged in the current phase.
     pub limit: Option<f64>,
-    /// Whether it keeps that limit.
+    /// Whether it is within that limit.
     pub ok: bool,
 }
 
 impl Check {
-    /// A value with its limit.
+    /// Checks a value against its limit.
     pub fn new(name: &str, value: f64, unit: &str, limit: Option<f64>) -> Self {
         let ok = limit.is_none_or(|limit| value <= limit);
         Self { name: name.to_owned(), value, unit: unit.to_owned(), limit, ok }
     }
 }
 
-/// Who used the machine over the last fifteen seconds.
+/// Use of the machine over the last fifteen seconds.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Load {
-    /// The components that used most, the first of them being the bottleneck if anybody is.
+    /// The components that used the most CPU; the first is the bottleneck, if there is one.
     pub busiest: Vec<Busy>,
-    /// Share of the host's CPU that was used by anybody, 0..=1.
+    /// Share of the host's CPU that was in use, 0..=1.
     pub host_busy: f64,
     /// Resident memory of all processes of the run.
     pub memory_mib: u64,
-    /// Memory of the host that can still be had.
+    /// Memory of the host that is still available.
     pub available_mib: u64,
 }
 
-/// A component.
+/// A component and its use of CPU.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Busy {
     /// Its name.

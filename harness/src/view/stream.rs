@@ -1,7 +1,7 @@
 //! What `--json` prints: one object per line, each with `at_us` and `event`.
 //!
-//! Most are the lines of `events.jsonl`, as they are recorded; `view` and `verdict` are there for whoever watches and are
-//! written to no file. The schema is `fixtures/schemas/events.json`.
+//! Most are the lines of `events.jsonl`, as they are recorded; `view` and `verdict` are meant for those who watch, and
+//! are not written to any file. The schema is `fixtures/schemas/events.json`.
 
 use std::path::{Path, PathBuf};
 
@@ -16,38 +16,38 @@ use harness_model::summary::{Outcome, Summary, Verdict};
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(untagged)]
 pub enum Line {
-    /// An event, as `events.jsonl` has it.
+    /// An event, as in `events.jsonl`.
     Recorded(Stamped),
-    /// Something that is told and not recorded.
+    /// Something that is reported but not recorded.
     Told(Told),
 }
 
-/// Something told, with its time.
+/// A report with its time.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Told {
     /// Microseconds since the start of the run.
     pub at_us: u64,
-    /// What.
+    /// What is reported.
     #[serde(flatten)]
     pub what: What,
 }
 
-/// What is told.
+/// What is reported.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(tag = "event", rename_all = "snake_case")]
 pub enum What {
-    /// How the run stands: at the beginning of each phase, and every five seconds.
+    /// The state of the run: at the beginning of each phase, and every five seconds.
     View(Box<Snapshot>),
     /// The last line of a run that could be judged.
     Verdict(Judged),
 }
 
-/// A verdict in short.
+/// The verdict in short.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Judged {
     /// The verdict.
     pub verdict: Verdict,
-    /// Why, in words.
+    /// The reason for the verdict.
     pub reason: String,
     /// The program's exit code.
     pub exit_code: u8,
@@ -57,17 +57,17 @@ pub struct Judged {
     pub broken_rules: Vec<String>,
     /// The run directory.
     pub run_dir: PathBuf,
-    /// The whole verdict.
+    /// The file with the whole verdict.
     pub summary: PathBuf,
 }
 
 impl Line {
-    /// How a run stands.
+    /// Creates the line with the state of a run.
     pub fn view(at_us: u64, snapshot: Snapshot) -> Self {
         Self::Told(Told { at_us, what: What::View(Box::new(snapshot)) })
     }
 
-    /// A verdict, and the exit code that it comes with; `at_us` is when the run ended.
+    /// Creates the line with a verdict and its exit code; `at_us` is when the run ended.
     pub fn verdict(at_us: u64, summary: &Summary, exit_code: u8, run_dir: &Path) -> Self {
         let passed = |outcome| matches!(outcome, Outcome::Pass | Outcome::NotApplicable);
         let failed = summary.gates.iter().filter(|gate| !passed(gate.outcome));
@@ -84,13 +84,13 @@ impl Line {
         Self::Told(Told { at_us, what: What::Verdict(judged) })
     }
 
-    /// The line without its end.
+    /// Returns the line without a line break.
     pub fn json(&self) -> String {
         serde_json::to_string(self).expect("must be serialisable: all its maps have text for keys")
     }
 }
 
-/// The schema of [`Line`] as JSON text, for `fixtures/schemas/events.json`.
+/// Returns the schema of [`Line`] as JSON text, for `fixtures/schemas/events.json`.
 pub fn schema_json() -> String {
     let schema = schemars::schema_for!(Line);
     let mut text = serde_json::to_string_pretty(&schema).expect("a schema must be serialisable");

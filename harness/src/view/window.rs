@@ -1,8 +1,8 @@
-//! Rates over the last moments.
+//! Rates over a short time that ends now.
 
 use std::collections::VecDeque;
 
-/// Shortest time that a rate is taken over: below, it says nothing.
+/// Shortest time over which a rate is computed: a shorter time says nothing.
 const LEAST_US: u64 = 1_000_000;
 
 /// A count over a span of time that ends now.
@@ -13,25 +13,25 @@ pub struct Window {
 }
 
 impl Window {
-    /// An empty window of so many seconds.
+    /// Creates an empty window of that many seconds.
     pub fn seconds(span_s: u64) -> Self {
         Self { span_us: span_s * 1_000_000, points: VecDeque::new() }
     }
 
-    /// The count at a moment. One that is lower than the last is another count: what was before is forgotten.
+    /// Adds the count at a moment. A count lower than the last is a new count: what came before is forgotten.
     pub fn add(&mut self, at_us: u64, count: f64) {
         if self.points.back().is_some_and(|(_, last)| count < *last) {
             self.points.clear();
         }
         self.points.push_back((at_us, count));
-        // The first point lies on the edge of the window or before it, so that the rate spans all of it.
+        // The first point is on the edge of the window or before it, so that the rate spans all of it.
         let edge_us = at_us.saturating_sub(self.span_us);
         while self.points.get(1).is_some_and(|(at, _)| *at <= edge_us) {
             self.points.pop_front();
         }
     }
 
-    /// How much there was per second.
+    /// Returns the rate per second.
     pub fn per_s(&self) -> Option<f64> {
         let ((from_us, first), (to_us, last)) = (self.points.front()?, self.points.back()?);
         let length_us = to_us - from_us;

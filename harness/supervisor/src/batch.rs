@@ -1,11 +1,11 @@
 //! Whether programs can be put into the scheduling class SCHED_BATCH here.
 //!
-//! `e2e-shim` does it by way of `chrt`, because the call needs `unsafe`. A sandbox may refuse the call and a small
-//! system has no `chrt`: asked once, so that no control plane fails for it.
+//! `e2e-shim` uses `chrt` for this, because the call needs `unsafe`. A sandbox may refuse the call, and a small system
+//! has no `chrt`, so this is checked once, and no control plane fails because of it.
 
 use std::process::{Command, Stdio};
 
-/// Why they cannot; none if they can. `path` is where `chrt` is looked for.
+/// Returns why they cannot; `None` if they can. `path` is where `chrt` is searched for.
 pub fn refused(path: &str) -> Option<String> {
     let mut command = Command::new("chrt");
     command.args(["-b", "0", "true"]).env_clear().env("PATH", path).stdin(Stdio::null());

@@ -2,10 +2,10 @@
 
 use super::Error;
 
-/// MiB that stay free for everything else on the machine.
+/// MiB that must stay free for everything else on the machine.
 const RESERVE_MIB: u64 = 512;
 
-/// MiB that programs can still take without swapping, within the limits of our control group.
+/// Returns the MiB that programs can still use without swapping, within the limits of our control group.
 ///
 /// # Errors
 /// When /proc/meminfo is not readable or lacks the line.

@@ -29,13 +29,13 @@ impl Client {
     /// Connects to the supervisor behind `socket`.
     ///
     /// # Errors
-    /// [`Error::Environment`] when nobody listens there.
+    /// [`Error::Environment`] when nothing listens there.
     pub async fn connect(socket: &Path) -> Result<Self, Error> {
         let held = Arc::new(Mutex::new(open(socket).await?));
         Ok(Self { socket: socket.to_owned(), held })
     }
 
-    /// Leases control planes; answers when they are verified ready.
+    /// Leases control planes; returns when they are verified ready.
     ///
     /// # Errors
     /// Wrong spec (usage); too little memory, or a component that failed (environment, with its last log
@@ -44,10 +44,10 @@ impl Client {
         self.take(spec, false).await
     }
 
-    /// As [`Client::lease`], but the lease outlives the connection.
+    /// Same as [`Client::lease`], but the lease outlives the connection.
     ///
     /// # Errors
-    /// As [`Client::lease`].
+    /// Same as [`Client::lease`].
     pub async fn lease_detached(&self, spec: &LeaseSpec) -> Result<Lease, Error> {
         self.take(spec, true).await
     }
@@ -57,7 +57,7 @@ impl Client {
         exchange(&mut *self.held.lock().await, &request).await
     }
 
-    /// Ends everything of a lease; answers what could not be removed.
+    /// Releases everything in a lease. Returns what could not be removed.
     ///
     /// # Errors
     /// When there is no such lease.
@@ -93,7 +93,7 @@ impl Client {
         self.ask(&Request::Component(request)).await
     }
 
-    /// State of the supervisor.
+    /// Returns the state of the supervisor.
     ///
     /// # Errors
     /// When the connection fails.
@@ -101,7 +101,7 @@ impl Client {
         self.ask(&Request::Status).await
     }
 
-    /// All processes of the run, ended ones included.
+    /// Returns all processes of the run, including ended ones.
     ///
     /// # Errors
     /// When the connection fails.
@@ -109,7 +109,7 @@ impl Client {
         self.ask(&Request::Processes).await
     }
 
-    /// The last `lines` lines of a process's log.
+    /// Returns the last `lines` lines of a process's log.
     ///
     /// # Errors
     /// When there is no such process, or several and no cluster was named.
@@ -118,7 +118,7 @@ impl Client {
         self.ask(&Request::Logs { name: name.to_owned(), cluster, lines: Some(lines) }).await
     }
 
-    /// Ends the supervisor and everything it runs.
+    /// Shuts down the supervisor and everything it runs.
     ///
     /// # Errors
     /// When the connection fails.

@@ -1,4 +1,5 @@
-//! Finding supervisors again. Looking changes nothing: what cannot be reached from here may be reached from elsewhere.
+//! Finds running supervisors. Looking changes nothing: what cannot be reached from here may be reachable from
+//! elsewhere.
 
 use std::io::ErrorKind;
 use std::os::unix::fs::MetadataExt;
@@ -9,30 +10,31 @@ use harness_processes::birth::Life;
 use super::protocol::Announcement;
 use super::{Error, starter};
 
-/// Where supervisors make their scratch directories, each with a copy of the announcement.
+/// Where supervisors create their scratch directories, each with a copy of the announcement.
 const SCRATCH_ROOT: &str = "/tmp";
-/// How it is found, in a run directory and in a scratch directory.
+/// The file by which a supervisor is found, in a run directory and in a scratch directory.
 pub const ANNOUNCEMENT: &str = "supervisor.json";
 
-/// A supervisor that runs, as far as can be told.
+/// A supervisor that is running, as far as is known here.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Found {
-    /// The run.
+    /// Id of the run.
     pub run_id: String,
     /// Its run directory.
     pub run_dir: PathBuf,
-    /// How to speak to it, or why it cannot be spoken to from here.
+    /// How to reach it, or why it cannot be reached from here.
     pub reach: Result<Announcement, String>,
 }
 
-/// Whose supervisors are meant.
+/// Which supervisors to find.
 #[derive(Clone, Debug)]
 pub enum Scope<'a> {
-    /// Those with a run directory in there, and no others.
+    /// Only those with a run directory in this directory.
     In(&'a Path),
-    /// Those with a run directory in there, and all that the same checkout started, wherever they keep it.
+    /// Those with a run directory in the first directory, and all that the checkout with these fixtures has started,
+    /// wherever they keep theirs.
     Ours(&'a Path, &'a Path),
-    /// All of this user.
+    /// All supervisors of this user.
     All(&'a Path),
 }
 
@@ -43,7 +45,7 @@ impl Scope<'_> {
         }
     }
 
-    /// Whether one with its run directory elsewhere is meant, too.
+    /// Whether this includes one with its run directory elsewhere.
     fn means(&self, announcement: &Announcement) -> bool {
         match self {
             Self::In(_) => false,
@@ -53,7 +55,7 @@ impl Scope<'_> {
     }
 }
 
-/// The supervisors that run, sorted by run id.
+/// Returns the running supervisors, sorted by run id.
 ///
 /// # Errors
 /// When a directory exists but cannot be listed.
@@ -83,7 +85,7 @@ fn running_with(scope: &Scope<'_>, scratch_root: &Path) -> Result<Vec<Found>, Er
     Ok(found)
 }
 
-/// One that another user started: its announcement is there, and not for us to read.
+/// Reports a supervisor that another user started: its announcement exists, but we may not read it.
 fn hidden(run_dir: PathBuf) -> Option<Found> {
     let file = run_dir.join(ANNOUNCEMENT);
     let error = std::fs::File::open(&file).err().filter(|e| e.kind() == ErrorKind::PermissionDenied)?;
@@ -93,7 +95,7 @@ fn hidden(run_dir: PathBuf) -> Option<Found> {
     Some(Found { run_id, run_dir, reach: Err(why) })
 }
 
-/// The directories in a directory, links left out: `latest` is one to another.
+/// Returns the directories in a directory, without links: `latest` is a link to one of the others.
 fn directories(dir: &Path) -> Result<Vec<PathBuf>, Error> {
     match std::fs::read_dir(dir) {
         Ok(entries) => {
@@ -105,14 +107,15 @@ fn directories(dir: &Path) -> Result<Vec<PathBuf>, Error> {
     }
 }
 
-/// Anybody may make directories in /tmp; what others put there is not believed.
+/// Whether this is one of our scratch directories. Anyone may create directories in /tmp; those of others are not
+/// trusted.
 fn is_own_scratch(dir: &Path) -> bool {
     let is_named = dir.file_name().is_some_and(|name| name.to_string_lossy().starts_with("e2e-"));
     let own = rustix::process::geteuid().as_raw();
     is_named && std::fs::metadata(dir).is_ok_and(|meta| meta.uid() == own && meta.mode() & 0o022 == 0)
 }
 
-/// None for one that has ended. Who answers runs, whatever its process id means here.
+/// Returns `None` for a supervisor that has ended. One that answers is running, whatever its process id means here.
 fn look(announcement: Announcement, run_dir: PathBuf) -> Option<Found> {
     let socket = &announcement.socket;
     let pid = announcement.pid;
@@ -127,7 +130,7 @@ fn look(announcement: Announcement, run_dir: PathBuf) -> Option<Found> {
                 SCRATCH_ROOT
             ),
             Life::Unknown => format!(
-                "its process {pid} is one of another pid namespace, and its socket {} cannot be reached from here \
+                "its process {pid} belongs to another pid namespace, and its socket {} cannot be reached from here \
                  ({error}): ask where it was started, in the container it belongs to; if that is gone, it has ended",
                 socket.display()
             ),
@@ -156,7 +159,7 @@ mod tests {
             Self { state: tempfile::tempdir().unwrap(), scratch: tempfile::tempdir().unwrap() }
         }
 
-        /// What a supervisor with the id of this process writes down; its run directory is in `runs`.
+        /// Writes what a supervisor with the id of this process announces; its run directory is in `runs`.
         fn announce(&self, run: &str, runs: &Path) -> Announcement {
             let run_dir = runs.join(run);
             let scratch = self.scratch.path().join(format!("e2e-{run}"));
@@ -196,7 +199,7 @@ mod tests {
     fn what_a_killed_supervisor_left_is_not_taken_for_a_running_one_and_stays() {
         let place = Place::new();
         let mut left = place.announce("run-1", place.state.path());
-        // Its id is ours by now.
+        // Its process id is ours by now.
         left.birth.ticks = left.birth.ticks.map(|ticks| ticks - 1);
         place.write(&left);
         assert_eq!(place.running(&Scope::In(place.state.path())), []);

@@ -1,4 +1,4 @@
-//! `e2e-supervisor down|status|logs|kubectl`: looking at control planes that run, and ending them.
+//! `e2e-supervisor down|status|logs|kubectl`: inspects running control planes and stops them.
 
 use std::fmt::Write;
 use std::os::unix::process::CommandExt;
@@ -16,28 +16,28 @@ use harness_planes::existing;
 use crate::tail::Tail;
 use harness_model::profile;
 
-/// What an end may take: clusters that are not ours are to be cleaned first.
+/// Longest time for a shutdown: clusters that are not ours have to be cleaned first.
 const DOWN_CEILING: Duration = Duration::from_secs(600);
 
-/// Which supervisor is meant.
+/// Selects a supervisor.
 #[derive(Args, Clone, Debug)]
 pub struct Which {
-    /// Directory whose sub-directories are run directories; no others are looked at [default: all runs of this checkout,
-    /// wherever they keep their directories].
+    /// Directory whose subdirectories are run directories; no others are searched [default: all runs of this checkout,
+    /// wherever their directories are].
     #[arg(long)]
     pub state_dir: Option<PathBuf>,
-    /// The directory of run directories that is looked at in any case.
+    /// The directory of run directories that is searched in any case.
     #[arg(long, hide = true, default_value = "target/e2e")]
     pub near: PathBuf,
-    /// Run id; needed when several supervisors run. Runs of this user from other checkouts may be named, too.
+    /// Run id; needed when several supervisors are running. May also name a run of this user from another checkout.
     #[arg(long)]
     pub run: Option<String>,
 }
 
-/// Ends a supervisor, or all that run.
+/// Stops a supervisor, or all that are running.
 ///
 /// # Errors
-/// When none runs, several do and neither one nor all are meant, or one does not end.
+/// When none is running, several are running and neither one nor all are selected, or one does not end.
 pub async fn down(which: &Which, all: bool) -> Result<String, Error> {
     let found = if all { which.running()? } else { vec![find(which)?] };
     let mut text = String::new();
@@ -70,7 +70,7 @@ pub async fn down(which: &Which, all: bool) -> Result<String, Error> {
     far.map_or(Ok(text), Err)
 }
 
-/// What runs, in all supervisors or the one that is meant.
+/// Shows what is running, in all supervisors or in the selected one.
 ///
 /// # Errors
 /// When a supervisor does not answer.
@@ -113,13 +113,13 @@ pub async fn status(which: &Which) -> Result<String, Error> {
         }
     }
     if text.is_empty() {
-        line(&mut text, format_args!("nothing runs ({})", which.looked()));
+        line(&mut text, format_args!("nothing is running ({})", which.looked()));
     }
     which.elsewhere()?.iter().for_each(|run| line(&mut text, format_args!("elsewhere: run {run}")));
     Ok(text)
 }
 
-/// The end of a process's log.
+/// Returns the end of a process's log.
 ///
 /// # Errors
 /// When there is no such process, or several and no cluster was named.
@@ -132,7 +132,7 @@ pub async fn logs(which: &Which, name: &str, cluster: Option<&str>, count: usize
 /// Becomes kubectl, as `admin` of a cluster; returns only if it cannot.
 ///
 /// # Errors
-/// When no supervisor or no such cluster runs, or several do and none was named.
+/// When no supervisor or no such cluster is running, or several are and none was named.
 pub async fn kubectl(which: &Which, cluster: Option<&str>, args: &[String]) -> Result<String, Error> {
     let announcement = reach(which)?;
     let status = Client::connect(&announcement.socket).await?.status().await?;
@@ -146,7 +146,7 @@ pub async fn kubectl(which: &Which, cluster: Option<&str>, args: &[String]) -> R
     let chosen =
         chosen.ok_or_else(|| Error::Usage(format!("name a cluster with --cluster: {}", names.join(", "))))?;
     let kubeconfig = chosen.kubeconfigs.get("admin").ok_or_else(|| Error::internal("no admin kubeconfig"))?;
-    // A run on clusters that are there has brought none; then it is the caller's.
+    // A run on existing clusters has no kubectl of its own; then the caller's is used.
     let given =
         std::env::var_os("E2E_TOOLS_DIR").map(PathBuf::from).filter(|dir| !dir.as_os_str().is_empty());
     let program = kubectl_in(std::iter::once(announcement.tools_dir).chain(given))?;
@@ -157,12 +157,12 @@ pub async fn kubectl(which: &Which, cluster: Option<&str>, args: &[String]) -> R
 fn kubectl_in(dirs: impl Iterator<Item = PathBuf>) -> Result<PathBuf, Error> {
     let mut programs = dirs.map(|dir| dir.join("kubectl"));
     programs.find(|program| tools::is_executable(program)).ok_or_else(|| {
-        Error::Environment("no kubectl is there; call it as `cargo xtask kubectl`, which gets one".to_owned())
+        Error::Environment("there is no kubectl; use `cargo xtask kubectl`, which fetches one".to_owned())
     })
 }
 
 impl Which {
-    /// Those of this checkout, or with `--state-dir` those in there.
+    /// Returns the supervisors of this checkout, or with `--state-dir` those in that directory.
     fn running(&self) -> Result<Vec<Found>, Error> {
         match &self.state_dir {
             Some(dir) => found::running(&Scope::In(dir)),
@@ -170,7 +170,7 @@ impl Which {
         }
     }
 
-    /// The one that `--run` names, also of another checkout; all of this one without.
+    /// Returns the supervisor that `--run` names, even of another checkout; without `--run`, all of this checkout.
     fn meant(&self) -> Result<Vec<Found>, Error> {
         let mut found = self.running()?;
         let Some(run) = &self.run else { return Ok(found) };
@@ -182,7 +182,8 @@ impl Which {
         Ok(found)
     }
 
-    /// Runs of this user that other checkouts started, each with its directory; none with `--state-dir` or `--run`.
+    /// Returns the runs of this user that other checkouts started, each with its directory; none with `--state-dir` or
+    /// `--run`.
     fn elsewhere(&self) -> Result<Vec<String>, Error> {
         if self.state_dir.is_some() || self.run.is_some() {
             return Ok(Vec::new());
@@ -220,16 +221,16 @@ fn find(which: &Which) -> Result<Found, Error> {
     Err(Error::Usage(match (known.is_empty(), others.is_empty()) {
         (false, _) => format!("no such run; there are: {}", known.join(", ")),
         (true, false) => format!(
-            "no supervisor of this checkout runs; name one of the others with --run: {}",
+            "no supervisor of this checkout is running; name one of the others with --run: {}",
             others.join(", ")
         ),
         (true, true) => {
-            format!("no supervisor runs ({}); start one with `cargo xtask up`", which.looked())
+            format!("no supervisor is running ({}); start one with `cargo xtask up`", which.looked())
         }
     }))
 }
 
-/// As [`find`], and it can be spoken to.
+/// Same as [`find`], but the supervisor must be reachable.
 fn reach(which: &Which) -> Result<Announcement, Error> {
     let found = find(which)?;
     found.reach.map_err(|why| Error::Environment(format!("run {}: {why}", found.run_id)))

@@ -19,11 +19,11 @@ use harness_model::components;
 use harness_model::provider::ProviderName;
 use harness_model::record::event::LeftBehind;
 
-/// What a program gets to end itself on `stop` and `restart`.
+/// How long a program may take to end on `stop` and `restart`.
 const STOP_GRACE: Duration = Duration::from_secs(10);
-/// What programs get when their lease is released.
+/// How long programs may take to end when their lease is released.
 const RELEASE_GRACE: Duration = Duration::from_secs(3);
-/// How long `spawn` waits for a ready file unless told.
+/// How long `spawn` waits for a ready file by default.
 const READY_TIMEOUT_SECONDS: u64 = 60;
 
 struct State {
@@ -44,7 +44,7 @@ pub struct Leases {
 }
 
 impl Leases {
-    /// No leases yet; logs go below `logs`.
+    /// Starts without leases; logs go below `logs`.
     pub fn new(table: Table, provider: Arc<Provider>, logs: PathBuf, scratch: PathBuf) -> Self {
         Self { table, provider, logs, scratch, states: Mutex::default(), counter: Mutex::default() }
     }
@@ -53,8 +53,8 @@ impl Leases {
         self.states.lock().expect("the list of leases must not be poisoned")
     }
 
-    /// Registers a lease and returns its id. The first one logs to `logs/<cluster>`, later ones, of the same
-    /// run, to `logs/<id>/<cluster>`.
+    /// Registers a lease and returns its id. The first lease of a run logs to `logs/<cluster>`, later ones to
+    /// `logs/<id>/<cluster>`.
     pub fn open(&self, spec: &LeaseSpec) -> String {
         let mut counter = self.counter.lock().expect("the counter must not be poisoned");
         *counter += 1;
@@ -73,7 +73,7 @@ impl Leases {
     /// Starts the control planes of an opened lease.
     ///
     /// # Errors
-    /// As [`Provider::start`].
+    /// Same as [`Provider::start`].
     pub async fn start(&self, id: &str, spec: &LeaseSpec) -> Result<Lease, Error> {
         let logs = self.known(id)?;
         let lease = self.provider.start(id, spec, &logs).await?;
@@ -83,7 +83,7 @@ impl Leases {
         Ok(lease)
     }
 
-    /// The log directory of a lease.
+    /// Returns the log directory of a lease.
     ///
     /// # Errors
     /// When there is no such lease.
@@ -96,23 +96,23 @@ impl Leases {
             .ok_or_else(|| Error::Usage(format!("no lease {id}; there are: {}", known.join(", "))))
     }
 
-    /// MiB that a lease may take.
+    /// Returns the MiB that a lease may use.
     pub fn need_mib(&self, spec: &LeaseSpec) -> u64 {
         self.provider.memory_mib(spec)
     }
 
-    /// MiB that all leases may take together.
+    /// Returns the MiB that all leases may use together.
     pub fn memory_mib(&self) -> u64 {
         self.lock().values().map(|state| state.memory_mib).sum()
     }
 
-    /// The leases whose control planes are ready.
+    /// Returns the leases whose control planes are ready.
     pub fn ready(&self) -> Vec<Lease> {
         self.lock().values().filter_map(|state| state.ready.clone()).collect()
     }
 
-    /// Ends everything of a lease: programs by SIGTERM, control planes (throwaway) by SIGKILL.
-    /// Answers what stays in clusters of somebody else's.
+    /// Releases everything in a lease: programs are stopped by SIGTERM, control planes (throwaway) by SIGKILL. Returns
+    /// what remains in existing clusters.
     pub async fn release(&self, id: &str) -> Vec<LeftBehind> {
         let left = self.end(Some(id), RELEASE_GRACE).await;
         self.lock().remove(id);
@@ -126,7 +126,7 @@ impl Leases {
         left
     }
 
-    /// Ends every process of the run; answers what stays in clusters of somebody else's.
+    /// Stops every process of the run. Returns what remains in existing clusters.
     pub async fn end_all(&self, grace: Duration) -> Vec<LeftBehind> {
         let left = self.end(None, grace).await;
         self.lock().clear();
@@ -136,34 +136,34 @@ impl Leases {
     async fn end(&self, lease: Option<&str>, grace: Duration) -> Vec<LeftBehind> {
         let (planes, programs): (Vec<Key>, Vec<Key>) =
             self.table.running(lease).into_iter().partition(|key| self.is_control_plane(key));
-        // Programs first: they may have results to write, and with the apiserver gone they would log errors.
+        // Programs first: they may have results to write, and without the apiserver they would log errors.
         join_all(programs.iter().map(|key| self.table.end(key, grace))).await;
         for key in &planes {
-            // The others must not see it die and complain, so all are killed before any is waited for.
+            // The others must not see one die and complain, so all are killed before any is waited for.
             let _ = self.table.signal(key, Signal::KILL);
         }
         join_all(planes.iter().map(|key| self.table.wait(key, Duration::from_secs(3)))).await;
         self.provider.release(lease).await
     }
 
-    /// How the records in clusters of somebody else's stand.
+    /// Returns the state of the records in existing clusters.
     pub fn holds(&self) -> Vec<HoldStatus> {
         self.provider.holds()
     }
 
-    /// What is known about all processes of the run, wherever they run.
+    /// Returns what is known about all processes of the run, wherever they run.
     pub fn processes(&self) -> Vec<ProcessInfo> {
         let mut all = self.table.all();
         all.extend(self.provider.processes());
         all
     }
 
-    /// Brings logs from where they are written to where `ProcessInfo` says they are.
+    /// Copies logs from where they are written to the paths given in `ProcessInfo`.
     pub async fn fetch_logs(&self) {
         self.provider.fetch_logs().await;
     }
 
-    /// How control planes are made here.
+    /// Returns how control planes are created here.
     pub fn provider(&self) -> ProviderName {
         self.provider.name()
     }
@@ -175,7 +175,7 @@ impl Leases {
     /// Starts a program for a lease.
     ///
     /// # Errors
-    /// When lease, cluster or program do not exist, the name is taken, or it does not become ready.
+    /// When lease, cluster or program do not exist, the name is taken, or the program does not become ready.
     pub async fn spawn(&self, request: SpawnRequest) -> Result<Spawned, Error> {
         let logs = self.known(&request.lease)?;
         self.check_program(&request)?;
@@ -232,7 +232,7 @@ impl Leases {
             match std::fs::read(file) {
                 Ok(content) => match serde_json::from_slice(&content) {
                     Ok(ready) => Look::Ready(ready),
-                    Err(error) => Look::Never(format!("{} is no ready file: {error}", file.display())),
+                    Err(error) => Look::Never(format!("{} is not a ready file: {error}", file.display())),
                 },
                 Err(error) => match self.table.ended(key) {
                     Some(how) => Look::Never(how),

@@ -1,4 +1,4 @@
-//! What is said on the supervisor's socket: one JSON request per line, one JSON response per line.
+//! The protocol of the supervisor's socket: one JSON request per line, one JSON response per line.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -18,39 +18,39 @@ pub use harness_processes::{Error, ErrorKind, ProcessInfo, ProcessState, Verb};
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "request", rename_all = "camelCase", deny_unknown_fields)]
 pub enum Request {
-    /// Starts control planes; answers a [`Lease`].
+    /// Starts control planes; the response is a [`Lease`].
     Lease {
-        /// What is wanted.
+        /// What is requested.
         spec: LeaseSpec,
         /// Whether the lease outlives the connection that took it.
         #[serde(default)]
         detached: bool,
     },
-    /// Ends everything of a lease; answers [`Released`].
+    /// Releases everything in a lease; the response is [`Released`].
     Release {
         /// Its id.
         lease: String,
     },
-    /// Starts a program under supervision; answers a [`Spawned`].
+    /// Starts a program under supervision; the response is a [`Spawned`].
     Spawn(SpawnRequest),
-    /// Acts on one process; answers its [`ProcessInfo`] afterwards.
+    /// Acts on one process; the response is its [`ProcessInfo`] afterwards.
     Component(ComponentRequest),
-    /// Answers a [`Status`].
+    /// Reads the state of the supervisor; the response is a [`Status`].
     Status,
-    /// Answers a list of [`ProcessInfo`].
+    /// Lists the processes; the response is a list of [`ProcessInfo`].
     Processes,
-    /// The end of a process's log; answers [`LogTail`].
+    /// Reads the end of a process's log; the response is a [`LogTail`].
     Logs {
         /// Component name.
         name: String,
         /// Its cluster, when the name alone is ambiguous.
         #[serde(default)]
         cluster: Option<String>,
-        /// How many lines; 50 unless told.
+        /// Number of lines; 50 by default.
         #[serde(default)]
         lines: Option<usize>,
     },
-    /// Ends the supervisor; answers `{}` before it does.
+    /// Shuts down the supervisor; the response `{}` comes first.
     Shutdown,
 }
 
@@ -60,20 +60,20 @@ pub enum Request {
 pub struct SpawnRequest {
     /// The lease it belongs to, and with which it ends.
     pub lease: String,
-    /// The cluster it belongs to: decides where its log goes.
+    /// The cluster it belongs to, which decides where its log goes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cluster: Option<String>,
     /// Component name, unique within cluster (or lease).
     pub name: String,
     /// Program (absolute path) and arguments.
     pub argv: Vec<String>,
-    /// Environment beside `E2E_RUN_ID` and a minimal `PATH`.
+    /// Environment in addition to `E2E_RUN_ID` and a minimal `PATH`.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub env: BTreeMap<String, String>,
-    /// The path given to the program as `--ready-file`: the answer waits for it.
+    /// The path given to the program as `--ready-file`; the response waits for that file.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ready_file: Option<PathBuf>,
-    /// How long to wait for it, in seconds; 60 unless told.
+    /// How long to wait for it, in seconds; 60 by default.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ready_timeout_seconds: Option<u64>,
 }
@@ -86,12 +86,12 @@ pub struct Spawned {
     pub pid: u32,
     /// Its stdout and stderr.
     pub log_file: PathBuf,
-    /// Content of the ready file, if one was asked for.
+    /// Content of the ready file, if one was requested.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ready: Option<Ready>,
 }
 
-/// Something to do with one process.
+/// An action on one process.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct ComponentRequest {
@@ -106,11 +106,11 @@ pub struct ComponentRequest {
     pub verb: Verb,
 }
 
-/// What came of a release.
+/// The result of a release.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Released {
-    /// What could not be removed from clusters of somebody else's.
+    /// What could not be removed from existing clusters.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub left: Vec<LeftBehind>,
 }
@@ -119,7 +119,7 @@ pub struct Released {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Status {
-    /// The run.
+    /// Id of the run.
     pub run_id: String,
     /// The supervisor's process id.
     pub pid: u32,
@@ -127,22 +127,22 @@ pub struct Status {
     pub run_dir: PathBuf,
     /// Directory of sockets, data and keys; removed at the end.
     pub scratch: PathBuf,
-    /// How control planes are made.
+    /// How control planes are created.
     pub provider: ProviderName,
-    /// MiB that leases may take together.
+    /// MiB that leases may use together.
     pub memory_budget_mib: u64,
-    /// MiB that they have taken.
+    /// MiB that leases have taken.
     pub memory_leased_mib: u64,
     /// Leases that are ready.
     pub leases: Vec<Lease>,
     /// Number of running processes.
     pub processes_running: usize,
-    /// Processes that ended although nobody asked for it.
+    /// Processes that ended although that was not requested.
     pub unasked_exits: Vec<ProcessInfo>,
-    /// Why programs do not run in the scheduling class SCHED_BATCH, where they do not.
+    /// Why programs do not run in the scheduling class SCHED_BATCH, if they do not.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub not_batch: Option<String>,
-    /// Records in clusters of somebody else's.
+    /// Records in existing clusters.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub holds: Vec<HoldStatus>,
 }
@@ -151,7 +151,7 @@ pub struct Status {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct LogTail {
-    /// The whole log.
+    /// The file with the whole log.
     pub log_file: PathBuf,
     /// Its last lines.
     pub lines: Vec<String>,
@@ -161,18 +161,18 @@ pub struct LogTail {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Response {
-    /// The answer.
+    /// The result.
     Ok(Value),
-    /// Why there is none.
+    /// Why there is no result.
     Error(ErrorBody),
 }
 
 /// Why a request failed.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ErrorBody {
-    /// In words: what, where, what to do.
+    /// A message for people: what failed, where, and what to do.
     pub message: String,
-    /// Whose fault it is.
+    /// Which side is at fault.
     pub kind: ErrorKind,
 }
 
@@ -193,7 +193,7 @@ impl From<ErrorBody> for Error {
     }
 }
 
-/// Content of `<run-dir>/supervisor.json`: how a supervisor is found.
+/// Content of `<run-dir>/supervisor.json`, by which a supervisor is found.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Announcement {
@@ -203,7 +203,7 @@ pub struct Announcement {
     pub socket: PathBuf,
     /// Directory of sockets, data and keys.
     pub scratch: PathBuf,
-    /// The run.
+    /// Id of the run.
     pub run_id: String,
     /// Directory of the control-plane binaries (and kubectl).
     pub tools_dir: PathBuf,
@@ -213,7 +213,7 @@ pub struct Announcement {
     /// The fixtures of the checkout that it was started from.
     #[serde(default)]
     pub fixtures_dir: PathBuf,
-    /// What tells this process from others that have had or will have its id.
+    /// Distinguishes this process from others that have had or will have its id.
     #[serde(default)]
     pub birth: Birth,
 }

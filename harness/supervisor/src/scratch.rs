@@ -9,23 +9,23 @@ use sha2::{Digest, Sha256};
 use crate::Error;
 use harness_processes::IN_ENGINE;
 
-/// A directory only for us, removed at the end by us or, if we are killed, by the janitor.
+/// A private directory, removed at the end by us or, if we are killed, by the janitor.
 pub struct Scratch {
     path: PathBuf,
 }
 
 impl Scratch {
-    /// Makes `/tmp/e2e-<8 hex digits>` (short: socket paths end at 107 bytes) and starts its janitor, which removes
-    /// `announcement`, too, if we cannot.
+    /// Creates `/tmp/e2e-<8 hex digits>` (short, because socket paths end at 107 bytes) and starts its janitor, which
+    /// also removes `announcement` if we cannot.
     ///
     /// # Errors
-    /// When the directory exists already, cannot be made, or the janitor cannot be started.
+    /// When the directory already exists or cannot be created, or the janitor cannot be started.
     pub fn new(run_id: &str, janitor: &Path, announcement: &Path) -> Result<Self, Error> {
         let digest = Sha256::digest(format!("{run_id}/{}", std::process::id()));
         let short: String = digest.iter().take(4).map(|byte| format!("{byte:02x}")).collect();
         let path = PathBuf::from(format!("/tmp/e2e-{short}"));
         std::fs::DirBuilder::new().mode(0o700).create(&path).map_err(|e| {
-            Error::Environment(format!("making the scratch directory {}: {e}", path.display()))
+            Error::Environment(format!("creating the scratch directory {}: {e}", path.display()))
         })?;
         let scratch = Self { path };
         let started = Command::new(janitor)
@@ -49,16 +49,16 @@ impl Scratch {
         }
     }
 
-    /// Its path.
+    /// Returns its path.
     pub fn path(&self) -> &Path {
         &self.path
     }
 
-    /// Removes it with all content. While something may be left in the container engine it stays: by it the janitor,
-    /// who waits for an engine that does not answer, knows what to look for.
+    /// Removes it with all its content. It stays while something may be left in the container engine: it tells the
+    /// janitor, which waits for an engine that does not answer, what to look for.
     pub fn remove(&self) {
         if self.path.join(IN_ENGINE).exists() {
-            tracing::warn!(scratch = %self.path.display(), "left to the janitor, as something in the engine is");
+            tracing::warn!(scratch = %self.path.display(), "left to the janitor, because something remains in the engine");
             return;
         }
         if let Err(error) = std::fs::remove_dir_all(&self.path) {

@@ -23,17 +23,17 @@ use harness_planes::spec::LeaseSpec;
 use harness_planes::{Choice, Places, Provider};
 use harness_model::record::event::LeftBehind;
 
-/// How long programs get to end themselves before SIGKILL, when the whole run ends.
+/// How long programs may take to end before SIGKILL, when the whole run ends.
 const GRACE: Duration = Duration::from_secs(1);
 
-/// What `serve` is told.
+/// Options of `serve`.
 #[derive(Clone, Debug)]
 pub struct Options {
-    /// Names the run; in the environment of every process of it.
+    /// Id of the run; in the environment of each of its processes.
     pub run_id: String,
-    /// Results and logs; stays.
+    /// Directory of results and logs, which stays.
     pub run_dir: PathBuf,
-    /// The process to end with; none to stay until told (`--keep`).
+    /// The process to end with; `None` to stay until asked to end (`--keep`).
     pub owner: Option<u32>,
     /// Directory of the six control-plane binaries.
     pub tools_dir: PathBuf,
@@ -43,13 +43,13 @@ pub struct Options {
     pub seeds_dir: PathBuf,
     /// Directory of `e2e-shim` and `e2e-janitor`.
     pub bin_dir: PathBuf,
-    /// How control planes are made.
+    /// How control planes are created.
     pub provider: Choice,
-    /// MiB that leases may take together; what the machine has at the start if not given.
+    /// MiB that leases may use together; by default what the machine has available at the start.
     pub memory_budget_mib: Option<u64>,
 }
 
-/// Serves until the owner ends, a signal comes, or a client asks for the end; then ends everything.
+/// Serves until the owner ends, a signal arrives, or a client requests a shutdown; then stops everything.
 ///
 /// Must run on a current-thread runtime on the main thread: children die with the thread that forked them.
 ///
@@ -72,8 +72,8 @@ pub async fn serve(options: Options) -> Result<(), Error> {
     result
 }
 
-/// Cancels the token it returns when the process ends. A thread of its own that never forks: tokio's pollable
-/// descriptors cannot be made from a pidfd without `unsafe`.
+/// Returns a token that is cancelled when the process ends. It uses a separate thread that never forks, because tokio's
+/// pollable descriptors cannot be made from a pidfd without `unsafe`.
 fn watch_pid(pid: u32) -> Result<CancellationToken, Error> {
     let gone = |e: rustix::io::Errno| Error::Usage(format!("--owner-pid {pid}: {e}; is the owner gone?"));
     let raw = i32::try_from(pid).ok().and_then(Pid::from_raw).ok_or_else(|| gone(rustix::io::Errno::SRCH))?;
@@ -97,7 +97,7 @@ struct Server {
     scratch: PathBuf,
     budget_mib: u64,
     leases: Leases,
-    /// What stays in clusters of somebody else's, and no client was told.
+    /// What remains in existing clusters and was not reported to any client.
     untold: Mutex<Vec<LeftBehind>>,
     stop: CancellationToken,
     /// Why programs do not run in the scheduling class SCHED_BATCH.
@@ -113,7 +113,7 @@ impl Server {
     ) -> Result<Arc<Self>, Error> {
         let home = scratch.join("home");
         std::fs::create_dir_all(&home)
-            .map_err(|e| Error::Environment(format!("making {}: {e}", home.display())))?;
+            .map_err(|e| Error::Environment(format!("creating {}: {e}", home.display())))?;
         let not_batch = batch::refused(PATH);
         if let Some(why) = &not_batch {
             tracing::warn!(why, "programs run without the scheduling class SCHED_BATCH");
@@ -155,7 +155,7 @@ impl Server {
         tracing::info!(why, "ending");
         let mut left = self.leases.end_all(GRACE).await;
         left.append(&mut self.untold.lock().unwrap_or_else(PoisonError::into_inner));
-        // How it is found; without it, nobody takes an ended supervisor for a running one.
+        // Supervisors are found by this file: without it, an ended one is not mistaken for a running one.
         let _ = std::fs::remove_file(self.options.run_dir.join(ANNOUNCEMENT));
         if left.is_empty() {
             return Ok(());
@@ -176,8 +176,8 @@ impl Server {
             birth: Birth::of(std::process::id()),
         };
         let text = serde_json::to_string_pretty(&announcement).map_err(|e| Error::internal(e.to_string()))? + "\n";
-        // In the scratch directory for those who look from another state directory; in the run directory last, as it
-        // is waited for.
+        // In the scratch directory for programs that search from another state directory; in the run directory last,
+        // because callers wait for it there.
         for dir in [&self.scratch, &self.options.run_dir] {
             let path = dir.join(ANNOUNCEMENT);
             let half = path.with_extension("tmp");
@@ -200,13 +200,13 @@ impl Server {
         }
     }
 
-    /// One connection; what it leased is released when it closes.
+    /// Serves one connection; what it leased is released when it closes.
     async fn converse(self: Arc<Self>, stream: UnixStream) {
         let (read, mut write) = stream.into_split();
         let mut lines = BufReader::new(read).lines();
         let mut held = Vec::new();
         while let Ok(Some(line)) = lines.next_line().await {
-            // A client that goes away while we work for it must not leave a half-made lease behind.
+            // A client that goes away while we work for it must not leave a half-created lease behind.
             let response = tokio::select! {
                 response = self.respond(&line, &mut held) => response,
                 () = closed(&mut lines) => break,
@@ -224,7 +224,7 @@ impl Server {
         }
     }
 
-    /// Releases a lease of nobody who could be told what stays: that is told in the end.
+    /// Releases a lease whose client can no longer be told what remains: that is reported at the end.
     async fn release_untold(&self, lease: &str) {
         let left = self.leases.release(lease).await;
         self.untold.lock().unwrap_or_else(PoisonError::into_inner).extend(left);
@@ -275,7 +275,7 @@ impl Server {
         let leased_mib = self.leases.memory_mib();
         budget::check(spec.clusters.len(), need_mib, self.budget_mib, leased_mib, budget::available_mib()?)?;
         let id = self.leases.open(spec);
-        // Held from the first moment: the connection may end, or the start fail, at any time from here.
+        // Held from the first moment: from here on, the connection may end, or the start fail, at any time.
         held.push(id.clone());
         let result = self.leases.start(&id, spec).await;
         if result.is_err() {

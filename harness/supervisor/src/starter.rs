@@ -1,4 +1,4 @@
-//! Starting a supervisor, for programs that are not one themselves.
+//! Starts a supervisor, for programs that are not supervisors themselves.
 
 use std::fs::OpenOptions;
 use std::path::{Path, PathBuf};
@@ -12,34 +12,34 @@ use crate::Error;
 use harness_processes::tail;
 use harness_planes::Choice;
 
-/// How long a supervisor may take until it listens: it only makes a directory and a socket.
+/// How long a supervisor may take until it listens: it only creates a directory and a socket.
 const CEILING: Duration = Duration::from_secs(20);
 
-/// Whose end ends the supervisor.
+/// What the supervisor's lifetime depends on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Owner {
-    /// That process's.
+    /// It ends with that process.
     Pid(u32),
-    /// Nobody's: it stays until it is told to end.
+    /// It stays until it is asked to end.
     Keep,
 }
 
 /// What a new supervisor needs to know.
 #[derive(Clone, Debug)]
 pub struct Start {
-    /// Names the run.
+    /// Id of the run.
     pub run_id: String,
-    /// Results and logs; the supervisor's own log is `logs/supervisor.log` there.
+    /// Directory of results and logs; the supervisor's own log is `logs/supervisor.log` there.
     pub run_dir: PathBuf,
-    /// Whose end ends it.
+    /// What its lifetime depends on.
     pub owner: Owner,
     /// Directory of `e2e-supervisor`, `e2e-shim` and `e2e-janitor`.
     pub bin_dir: PathBuf,
     /// Directory of the six control-plane programs.
     pub tools_dir: PathBuf,
-    /// How it makes control planes.
+    /// How it creates control planes.
     pub provider: Choice,
-    /// MiB that leases may take together; what is available if not given.
+    /// MiB that leases may use together; by default what is available.
     pub memory_budget_mib: Option<u64>,
 }
 
@@ -53,7 +53,7 @@ pub async fn start(start: &Start) -> Result<(Child, Announcement), Error> {
     let file = start.run_dir.join("supervisor.json");
     let pid = child.id();
     let waited = poll::until("the supervisor to listen", Duration::from_millis(20), CEILING, || {
-        // Evaluated before the file is read: an end between the two would otherwise go unnoticed.
+        // Evaluated before the file is read: otherwise an end between the two would go unnoticed.
         let ended = child.try_wait().ok().flatten();
         let look = match (read(&file), ended) {
             (Ok(found), None) if found.pid == pid => Look::Ready(found),
@@ -74,7 +74,7 @@ fn spawn(start: &Start, log: &Path) -> Result<Child, Error> {
         Error::Environment(format!("{what} {}: {e}", path.display()))
     };
     let dir = start.run_dir.join("logs");
-    std::fs::create_dir_all(&dir).map_err(|e| failed("making", &dir, e))?;
+    std::fs::create_dir_all(&dir).map_err(|e| failed("creating", &dir, e))?;
     let out =
         OpenOptions::new().create(true).append(true).open(log).map_err(|e| failed("opening", log, e))?;
     let err = out.try_clone().map_err(|e| failed("opening", log, e))?;
@@ -105,7 +105,7 @@ pub(super) fn read(path: &Path) -> Result<Announcement, String> {
     serde_json::from_str(&text).map_err(|e| format!("{}: {e}", path.display()))
 }
 
-/// Directory of the harness's programs: `$E2E_BIN_DIR`, or where this program is (test programs are in
+/// Returns the directory of the harness's programs: `$E2E_BIN_DIR`, or where this program is (test programs are in
 /// `deps` below it).
 ///
 /// # Errors
@@ -129,15 +129,15 @@ pub fn bin_dir() -> Result<PathBuf, Error> {
     )))
 }
 
-/// Directory of the control-plane programs that the provider starts: `$E2E_TOOLS_DIR`, or the cache; makes them if
-/// need be (minutes, once).
+/// Returns the directory of the control-plane programs that the provider starts: `$E2E_TOOLS_DIR`, or the cache.
+/// Fetches or builds them if needed (takes minutes, once).
 ///
 /// # Errors
-/// What `tools` says is missing.
+/// What is missing, as reported by `tools`.
 pub fn tools_dir(provider: &Choice) -> Result<PathBuf, Error> {
     let options = tools::Options::from_env();
     let small = options.tools_dir.is_some() || matches!(provider, Choice::Existing(_));
-    // What is made for control planes of our own is made whole: kubectl, too, and what a node image holds.
+    // For control planes of our own, everything is fetched or built: also kubectl, and the content of a node image.
     let names = if small { provider.programs() } else { &tools::pins::TOOL_NAMES };
     let tools = tools::ensure_programs(&options, names);
     tools.map(|set| set.dir).map_err(|e| Error::Environment(e.to_string()))

@@ -2,20 +2,20 @@
 
 use std::path::PathBuf;
 
-/// What is added to a file from now on.
+/// Reads what is added to a file from now on.
 pub struct Tail {
     path: PathBuf,
     seen: usize,
 }
 
 impl Tail {
-    /// Of that file, which need not be there yet.
+    /// Starts at the current end of that file, which need not exist yet.
     pub fn of(path: PathBuf) -> Self {
         let seen = std::fs::read(&path).map_or(0, |text| text.len());
         Self { path, seen }
     }
 
-    /// Whole lines that were not told yet.
+    /// Returns whole lines that have not been returned yet.
     pub fn new_lines(&mut self) -> Vec<String> {
         let text = std::fs::read(&self.path).unwrap_or_default();
         let new = text.get(self.seen..).unwrap_or_default();

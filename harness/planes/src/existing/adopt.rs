@@ -1,4 +1,4 @@
-//! `cargo xtask adopt`: shows what a run does to a cluster and asks its owner, who says yes by a label.
+//! `cargo xtask adopt`: shows what a run does to a cluster and asks its owner, whose consent is recorded as a label.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -24,28 +24,29 @@ use harness_model::profile::fixtures_dir;
 /// Options of `adopt`.
 #[derive(Args, Clone, Debug)]
 pub struct Adopt {
-    /// A kubeconfig with the rights of cluster-admin; no other is read.
+    /// A kubeconfig whose user has the rights of cluster-admin; no other file is read.
     #[arg(long, value_name = "FILE")]
     pub kubeconfig: PathBuf,
-    /// The context that is meant [default: the current one, as for runs].
+    /// The context to use [default: the current one, as for runs].
     #[arg(long)]
     pub context: Option<String>,
-    /// Do not ask.
+    /// Do not ask for confirmation.
     #[arg(long)]
     pub yes: bool,
-    /// Take the label off again, after removing what runs that were killed have left.
+    /// Remove the label, after removing what killed runs have left.
     #[arg(long, conflicts_with = "yes")]
     pub release: bool,
 }
 
-/// Shows the cluster and what a run makes there, asks, and puts the label on; or takes it off.
+/// Shows the cluster and what a run creates there, asks, and sets the label; or removes it.
 ///
 /// # Errors
-/// When the cluster cannot be read or is in use, nobody can be asked, or what a run has left does not go away.
+/// When the cluster cannot be read or is in use, there is no terminal to ask on, or what a run has left does not go
+/// away.
 pub async fn adopt(options: &Adopt) -> Result<String, Error> {
     let given = Given::read(&options.kubeconfig, options.context.as_deref())?;
     // Holds a copy of the kubeconfig for as long as this takes.
-    let dir = tempfile::tempdir().map_err(|e| Error::Environment(format!("making a directory: {e}")))?;
+    let dir = tempfile::tempdir().map_err(|e| Error::Environment(format!("creating a directory: {e}")))?;
     let client = given.connect(dir.path()).await?;
     if options.release {
         return release(&given, &client).await;
@@ -53,7 +54,7 @@ pub async fn adopt(options: &Adopt) -> Result<String, Error> {
     let (_, adopted) = guard::identity(&client).await?;
     let shown = show(&given, &client).await?;
     if adopted {
-        return Ok(format!("{shown}\nThe cluster carries the label already.\n{}", next(&given, options)));
+        return Ok(format!("{shown}\nThe cluster already has the label.\n{}", next(&given, options)));
     }
     if !options.yes {
         eprintln!("{shown}");
@@ -73,7 +74,7 @@ fn next(given: &Given, options: &Adopt) -> String {
     if options.context.is_some() {
         let _ = writeln!(
             text,
-            "Runs use a file's current context; to make a file of {0}: kubectl config view --minify --flatten \
+            "Runs use a file's current context; to create a file for {0}: kubectl config view --minify --flatten \
              --context {0} >FILE",
             given.context
         );
@@ -100,7 +101,7 @@ async fn release(given: &Given, client: &Client) -> Result<String, Error> {
     let say = |text: &str| eprintln!("{}: {text}", given.server());
     let (over, extent) = match record::look(client, &say).await? {
         State::InUse(by) => {
-            let advice = "end it first (`cargo xtask down`)";
+            let advice = "stop it first (`cargo xtask down`)";
             return Err(Error::Environment(format!("{} is in use by {by}; {advice}", given.server())));
         }
         State::Over(old) | State::Unclear(old) => (Some(old), Extent::Everything),
@@ -108,9 +109,9 @@ async fn release(given: &Given, client: &Client) -> Result<String, Error> {
     };
     let was_over = over.is_some();
     if was_over {
-        say("removing what a run has left that did not clean up");
+        say("removing what an earlier run left behind");
     }
-    // In the name of this process, so that no other takes it meanwhile.
+    // The Lease is claimed for this process, so that no other one takes the cluster in the meantime.
     let mark = format!("e2e-release-{}", std::process::id());
     let hold = Hold::keep(client, Held::claim(client, &mark, over.as_deref()).await?);
     tidy::clear(client, hold, extent, Limits::from_env()?, &say).await.map_err(|why| {
@@ -119,17 +120,17 @@ async fn release(given: &Given, client: &Client) -> Result<String, Error> {
     })?;
     let mut text = String::new();
     if was_over {
-        text.push_str("Removed what a run had left that did not clean up.\n");
+        text.push_str("Removed what an earlier run had left behind.\n");
     }
     let (_, adopted) = guard::identity(client).await?;
     if !adopted {
         return Ok(format!("{text}{} does not carry the label.\n", given.server()));
     }
     label(client, None).await?;
-    Ok(format!("{text}Released: {NAMESPACE} of {} has no label of ours any more.\n", given.server()))
+    Ok(format!("{text}Released: {NAMESPACE} of {} no longer has our label.\n", given.server()))
 }
 
-/// Sets the label, or takes it off.
+/// Sets or removes the label.
 async fn label(client: &Client, value: Option<&str>) -> Result<(), Error> {
     let api: Api<Namespace> = Api::all(client.clone());
     let patch = json!({"metadata": {"labels": {(ADOPTED): value}}});
@@ -137,7 +138,7 @@ async fn label(client: &Client, value: Option<&str>) -> Result<(), Error> {
     patched.map(drop).map_err(|e| Error::Environment(format!("labelling the Namespace {NAMESPACE}: {e}")))
 }
 
-/// The cluster, what a run makes there, and what keeps it from doing so.
+/// Describes the cluster, what a run creates there, and what prevents a run.
 async fn show(given: &Given, client: &Client) -> Result<String, Error> {
     let failed =
         |what: &str, e: kube::Error| Error::Environment(format!("{what} of {}: {e}", given.server()));
@@ -152,7 +153,7 @@ async fn show(given: &Given, client: &Client) -> Result<String, Error> {
             Err(why) => line(&mut text, format_args!("  {}", servers::consequence(component, &why))),
         }
     }
-    text.push_str("\nA run there makes, and removes in the end, however it ends:\n");
+    text.push_str("\nA run creates there, and removes at the end, however it ends:\n");
     for (kind, names_of) in installed(&fixtures_dir())? {
         line(&mut text, format_args!("  {kind}: {}", names(names_of.into_iter())));
     }
@@ -161,7 +162,7 @@ async fn show(given: &Given, client: &Client) -> Result<String, Error> {
         State::Free => guard::obstacles(client, &fixtures_dir()).await?,
         State::InUse(by) => vec![format!("it is in use by {by}")],
         State::Unclear(lease) => vec![format!(
-            "it bears the record of {}, which cannot be seen from here; a run watches whether it is renewed",
+            "it has the record of {}, which cannot be seen from here; a run watches whether it is renewed",
             whose(&lease)
         )],
         State::Over(_) => Vec::new(),
@@ -170,23 +171,23 @@ async fn show(given: &Given, client: &Client) -> Result<String, Error> {
     match &obstacles[..] {
         [] => text.push_str("Nothing stands in its way.\n"),
         some => {
-            text.push_str("As long as this is so, no run uses the cluster:\n");
+            text.push_str("No run uses the cluster while this is so:\n");
             some.iter().for_each(|obstacle| line(&mut text, format_args!("  - {obstacle}")));
         }
     }
     Ok(text)
 }
 
-/// What is there only while a run goes on.
+/// Lists what exists only during a run.
 fn of_the_run() -> String {
     let load = template::NAMESPACE;
     format!(
         "  Deployments, StatefulSets, PodDisruptionBudgets and their Pods in the namespace {load}\n\
-         \x20 (label {}), by the ten thousand\n\
-         \x20 Nodes with the annotation {}={}, played by a kwok on this machine; Pods that\n\
-         \x20 come to them run nowhere and go with them, yours, too\n\
+         \x20 (label {}), tens of thousands of them\n\
+         \x20 Nodes with the annotation {}={}, simulated by a kwok on this machine; Pods that\n\
+         \x20 are bound to them never run and are removed with them, yours too\n\
          \x20 custom resources of the kinds above\n\
-         \x20 the taint {RUN}:NoSchedule on your real Nodes; Pods that are there stay\n\
+         \x20 the taint {RUN}:NoSchedule on your real Nodes; Pods already there stay\n\
          \x20 the Lease {NAMESPACE}/e2e-run, which names the run\n\
          Events about these stay until the apiserver drops them.\n",
         api::names::WORKLOAD,
@@ -195,7 +196,7 @@ fn of_the_run() -> String {
     )
 }
 
-/// Names of what is installed, by kind.
+/// Returns the names of what is installed, by kind.
 fn installed(fixtures: &Path) -> Result<BTreeMap<String, Vec<String>>, Error> {
     let mut all: BTreeMap<String, Vec<String>> = BTreeMap::new();
     for file in manifests::files(fixtures)? {

@@ -1,4 +1,4 @@
-//! Waiting until nothing of a run is there any more: said while it takes, and not for ever.
+//! Waits until nothing of a run is left, with progress reports and a time limit.
 
 use std::time::{Duration, Instant};
 
@@ -8,26 +8,28 @@ use super::left::{self, Left};
 use super::sweep::{self, Extent};
 use crate::Error;
 
-/// Looks that must find nothing before it is over: a controller may be in the middle of a creation.
+/// Consecutive checks that must find nothing before the clean-up is done: a controller may be in the middle of creating
+/// an object.
 const LOOKS_IN_A_ROW: u32 = 2;
-/// Variable that says how many seconds a clean-up goes on although nothing more goes away.
+/// Variable with the number of seconds that a clean-up continues although nothing more goes away.
 pub(super) const PATIENCE_VARIABLE: &str = "E2E_CLEANUP_PATIENCE_S";
 
-/// How long a clean-up may take, and how it is told.
+/// How long a clean-up may take, and how often it is reported.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Limits {
-    /// Without anything going away.
+    /// Longest time without anything going away.
     patience: Duration,
-    /// In all; deleting ten thousand Pods takes a minute. Less than whoever waits for a supervisor gives it.
+    /// Longest time in total; deleting ten thousand Pods takes a minute. It is shorter than what clients allow a
+    /// supervisor for its shutdown.
     ceiling: Duration,
-    /// Time between two looks.
+    /// Time between two checks.
     tick: Duration,
-    /// Until something is said, and from then on between two lines.
+    /// Time until the first progress line, and between two of them.
     say_every: Duration,
 }
 
 impl Limits {
-    /// With that patience, in place of the usual one.
+    /// Returns the limits with the given patience, or with the default one.
     pub(super) fn with_patience(seconds: Option<u64>) -> Self {
         let patience = seconds.map_or(Duration::from_secs(120), Duration::from_secs);
         Self {
@@ -38,25 +40,25 @@ impl Limits {
         }
     }
 
-    /// How long it may take without anything going away.
+    /// Returns how long it may take without anything going away.
     pub(super) fn patience(self) -> Duration {
         self.patience
     }
 
-    /// As the environment says.
+    /// Reads the limits from the environment.
     ///
     /// # Errors
-    /// When it says no number.
+    /// When the value is not a valid number.
     pub(super) fn from_env() -> Result<Self, Error> {
         let text = std::env::var(PATIENCE_VARIABLE).ok().filter(|text| !text.is_empty());
         patience(text.as_deref()).map(Self::with_patience)
     }
 }
 
-/// Seconds, of the variable's value.
+/// Parses the variable's value as seconds.
 ///
 /// # Errors
-/// When it is no number.
+/// When it is not a whole number of at least 1.
 pub(super) fn patience(text: Option<&str>) -> Result<Option<u64>, Error> {
     let Some(text) = text else { return Ok(None) };
     let seconds: Option<u64> = text.parse().ok().filter(|seconds| *seconds > 0);
@@ -65,23 +67,23 @@ pub(super) fn patience(text: Option<&str>) -> Result<Option<u64>, Error> {
     })
 }
 
-/// Why a clean-up has ended before its end.
+/// Why a clean-up was given up.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum Stuck {
     /// Objects do not go away.
-    #[error("after {after_s} s there still is: {}", left::line(.left))]
+    #[error("after {after_s} s still there: {}", left::line(.left))]
     Objects {
-        /// Which.
+        /// The objects.
         left: Vec<Left>,
-        /// How long that was waited for, in seconds.
+        /// How long the clean-up waited for them, in seconds.
         after_s: u64,
     },
-    /// What is there cannot be read, or removed.
+    /// What remains cannot be read or removed.
     #[error("{0}")]
     Blind(String),
 }
 
-/// Removes what is there until there is nothing. `say` is told what it waits for.
+/// Removes objects until none are left. `say` receives what the clean-up is waiting for.
 pub(super) async fn until_nothing(
     client: &Client,
     extent: Extent,
@@ -100,13 +102,13 @@ pub(super) async fn until_nothing(
             waiting.saw(look, Instant::now());
         }
         waiting.tell(limits, say)?;
-        // What stands still need not be asked four times a second.
+        // While nothing changes, there is no need to ask four times a second.
         let idle = waiting.unchanged(Instant::now()) / 10;
         tokio::time::sleep(limits.tick.max(idle.min(Duration::from_secs(2)))).await;
     }
 }
 
-/// A look, which may take long on an apiserver that hardly answers.
+/// Runs a check and reports progress meanwhile: it may take long if the apiserver hardly answers.
 async fn said_meanwhile<T>(
     look: impl Future<Output = T>,
     waiting: &mut Waiting,
@@ -122,14 +124,14 @@ async fn said_meanwhile<T>(
     }
 }
 
-/// What a clean-up waits for.
+/// The state of a clean-up that is waiting.
 struct Waiting {
     begin: Instant,
-    /// When something was last seen to go away, or to come.
+    /// When an object was last seen to disappear or to appear.
     changed: Instant,
     said: Instant,
     last: Vec<Left>,
-    /// Why the last look saw nothing, if so.
+    /// Why the last check saw nothing, if it failed.
     trouble: Option<String>,
 }
 
@@ -156,10 +158,10 @@ impl Waiting {
         now.duration_since(self.changed)
     }
 
-    /// Says how it stands, if that is due.
+    /// Reports progress, if a report is due.
     ///
     /// # Errors
-    /// When it is to be given up.
+    /// When the clean-up must be given up.
     fn tell(&mut self, limits: Limits, say: &(dyn Fn(&str) + Sync)) -> Result<(), Stuck> {
         let now = Instant::now();
         if let Some(stuck) = self.gives_up(limits, now) {
@@ -232,7 +234,7 @@ mod tests {
         waiting.saw(Ok(nodes(&["b"])), at(70));
         assert!(waiting.gives_up(LIMITS, at(79)).is_none(), "59 s since a went away");
         let stuck = waiting.gives_up(LIMITS, at(80)).unwrap().to_string();
-        assert_eq!(stuck, "after 80 s there still is: Node b");
+        assert_eq!(stuck, "after 80 s still there: Node b");
     }
 
     #[test]

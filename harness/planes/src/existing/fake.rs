@@ -11,7 +11,7 @@ const LEASES: &str = "/apis/coordination.k8s.io/v1/namespaces/kube-system/leases
 const LEASE: &str = "/apis/coordination.k8s.io/v1/namespaces/kube-system/leases/e2e-run";
 const NODE_LEASES: &str = "/apis/coordination.k8s.io/v1/namespaces/kube-node-lease/leases";
 
-/// What is in it; clones share it.
+/// The fake apiserver; clones share its contents.
 #[derive(Clone, Default)]
 pub(super) struct Fake(Arc<Mutex<State>>);
 
@@ -20,12 +20,12 @@ struct State {
     version: u64,
     lease: Option<Value>,
     nodes: Vec<Value>,
-    /// Answers 503.
+    /// Whether every request is answered with 503.
     is_down: bool,
 }
 
 impl Fake {
-    /// A client of it.
+    /// Returns a client of this apiserver.
     pub(super) fn client(&self) -> Client {
         let fake = self.clone();
         let service = tower::service_fn(move |request: Request<Body>| {
@@ -43,12 +43,12 @@ impl Fake {
         Client::new(service, "default")
     }
 
-    /// The Lease as it is.
+    /// Returns the current Lease.
     pub(super) fn lease(&self) -> Option<Value> {
         self.0.lock().unwrap().lease.clone()
     }
 
-    /// Changes the Lease behind everybody's back.
+    /// Changes the Lease as a foreign client would.
     pub(super) fn set_lease(&self, change: impl FnOnce(&mut Option<Value>)) {
         let mut state = self.0.lock().unwrap();
         state.version += 1;
@@ -59,7 +59,7 @@ impl Fake {
         }
     }
 
-    /// Adds a Node that kwok plays.
+    /// Adds a Node that belongs to kwok.
     pub(super) fn add_node(&self, name: &str, finalizers: &[&str]) {
         let annotations = json!({api::names::KWOK_NODE: api::names::KWOK_FAKE});
         let metadata =
@@ -67,7 +67,7 @@ impl Fake {
         self.0.lock().unwrap().nodes.push(json!({"metadata": metadata}));
     }
 
-    /// Takes the finalizers off a Node, which goes then if it was to go.
+    /// Removes the finalizers of a Node, which goes away if it is being deleted.
     pub(super) fn let_go(&self, name: &str) {
         let mut state = self.0.lock().unwrap();
         state.nodes.retain(|node| {
@@ -75,7 +75,7 @@ impl Fake {
         });
     }
 
-    /// Whether it answers nothing but 503.
+    /// Sets whether every request is answered with 503.
     pub(super) fn set_down(&self, is_down: bool) {
         self.0.lock().unwrap().is_down = is_down;
     }

@@ -1,4 +1,4 @@
-//! A kwok of somebody else's that is no Pod: it is known by what it does.
+//! Detects a foreign kwok that does not run as a Pod, by what it does.
 
 use std::time::{Duration, Instant};
 
@@ -11,15 +11,15 @@ use serde_json::json;
 
 use crate::Error;
 
-/// Name of the Node that nobody is to play.
+/// Name of the Node that no kwok should act on.
 const PROBE: &str = "e2e-probe-unplayed";
-/// How long it is watched. A kwok that is there acts within a tenth of it.
+/// How long the Node is watched. A running kwok acts within a tenth of this time.
 const WATCHED: Duration = Duration::from_secs(2);
 const TICK: Duration = Duration::from_millis(200);
-/// Where kwok takes a Node for its own.
+/// Namespace of the leases with which kwok claims Nodes.
 const NODE_LEASES: &str = "kube-node-lease";
 
-/// Shows that nobody plays kubelets of Nodes like ours, before a kwok of our own does.
+/// Verifies that nothing acts as the kubelet of Nodes like ours, before our own kwok does.
 pub(super) async fn refuse_kwok(client: &Client) -> Result<(), Error> {
     let nodes: Api<Node> = Api::all(client.clone());
     let node: Node = serde_json::from_value(json!({
@@ -45,15 +45,15 @@ pub(super) async fn refuse_kwok(client: &Client) -> Result<(), Error> {
     match player {
         None => Ok(()),
         Some(who) => Err(Error::Usage(format!(
-            "it cannot be used: another kwok ({who}) plays Nodes with the annotation {}={}, and would play ours, too; \
-             end it first",
+            "it cannot be used: another kwok ({who}) acts on Nodes with the annotation {}={}, and would act on ours too; \
+             stop it first",
             api::names::KWOK_NODE,
             api::names::KWOK_FAKE
         ))),
     }
 }
 
-/// Who has done with a Node what kubelets do. The node-lifecycle-controller calls one that nobody plays Unknown.
+/// Returns who acted as the kubelet of a Node. The node-lifecycle-controller sets a Node without a kubelet to Unknown.
 fn played_by(node: &Node, lease: Option<&Lease>) -> Option<String> {
     if let Some(lease) = lease {
         let holder = lease.spec.as_ref().and_then(|spec| spec.holder_identity.clone());

@@ -1,8 +1,8 @@
-//! A kubeconfig that somebody gave, and those that are made of it: one per identity, by impersonation.
+//! A kubeconfig given by the user, and those derived from it: one per identity, by impersonation.
 //!
-//! Impersonation needs no certificate of the cluster's authority and works with whatever proves who the owner is. The
-//! apiserver's admission, fairness and authorization see the identity alone, and `fixtures/rbac` stays as it is
-//! (Kubernetes docs, "User impersonation").
+//! Impersonation needs no certificate of the cluster's authority and works with any way in which the owner
+//! authenticates. The apiserver's admission, fairness and authorization see only the identity, and `fixtures/rbac`
+//! stays as it is (Kubernetes docs, "User impersonation").
 
 use std::path::{Path, PathBuf};
 
@@ -17,34 +17,35 @@ use crate::proof::connect;
 use crate::spec::IDENTITIES;
 use crate::{Error, io};
 
-/// One context of a kubeconfig, with nothing else in it.
+/// One context of a kubeconfig, without anything else.
 #[derive(Clone, Debug)]
 pub(super) struct Given {
-    /// The file it is from.
+    /// The file it was read from.
     pub path: PathBuf,
     /// The context's name.
     pub context: String,
     config: Kubeconfig,
-    /// When its token ends to be one, if it says so.
+    /// When its token expires, if the token says so.
     pub expires: Option<Timestamp>,
 }
 
 impl Given {
-    /// Reads the file, and nothing but it: the current context unless another is named.
+    /// Reads only this file: the current context unless another is named.
     pub(super) fn read(path: &Path, context: Option<&str>) -> Result<Self, Error> {
         Self::read_in(path, context, |name| std::env::var(name).ok())
     }
 
-    /// The same, with another environment.
+    /// Does the same with another environment.
     fn read_in(
         path: &Path,
         context: Option<&str>,
         var: impl Fn(&str) -> Option<String>,
     ) -> Result<Self, Error> {
-        // Of its directory as it was named, not of what a link there points to: so kubectl finds files beside it.
+        // Relative to the directory as it was named, not to the target of a symbolic link: kubectl resolves paths the
+        // same way.
         let path = &std::path::absolute(path).map_err(io("finding", path))?;
         let usage = |why: String| Error::Usage(format!("kubeconfig {}: {why}", path.display()));
-        // Paths in it are made absolute.
+        // This makes the paths in it absolute.
         let all = Kubeconfig::read_from(path).map_err(|e| usage(e.to_string()))?;
         let name = context.map(str::to_owned).or_else(|| all.current_context.clone());
         let name =
@@ -85,36 +86,37 @@ impl Given {
         Ok(Self { path: path.to_owned(), context: name, config, expires })
     }
 
-    /// The apiserver's address.
+    /// Returns the apiserver's address.
     pub(super) fn server(&self) -> &str {
         let cluster = self.config.clusters.first().and_then(|c| c.cluster.as_ref());
         cluster.and_then(|c| c.server.as_deref()).unwrap_or_default().trim_end_matches('/')
     }
 
-    /// A client with it, which `dir` (made if need be) keeps a copy for.
+    /// Connects with the kubeconfig, of which a copy is kept in `dir`, creating the directory if needed.
     ///
     /// # Errors
-    /// When it cannot be used.
+    /// When the kubeconfig cannot be used.
     pub(super) async fn connect(&self, dir: &Path) -> Result<Client, Error> {
         let copy = self.write_admin(dir)?;
         let client = connect(&copy).await;
         client.map_err(|e| Error::Usage(format!("kubeconfig {} cannot be used: {e}", self.path.display())))
     }
 
-    /// Whether its owner acts for somebody else (`as`), who need not be one that may act for our identities.
+    /// Returns the user whom its owner impersonates (`as`), if any. That user may lack the right to impersonate our
+    /// identities.
     pub(super) fn acts_for(&self) -> Option<&str> {
         let user = self.config.auth_infos.first().and_then(|named| named.auth_info.as_ref());
         user.and_then(|user| user.impersonate.as_deref())
     }
 
-    /// A client as one of our identities.
+    /// Connects as one of our identities.
     pub(super) async fn connect_as_identity(&self, dir: &Path) -> Result<Client, Error> {
         let copy = dir.join("acting.kubeconfig");
         write(&copy, &self.acting_as("e2e:observer"))?;
         connect(&copy).await
     }
 
-    /// The same, as another user.
+    /// Returns the same kubeconfig, but impersonating `user`.
     fn acting_as(&self, user: &str) -> Kubeconfig {
         let mut config = self.config.clone();
         for info in config.auth_infos.iter_mut().filter_map(|named| named.auth_info.as_mut()) {
@@ -124,15 +126,15 @@ impl Given {
         config
     }
 
-    /// Writes the owner's own, as `admin`, to `dir` (made if need be).
+    /// Writes the owner's own kubeconfig, as `admin`, to `dir`, creating the directory if needed.
     pub(super) fn write_admin(&self, dir: &Path) -> Result<PathBuf, Error> {
-        std::fs::create_dir_all(dir).map_err(io("making", dir))?;
+        std::fs::create_dir_all(dir).map_err(io("creating", dir))?;
         let path = dir.join("admin.kubeconfig");
         write(&path, &self.config)?;
         Ok(path)
     }
 
-    /// Writes those of all other identities and of the components that are clients.
+    /// Writes the kubeconfigs of all other identities and of the components that are clients.
     pub(super) fn write_identities(&self, dir: &Path) -> Result<(), Error> {
         for identity in IDENTITIES.into_iter().filter(|identity| *identity != "admin") {
             let config = self.acting_as(&format!("e2e:{identity}"));
@@ -144,7 +146,7 @@ impl Given {
         Ok(())
     }
 
-    /// Writes one whose server is what is found at a path below the apiserver; answers that server.
+    /// Writes a kubeconfig whose server is a path below the apiserver. Returns that server.
     pub(super) fn write_below(&self, path: &str, file: &Path) -> Result<String, Error> {
         let server = format!("{}{path}", self.server());
         let mut config = self.config.clone();
@@ -156,7 +158,7 @@ impl Given {
     }
 }
 
-/// As JSON, which is YAML; for the owner's eyes only.
+/// Writes it as JSON, which is YAML, readable only by the owner.
 fn write(path: &Path, config: &Kubeconfig) -> Result<(), Error> {
     let text = serde_json::to_vec(config).map_err(|e| Error::Internal(format!("a kubeconfig: {e}")))?;
     write_private(path, &text)

@@ -1,4 +1,4 @@
-//! What keeps a cluster from being used: whatever a run would collide with, or would do harm to.
+//! What prevents the use of a cluster: anything that a run would collide with or would harm.
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -17,7 +17,7 @@ use harness_model::plan::template;
 
 /// Node label of kubeadm's control planes.
 const CONTROL_PLANE: &str = "node-role.kubernetes.io/control-plane";
-/// Labels that Nodes of ours may have: a selector with another one finds none of them.
+/// Labels that our Nodes may have: a selector with any other label matches none of them.
 const LABELS_OF_MACHINES: [&str; 5] = [
     api::names::INSTANCE_TYPE,
     api::names::ZONE,
@@ -25,10 +25,10 @@ const LABELS_OF_MACHINES: [&str; 5] = [
     api::names::ARCHETYPE,
     api::names::CREATED_BY,
 ];
-/// How many of one sort are named.
+/// How many objects of one kind are named.
 const NAMED: usize = 3;
 
-/// Flags of components, or whether there is a scheduler, are the owner's to say.
+/// Refuses what only the owner can decide: flags of components, and whether there is a scheduler.
 pub(super) fn refuse_what_is_not_ours_to_set(spec: &ClusterSpec) -> Result<(), Error> {
     if !spec.run_scheduler {
         return Err(Error::Usage(
@@ -41,7 +41,7 @@ pub(super) fn refuse_what_is_not_ours_to_set(spec: &ClusterSpec) -> Result<(), E
     Ok(())
 }
 
-/// The cluster's identity, and whether its owner consents.
+/// Returns the cluster's identity, and whether its owner consents.
 pub(super) async fn identity(client: &Client) -> Result<(String, bool), Error> {
     let api: Api<Namespace> = Api::all(client.clone());
     let found = api.get_metadata(NAMESPACE).await;
@@ -50,24 +50,24 @@ pub(super) async fn identity(client: &Client) -> Result<(String, bool), Error> {
     Ok((found.uid().unwrap_or_default(), adopted))
 }
 
-/// That the client, which acts for an identity of ours, is let do so.
+/// Verifies that the client, which impersonates one of our identities, is allowed to do so.
 pub(super) async fn may_act_for_ours(acting: &Client, who: &str) -> Result<(), Error> {
     match acting.apiserver_version().await {
         Err(error) if component::apiserver::code(&error) == Some(403) => Err(Error::Usage(format!(
-            "the kubeconfig's user may act as {who}, but not for the identities of a run (e2e:observer and others): \
-             {error}; give a kubeconfig without `as`, whose user has all rights himself"
+            "the kubeconfig's user may impersonate {who}, but not the identities of a run (e2e:observer and others): \
+             {error}; give a kubeconfig without `as`, whose own user has all rights"
         ))),
-        Err(error) => Err(Error::Environment(format!("acting for e2e:observer: {error}"))),
+        Err(error) => Err(Error::Environment(format!("impersonating e2e:observer: {error}"))),
         Ok(_) => Ok(()),
     }
 }
 
-/// All obstacles, each in words; none if the cluster can be used. Looks at a cluster that nobody uses.
+/// Describes all obstacles; there are none if the cluster can be used. The cluster must not be in use.
 pub(super) async fn obstacles(client: &Client, fixtures: &Path) -> Result<Vec<String>, Error> {
     if !verify::may(client, "*", "*", "*").await? {
         return Ok(vec![
-            "the kubeconfig's user has not all rights (cluster-admin): objects are made and \
-                        identities acted for cluster-wide"
+            "the kubeconfig's user does not have all rights (cluster-admin): objects are created and \
+                        identities impersonated cluster-wide"
                 .to_owned(),
         ]);
     }
@@ -85,11 +85,11 @@ pub(super) async fn obstacles(client: &Client, fixtures: &Path) -> Result<Vec<St
     found.extend(of_nodes(&nodes));
     found.extend(of_pods(&pods));
     let reaching = daemons.iter().filter(|set| reaches_machines(set)).map(full_name);
-    found.extend(told("DaemonSets that would put a Pod on every Node of ours", reaching));
+    found.extend(told("DaemonSets that would put a Pod on each of our Nodes", reaching));
     Ok(found)
 }
 
-/// Objects of the names that a run installs, which no run has made.
+/// Finds objects that have the names of those that a run installs, but were not created by a run.
 async fn taken_names(client: &Client, fixtures: &Path) -> Result<Vec<String>, Error> {
     let mut taken = Vec::new();
     for manifest in manifests::files(fixtures)? {
@@ -114,7 +114,7 @@ async fn taken_names(client: &Client, fixtures: &Path) -> Result<Vec<String>, Er
         .collect())
 }
 
-/// Workloads that look like those of load-driver.
+/// Finds workloads that look like those of load-driver.
 async fn load(client: &Client) -> Result<Option<String>, Error> {
     let mut found: Vec<String> = Vec::new();
     found.extend(labelled::<Deployment>(client).await?);
@@ -142,13 +142,13 @@ fn of_nodes(nodes: &[Node]) -> Vec<String> {
     let (fake, real): (Vec<&Node>, Vec<&Node>) = nodes.iter().partition(|node| is_fake(node));
     let workers = real.iter().filter(|node| !node.labels().contains_key(CONTROL_PLANE));
     let mut found = Vec::new();
-    found.extend(told("Nodes that a kwok plays already", fake.iter().map(|node| node.name_any())));
+    found.extend(told("Nodes that a kwok acts on already", fake.iter().map(|node| node.name_any())));
     let what = format!("real Nodes without the label {CONTROL_PLANE}, which would count as machines");
     found.extend(told(&what, workers.map(|node| node.name_any())));
     found
 }
 
-/// Whether kwok is to play the kubelet of a Node.
+/// Whether kwok acts as the kubelet of a Node.
 pub(super) fn is_fake(node: &Node) -> bool {
     node.annotations().get(api::names::KWOK_NODE).is_some_and(|value| value == api::names::KWOK_FAKE)
 }
@@ -174,11 +174,11 @@ fn of_pods(pods: &[Pod]) -> Vec<String> {
         waiting.map(|pod| full_name(*pod)),
     ));
     let kwoks = live.iter().filter(|pod| is_kwok(pod));
-    found.extend(told("a kwok, which would play our Nodes, too", kwoks.map(|pod| full_name(*pod))));
+    found.extend(told("a kwok, which would act on our Nodes too", kwoks.map(|pod| full_name(*pod))));
     found
 }
 
-/// Whether a DaemonSet's Pods may come to Nodes of ours. What an affinity says is not read: it may.
+/// Whether a DaemonSet's Pods may be scheduled to our Nodes. Affinities are not evaluated, so they never rule it out.
 fn reaches_machines(set: &DaemonSet) -> bool {
     let spec = set.spec.as_ref().and_then(|spec| spec.template.spec.as_ref());
     let selector = spec.and_then(|spec| spec.node_selector.as_ref());
@@ -190,7 +190,7 @@ pub(super) fn full_name(object: &impl ResourceExt) -> String {
     object.namespace().map_or_else(|| name.clone(), |namespace| format!("{namespace}/{name}"))
 }
 
-/// `WHAT: a, b, c and N more`; none if there are none.
+/// Formats `WHAT: a, b, c and N more`; `None` if there are no names.
 pub(super) fn told(what: &str, names: impl Iterator<Item = String>) -> Option<String> {
     let names: BTreeSet<String> = names.collect();
     let more = names.len().saturating_sub(NAMED);

@@ -1,5 +1,5 @@
-//! Keeps the record of a run ours: renews it until it is given back, also while the cluster is cleaned, and says when
-//! it is lost.
+//! Holds the record of our run: renews it until it is given back, including while the cluster is cleaned up, and
+//! reports when it is lost.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -16,9 +16,9 @@ use harness_model::record::event::Hold as Account;
 pub(super) struct Timing {
     /// Time between two renewals.
     every: Duration,
-    /// What one may take.
+    /// How long one renewal may take.
     request: Duration,
-    /// A record that could not be renewed for so long counts as lost: others may soon take us for dead.
+    /// A record that could not be renewed for this long counts as lost: others may soon consider us dead.
     give_up: Duration,
 }
 
@@ -49,7 +49,7 @@ impl Shared {
         self.renewals += 1;
     }
 
-    /// Why the record counts as lost after a try that failed, if it does.
+    /// Returns why the record counts as lost after a failed renewal, if it does.
     fn lost(&self, why: &Refused, now: Instant, give_up: Duration) -> Option<String> {
         let unrenewed = now.duration_since(self.last);
         match why {
@@ -63,7 +63,7 @@ impl Shared {
 }
 
 impl Hold {
-    /// Begins to renew.
+    /// Starts the renewals.
     pub(super) fn keep(client: &Client, held: Held) -> Self {
         Self::keep_at(client, held, TIMING)
     }
@@ -76,7 +76,7 @@ impl Hold {
         Self { shared, lost, renewal }
     }
 
-    /// How often it was renewed, and with what gaps.
+    /// Returns how often the record was renewed, and with what gaps.
     pub(super) fn account(&self, cluster: &str) -> Account {
         let shared = lock(&self.shared);
         let ms = |duration: Duration| u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
@@ -88,28 +88,28 @@ impl Hold {
         }
     }
 
-    /// Why it is lost, if it is.
+    /// Returns why the record is lost, if it is.
     pub(super) fn is_lost(&self) -> Option<String> {
         self.lost.borrow().clone()
     }
 
-    /// Tells when it is lost; none once it is not renewed any more.
+    /// Waits until the record is lost; returns `None` once it is no longer renewed.
     pub(super) fn loss(&self) -> impl Future<Output = Option<String>> + Send + use<> {
         let mut lost = self.lost.clone();
         async move { lost.wait_for(Option::is_some).await.ok()?.clone() }
     }
 
-    /// Does work that only the holder may do, and leaves it when the record is lost.
+    /// Does work that only the holder may do, and abandons it when the record is lost.
     pub(super) async fn during<T>(&self, work: impl Future<Output = T>) -> Result<T, String> {
         tokio::select! {
-            // What is lost already must not begin.
+            // Work must not begin if the record is already lost.
             biased;
             Some(why) = self.loss() => Err(why),
             done = work => Ok(done),
         }
     }
 
-    /// Ends the renewal; what is left to do with the record is the caller's.
+    /// Stops the renewal and hands the record to the caller.
     pub(super) fn end(self) -> Held {
         self.renewal.abort();
         lock(&self.shared).held.clone()

@@ -1,28 +1,28 @@
-//! What is still there of a run, in words: which objects, since when they are being removed, and what holds them.
+//! Descriptions of what is left of a run: which objects, since when they are being removed, and what holds them.
 
 use std::collections::BTreeSet;
 use std::fmt;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
-/// How many are named.
+/// How many objects are named.
 pub(super) const NAMED: usize = 10;
 
-/// An object that is not gone.
+/// An object that is not gone yet.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Left {
-    /// Names of finalizers that nobody has taken off.
+    /// Names of the finalizers that are still set.
     finalizers: Vec<String>,
     kind: String,
     /// With its namespace, if it has one.
     name: String,
     uid: Option<String>,
-    /// Since when it is being removed, by the apiserver's clock; none if it is not.
+    /// Since when it is being removed, by the apiserver's clock; `None` if it is not.
     since: Option<String>,
 }
 
 impl Left {
-    /// One by its metadata.
+    /// Describes an object by its metadata.
     pub(super) fn of(kind: &str, metadata: &ObjectMeta) -> Self {
         let name = metadata.name.as_deref().unwrap_or_default();
         let since = metadata.deletion_timestamp.as_ref();
@@ -35,7 +35,7 @@ impl Left {
         }
     }
 
-    /// What is no object.
+    /// Describes something that is not an object.
     pub(super) fn named(kind: &str, name: &str) -> Self {
         Self { finalizers: Vec::new(), kind: kind.to_owned(), name: name.to_owned(), uid: None, since: None }
     }
@@ -54,7 +54,7 @@ impl fmt::Display for Left {
     }
 }
 
-/// The first ones in words, those that something holds before all others, and how many more there are.
+/// Describes the first ones, held objects before all others, and returns how many more there are.
 pub(super) fn told(left: &[Left]) -> (Vec<String>, u64) {
     let (held, others): (BTreeSet<&Left>, BTreeSet<&Left>) =
         left.iter().partition(|one| one.since.is_some() && !one.finalizers.is_empty());
@@ -63,7 +63,7 @@ pub(super) fn told(left: &[Left]) -> (Vec<String>, u64) {
     (all.into_iter().take(NAMED).collect(), more as u64)
 }
 
-/// The same as one line.
+/// Formats the same as one line.
 pub(super) fn line(left: &[Left]) -> String {
     let (named, more) = told(left);
     let more = if more == 0 { String::new() } else { format!(" and {more} more") };

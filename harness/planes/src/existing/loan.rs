@@ -19,16 +19,16 @@ use harness_processes::Key;
 use harness_model::components::KWOK;
 use harness_model::record::event::{self, LeftBehind};
 
-/// What kwok gets to end where the cluster is not ours any more.
+/// How long kwok may take to stop once the cluster is no longer ours.
 const LOST_GRACE: Duration = Duration::from_secs(1);
 
-/// How the record of a leased cluster of somebody else's stands.
+/// State of the record of an existing cluster that is leased.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct HoldStatus {
     /// The lease.
     pub lease: String,
-    /// How it was kept.
+    /// How the record was kept.
     pub hold: event::Hold,
     /// Why it is lost, if it is.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -36,7 +36,8 @@ pub struct HoldStatus {
 }
 
 impl Existing {
-    /// What whoever has to clean a cluster must know; `logs` are the run's, and `dir` is named after the cluster.
+    /// Returns what a clean-up of the cluster must know. `logs` is the run's directory of logs, and `dir` is named
+    /// after the cluster.
     pub(super) fn marker(&self, given: &Given, dir: &Path, logs: &Path) -> Marker {
         Marker {
             mark: self.mark.clone(),
@@ -47,8 +48,8 @@ impl Existing {
         }
     }
 
-    /// Notes for whoever has to clean up that the cluster is about to be changed, makes the record, and removes what a
-    /// run that is over has left.
+    /// Notes for a later clean-up that the cluster is about to be changed, creates the record, and removes what an
+    /// earlier run has left.
     pub(super) async fn claim(
         &self,
         lease: &str,
@@ -63,7 +64,7 @@ impl Existing {
         let client = &found.client;
         let (over, extent) = match &found.state {
             State::Over(old) => (Some(&**old), Extent::Everything),
-            // Without a record nobody can say whose anything is, but for what bears the label of a run.
+            // Without a record, only objects with the label of a run are known to be a run's.
             _ => (None, Extent::Installed),
         };
         let held = Held::claim(client, &self.mark, over).await.inspect_err(|refused| {
@@ -73,13 +74,13 @@ impl Existing {
         })?;
         let hold = Hold::keep(client, held);
         if over.is_some() {
-            marker.say("removing what a run has left that is over");
+            marker.say("removing what an earlier run left behind");
         }
         let say = |text: &str| marker.say(text);
         match hold.during(cleanup::until_nothing(client, extent, self.limits(), &say)).await {
             Ok(Ok(())) => {}
             Ok(Err(stuck)) => {
-                // Once is enough: whoever comes next goes on.
+                // One attempt is enough: the next run continues.
                 hold.end().give_up(client).await;
                 self.untouch(found.index, dir);
                 return Err(Error::LeftBehind(marker.left(&Why::Stuck(stuck)).to_string()));
@@ -101,13 +102,13 @@ impl Existing {
         }
     }
 
-    /// There is nothing of ours to remove.
+    /// Notes that there is nothing of ours to remove.
     fn untouch(&self, index: usize, dir: &Path) {
         Marker::remove(dir);
         self.touch(index, false);
     }
 
-    /// Goes on holding a cluster; ends its kwok at once should it be lost, lest two act there.
+    /// Continues to hold a cluster. If it is lost, its kwok is stopped at once, so that two never act there.
     fn keep(&self, lease: &str, spec: &ClusterSpec, index: usize, hold: Hold) {
         let (loss, local) = (hold.loss(), self.local.clone());
         let kwok = Key::of_cluster(lease, &spec.name, KWOK);
@@ -115,7 +116,7 @@ impl Existing {
             let Some(why) = loss.await else { return };
             tracing::error!(%kwok, why, "the cluster was lost");
             if let Err(error) = local.table.end(&kwok, LOST_GRACE).await {
-                tracing::warn!(%kwok, %error, "it could not be ended");
+                tracing::warn!(%kwok, %error, "it could not be stopped");
             }
         });
         if let Some(taken) = self.lock().get_mut(&index) {
@@ -123,7 +124,7 @@ impl Existing {
         }
     }
 
-    /// How our records stand.
+    /// Returns the state of our records.
     pub(crate) fn holds(&self) -> Vec<HoldStatus> {
         let all = self.lock();
         let held = all.values().filter_map(|taken| Some((taken, taken.hold.as_ref()?)));
@@ -135,7 +136,8 @@ impl Existing {
         .collect()
     }
 
-    /// Removes what was made in the clusters of a lease, or of all, and gives them back; answers what stays.
+    /// Removes what was created in the clusters of a lease, or of all leases, and gives them back. Returns what
+    /// remains.
     pub(crate) async fn release(&self, lease: Option<&str>) -> Vec<LeftBehind> {
         let _one_at_a_time = self.releasing.lock().await;
         let of_lease: Vec<(usize, Option<PathBuf>, Option<Hold>)> = {
@@ -154,7 +156,7 @@ impl Existing {
         for cleaned in cleaned {
             match cleaned {
                 Ok(stays) => left.extend(stays),
-                Err(error) => tracing::error!(%error, "a cluster was not cleaned; the next run there does"),
+                Err(error) => tracing::error!(%error, "a cluster was not cleaned; left to the next run"),
             }
         }
         let mut all = self.lock();

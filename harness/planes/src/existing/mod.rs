@@ -1,8 +1,8 @@
-//! The existing provider: clusters of somebody else's, given by kubeconfig, that carry our label ([`ADOPTED`]).
+//! The existing provider: clusters that are not ours, given by kubeconfig, that carry our label ([`ADOPTED`]).
 //!
-//! What a run needs is installed there and marked, kwok runs beside the other programs of the run, and everything is
-//! removed in the end (`sweep`). etcd, kube-apiserver, kube-controller-manager and kube-scheduler are not ours: they
-//! are looked at, as far as they can be (`servers`), and never acted on.
+//! Everything that a run needs is installed there and marked, kwok runs with the other programs of the run, and
+//! everything is removed at the end (`sweep`). etcd, kube-apiserver, kube-controller-manager and kube-scheduler are not
+//! ours: they are read, as far as possible (`servers`), and never acted on.
 
 mod adopt;
 mod cleanup;
@@ -52,7 +52,7 @@ pub const ADOPTED: &str = "e2e.bigfleet.lucy.sh/adopted";
 /// Label of what a run installs, and key of its taint on real Nodes; the value names the run.
 pub const RUN: &str = "e2e.bigfleet.lucy.sh/run";
 
-/// What kwok may take under load, MiB.
+/// Memory that kwok may use under load, in MiB.
 pub(super) const KWOK_MIB: u64 = 256;
 /// The node-lifecycle-controller, which local control planes lack, gives up a Node after 50 s; kwok renews after a
 /// quarter of this.
@@ -63,26 +63,26 @@ struct Taken {
     lease: String,
     cluster: String,
     dir: PathBuf,
-    /// Whether it may have got a record of ours, and more.
+    /// Whether our record, and more, may have been written to it.
     touched: bool,
-    /// Our record in it, once it is there.
+    /// Our record in it, once it is written.
     hold: Option<Hold>,
 }
 
 /// The provider.
 pub struct Existing {
     settings: Settings,
-    /// Where things are, and the table of processes.
+    /// Paths and the process table.
     local: Arc<Local>,
-    /// What everything of this run is marked with.
+    /// The mark of everything that belongs to this run.
     mark: String,
-    /// By index of the given kubeconfig.
+    /// Clusters in use, by index of the given kubeconfig.
     taken: Mutex<BTreeMap<usize, Taken>>,
     /// Held while clusters are given back: the end of a run waits for a release that is under way.
     releasing: tokio::sync::Mutex<()>,
 }
 
-/// A cluster that was looked at.
+/// A cluster that was inspected.
 struct Found {
     index: usize,
     given: Given,
@@ -92,7 +92,7 @@ struct Found {
 }
 
 impl Existing {
-    /// A provider; nothing is touched yet.
+    /// Creates a provider; nothing is touched yet.
     pub fn new(settings: Settings, local: Arc<Local>) -> Self {
         let mark = mark(&local.places.scratch);
         Self { settings, local, mark, taken: Mutex::default(), releasing: tokio::sync::Mutex::default() }
@@ -102,10 +102,10 @@ impl Existing {
         self.taken.lock().expect("the list of clusters must not be poisoned")
     }
 
-    /// Takes clusters for a lease. All of them are looked at before any is written to.
+    /// Takes clusters for a lease. All of them are inspected before any is written to.
     ///
     /// # Errors
-    /// When there are too few, one may not be used, or does not become ready.
+    /// When there are too few clusters, or one may not be used or does not become ready.
     pub(super) async fn start(&self, id: &str, spec: &LeaseSpec, logs: &Path) -> Result<Lease, Error> {
         check(spec)?;
         for cluster in &spec.clusters {
@@ -123,7 +123,7 @@ impl Existing {
         Ok(Lease { id: id.to_owned(), clusters })
     }
 
-    /// Chooses the first free ones; answers their indices and directories.
+    /// Chooses the first free clusters. Returns their indices and directories.
     fn take(&self, id: &str, spec: &LeaseSpec) -> Result<Vec<(usize, PathBuf)>, Error> {
         let mut taken = self.lock();
         let given = self.settings.kubeconfigs.len();
@@ -131,7 +131,7 @@ impl Existing {
         let wanted = spec.clusters.len();
         if free.len() < wanted {
             return Err(Error::Usage(format!(
-                "{wanted} clusters are asked for, and of the {given} given with --kubeconfig {} are free",
+                "{wanted} clusters are asked for, but of the {given} given with --kubeconfig, only {} are free",
                 free.len()
             )));
         }
@@ -145,7 +145,7 @@ impl Existing {
         Ok(chosen)
     }
 
-    /// Looks at a cluster without writing to it.
+    /// Inspects a cluster without writing to it.
     async fn look(&self, index: usize, dir: &Path, logs: &Path) -> Result<Found, Error> {
         let given = Given::read(&self.settings.kubeconfigs[index], None)?;
         let client = given.connect(dir).await?;
@@ -154,7 +154,7 @@ impl Existing {
         if !adopted {
             let advice = format!("cargo xtask adopt --kubeconfig {}", given.path.display());
             let refused = Error::Usage(format!(
-                "it does not carry our label; `{advice}` shows what a run does to it, and puts the label on"
+                "it does not carry our label; `{advice}` shows what a run does to it, and sets the label"
             ));
             return Err(at(&given, &refused));
         }
@@ -168,7 +168,7 @@ impl Existing {
             record::State::InUse(by) => {
                 return Err(at(&given, &Error::Environment(format!("it is in use by {by}"))));
             }
-            // What it left bears our marks, and goes first.
+            // The objects that this run left carry our marks, and are removed first.
             record::State::Over(_) | record::State::Unclear(_) => {}
             record::State::Free => self.refuse_obstacles(&given, &client).await?,
         }
@@ -205,7 +205,7 @@ impl Existing {
         logs: &Path,
     ) -> Result<Cluster, Error> {
         let (client, steps) = (&found.client, Steps::new());
-        std::fs::create_dir_all(logs).map_err(io("making", logs))?;
+        std::fs::create_dir_all(logs).map_err(io("creating", logs))?;
         steps.time("claim", self.claim(lease, spec, found, dir, logs)).await?;
         let selected = ListParams::default().labels(RUN);
         let install = async {
@@ -241,7 +241,7 @@ impl Existing {
         Ok(Cluster { notes, ..describe(spec, dir, logs, &servers, proven.read_back, steps) })
     }
 
-    /// Finds KCM and scheduler; what cannot be read is noted.
+    /// Finds KCM and scheduler, and notes what cannot be read.
     async fn reach(&self, found: &Found, dir: &Path) -> Result<(Servers, Clients, Vec<String>), Error> {
         let mut servers = Servers { apiserver: found.given.server().to_owned(), kcm: None, scheduler: None };
         let mut clients = Clients { apiserver: found.client.clone(), kcm: None, scheduler: None };
@@ -281,29 +281,29 @@ impl Existing {
         self.local.table.start(&Key::of_cluster(lease, &spec.name, KWOK), process).map(drop)
     }
 
-    /// That it is none of the components that are not ours.
+    /// Refuses components that are not ours.
     ///
     /// # Errors
-    /// When it is one.
+    /// When `key` names one of them.
     pub(super) fn refuse_others(&self, key: &Key) -> Result<(), Error> {
         let of_lease =
             |taken: &Taken| taken.lease == key.lease && Some(&taken.cluster) == key.cluster.as_ref();
         let theirs = harness_model::components::ALL.contains(&key.name.as_str()) && key.name != KWOK;
         if theirs && self.lock().values().any(of_lease) {
             return Err(Error::Usage(format!(
-                "{key} belongs to an existing cluster: it is looked at and never acted on; kwok alone is ours there"
+                "{key} belongs to an existing cluster: it is read but never acted on; only kwok is ours there"
             )));
         }
         Ok(())
     }
 }
 
-/// Everything of a run is marked with the name of its scratch directory (`e2e-<8 hex digits>`).
+/// Returns the mark of everything in a run: the name of its scratch directory (`e2e-<8 hex digits>`).
 fn mark(scratch: &Path) -> String {
     scratch.file_name().unwrap_or_default().to_string_lossy().into_owned()
 }
 
-/// The error with the kubeconfig of the cluster that it is about.
+/// Adds to the error the kubeconfig of the cluster that it is about.
 fn at(given: &Given, error: &Error) -> Error {
     let text = format!("the cluster of {} ({}): {error}", given.path.display(), given.server());
     match error.kind() {
@@ -324,7 +324,7 @@ fn refuse_twins(found: &[Found]) -> Result<(), Error> {
     Ok(())
 }
 
-/// How the only component of ours fares.
+/// Reports the state of the only component that is ours.
 struct OnlyKwok<'a> {
     existing: &'a Existing,
     lease: &'a str,

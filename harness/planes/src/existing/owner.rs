@@ -1,7 +1,8 @@
-//! Whether the process that a record names lives, as far as that can be told from here.
+//! Whether the process that a record names is alive, as far as that can be seen from here.
 //!
-//! A process that is seen lives. One that is not seen is dead only where it would be seen: in the same boot and the same
-//! namespaces, through a /proc that hides nothing. Everywhere else the local view says nothing, and the Lease decides.
+//! A process that is seen is alive. A process that is not seen is dead only where it would be seen: in the same boot
+//! and the same namespaces, through a /proc that hides nothing. Everywhere else the local view proves nothing, and the
+//! Lease decides.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -10,23 +11,23 @@ use harness_processes::birth::started_ticks;
 
 const BOOT: &str = "e2e.bigfleet.lucy.sh/boot-id";
 const PID_NAMESPACE: &str = "e2e.bigfleet.lucy.sh/pid-namespace";
-/// Start times are counted from a boot that each time namespace has for itself.
+/// Start times are counted from the boot, whose time each time namespace can shift.
 const TIME_NAMESPACE: &str = "e2e.bigfleet.lucy.sh/time-namespace";
 const PID: &str = "e2e.bigfleet.lucy.sh/pid";
 const STARTED: &str = "e2e.bigfleet.lucy.sh/started-ticks";
 
-/// What can be told from here about a process.
+/// What can be seen of a process from here.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Seen {
-    /// It is there.
+    /// It exists.
     Lives,
-    /// It would be seen, and is not there.
+    /// It would be seen if it existed.
     Ended,
-    /// It may be where nobody here can look.
+    /// It may exist where it cannot be seen from here.
     Unknown,
 }
 
-/// Where somebody looks from.
+/// The place from which processes are observed.
 pub(super) struct Here {
     boot: Option<String>,
     pid_namespace: Option<String>,
@@ -36,7 +37,7 @@ pub(super) struct Here {
 }
 
 impl Here {
-    /// This process's place.
+    /// Returns the place of this process.
     pub(super) fn now() -> Self {
         let link = |name: &str| {
             let target = std::fs::read_link(Path::new("/proc/self/ns").join(name)).ok();
@@ -52,7 +53,7 @@ impl Here {
         }
     }
 
-    /// What a record says of this process. What is not known is left out.
+    /// Describes this process for a record. Unknown values are left out.
     pub(super) fn describe(&self) -> BTreeMap<String, String> {
         let pid = std::process::id();
         let said = [
@@ -65,14 +66,14 @@ impl Here {
         said.into_iter().filter_map(|(key, value)| Some((key.to_owned(), value?))).collect()
     }
 
-    /// What can be told about the process that a record describes.
+    /// Returns what can be seen of the process that a record describes.
     pub(super) fn sees(&self, said: &BTreeMap<String, String>) -> Seen {
         let is_here = |key: &str, here: &Option<String>| {
             said.get(key).is_some_and(|value| Some(value) == here.as_ref())
         };
         let same_place = is_here(BOOT, &self.boot)
             && is_here(PID_NAMESPACE, &self.pid_namespace)
-            // Kernels before 5.6 have none.
+            // Kernels before 5.6 have no time namespaces.
             && said.get(TIME_NAMESPACE) == self.time_namespace.as_ref();
         let pid = said.get(PID).and_then(|text| text.parse::<u32>().ok());
         let started = said.get(STARTED).and_then(|text| text.parse::<u64>().ok());
@@ -85,7 +86,7 @@ impl Here {
     }
 }
 
-/// The process id that a record names.
+/// Returns the process id that a record names.
 pub(super) fn pid_of(said: &BTreeMap<String, String>) -> &str {
     said.get(PID).map_or("?", String::as_str)
 }
@@ -98,14 +99,14 @@ fn proc_shows_all() -> bool {
     is_ours && hides_nothing(&mounts) && started_ticks(1).is_some()
 }
 
-/// Whether what is mounted on /proc is a whole proc without `hidepid` (proc(5)), by `/proc/self/mountinfo`.
+/// Whether `/proc/self/mountinfo` shows a whole proc without `hidepid` (proc(5)) on /proc.
 fn hides_nothing(mountinfo: &str) -> bool {
     let mut on_proc = mountinfo.lines().filter_map(|line| {
         let (place, filesystem) = line.split_once(" - ")?;
         let place: Vec<&str> = place.split(' ').collect();
         (place.get(4) == Some(&"/proc")).then_some((place.get(3).copied()?, filesystem))
     });
-    // The last one lies on top.
+    // The last mount is on top.
     let Some((root, filesystem)) = on_proc.next_back() else { return false };
     let mut words = filesystem.split(' ');
     let (kind, options) = (words.next(), words.nth(1).unwrap_or_default());

@@ -1,5 +1,5 @@
-//! What others let into their cluster: quotas, limits and admission that would refuse the load, or change it. A load that
-//! is refused or changed would be blamed on the autoscaler.
+//! What a foreign cluster admits: quotas, limits and admission that would refuse or change the load. The autoscaler
+//! would be blamed for a load that is refused or changed.
 
 use k8s_openapi::api::core::v1::{LimitRange, Node, Pod, ResourceQuota};
 use kube::api::{ListParams, PostParams};
@@ -11,7 +11,7 @@ use super::guard::told;
 use crate::Error;
 use harness_model::plan::template;
 
-/// What a load does not make: a quota on nothing else is no obstacle.
+/// Resources that a load does not create: a quota on these alone is not an obstacle.
 const BESIDE_THE_LOAD: [&str; 9] = [
     "configmaps",
     "secrets",
@@ -23,10 +23,10 @@ const BESIDE_THE_LOAD: [&str; 9] = [
     "count/jobs.batch",
     "count/ingresses",
 ];
-/// Name of what is only asked about.
+/// Name of the objects that are only asked about.
 const PROBE: &str = "e2e-probe-admission";
 
-/// What would refuse or change the load, each in words.
+/// Describes what would refuse or change the load.
 pub(super) async fn obstacles(client: &Client) -> Result<Vec<String>, Error> {
     let quotas = list::<ResourceQuota>(client).await?;
     let limits = list::<LimitRange>(client).await?;
@@ -65,7 +65,7 @@ fn limits_the_load(quota: &ResourceQuota) -> bool {
     hard.into_iter().flatten().any(|(key, _)| !is_beside(key))
 }
 
-/// A Pod as load-driver's are: the apiserver is asked what it would do with it, and makes none.
+/// Returns a Pod like those of load-driver. The apiserver is asked what it would do with it, and creates none.
 fn probe_pod() -> Value {
     let room = json!({"cpu": "100m", "memory": "64Mi"});
     json!({
@@ -104,7 +104,7 @@ async fn of_nodes(client: &Client) -> Result<Option<String>, Error> {
     }
 }
 
-/// The apiserver's own words; an error where it said nothing.
+/// Returns the apiserver's refusal in its own words. Any other failure is an error.
 fn refusal(what: &str, error: kube::Error) -> Result<String, Error> {
     match error {
         kube::Error::Api(status) if (400..500).contains(&status.code) => {
@@ -114,7 +114,7 @@ fn refusal(what: &str, error: kube::Error) -> Result<String, Error> {
     }
 }
 
-/// What admission has put into a Pod, or taken out, of what decides where it goes and what it takes.
+/// Names the fields that admission has changed in a Pod, among those that decide where it is placed and what it uses.
 fn changes(asked: &Value, answer: &Value) -> Option<String> {
     let containers = |pod: &Value| pod["spec"]["containers"].as_array().map_or(0, Vec::len);
     let of = |pod: &Value, path: &str| pod.pointer(path).cloned().unwrap_or_default();
@@ -134,7 +134,7 @@ fn changes(asked: &Value, answer: &Value) -> Option<String> {
         deciding.iter().filter(|(_, path)| of(asked, path) != of(answer, path)).map(|(name, _)| *name),
     );
     (!found.is_empty()).then(|| {
-        format!("admission changes Pods of the load ({}), which would be measured then", found.join(", "))
+        format!("admission changes Pods of the load ({}), and this would be measured", found.join(", "))
     })
 }
 
@@ -151,7 +151,7 @@ mod tests {
         for key in ["pods", "cpu", "requests.memory", "limits.cpu", "count/deployments.apps", "count/pods"] {
             assert!(limits_the_load(&quota(json!({"services": "5", key: "10"}))), "{key}");
         }
-        // What GKE puts into `default` beside a limit of Pods.
+        // What GKE puts into `default` in addition to a limit of Pods.
         let beside = json!({"services": "5", "count/ingresses.networking.k8s.io": "5",
             "count/ingresses.extensions": "1", "count/jobs.batch": "5k", "services.loadbalancers": "1"});
         assert!(!limits_the_load(&quota(beside)));

@@ -1,18 +1,18 @@
-//! Proxies on the way to a cluster of somebody else's: the one place that decides about them.
+//! Proxies on the way to an existing cluster: the only place that decides about them.
 //!
-//! Runs reach an apiserver directly. A proxy would be measured with it, and each of a run's programs, ours, kwok and the
-//! autoscaler's, would have to know of it. So a kubeconfig that names a proxy, or a shell that has one for the
-//! apiserver's host, is refused before anything is made. Which hosts go without is read as Go's clients read it
-//! (golang.org/x/net/http/httpproxy), as kubectl does.
+//! Runs reach an apiserver directly. A proxy would be measured too, and all programs of a run (ours, kwok and the
+//! autoscaler's) would have to be configured for it. So a kubeconfig that names a proxy, or a shell that sets one for
+//! the apiserver's host, is refused before anything is created. The hosts that are exempt are read as Go's clients
+//! (golang.org/x/net/http/httpproxy), and therefore kubectl, read them.
 
 use std::net::IpAddr;
 
 use kube::config::Cluster;
 
-/// That nothing is on the way to the cluster's server; `var` reads the environment.
+/// Verifies that there is no proxy on the way to the cluster's server; `var` reads the environment.
 ///
 /// # Errors
-/// What sends it through a proxy, and what to do.
+/// What sends requests through a proxy, and what to do about it.
 pub(super) fn none(cluster: &Cluster, var: impl Fn(&str) -> Option<String>) -> Result<(), String> {
     let server = cluster.server.as_deref().unwrap_or_default();
     let why = "runs reach the apiserver directly, since a proxy would be measured with it";
@@ -44,7 +44,7 @@ pub(super) fn none(cluster: &Cluster, var: impl Fn(&str) -> Option<String>) -> R
     ))
 }
 
-/// Host, port and whether it is https.
+/// Returns the host, the port and whether it is https.
 fn endpoint(server: &str) -> Option<(String, u16, bool)> {
     let uri: http::Uri = server.parse().ok()?;
     let is_https = uri.scheme_str() == Some("https");
@@ -106,7 +106,7 @@ fn holds_name(entry: &str, host: &str, port: u16) -> bool {
     }
     let name = name.strip_prefix('*').unwrap_or(name);
     match name.strip_prefix('.') {
-        // Below it only.
+        // Subdomains only.
         Some(_) => host.ends_with(name),
         None => host == name || host.ends_with(&format!(".{name}")),
     }

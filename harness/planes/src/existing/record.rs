@@ -1,9 +1,9 @@
-//! Who uses a cluster: a Lease in it that names a run and its supervisor. It is made before anything else and goes
-//! last, so that what carries our marks is ours as long as it is there.
+//! The record of who uses a cluster: a Lease in it that names a run and its supervisor. It is created before anything
+//! else and removed last, so while it exists, everything that carries our marks is ours.
 //!
-//! Every write has a precondition, so that of two who write one is told. A holder that cannot be seen from here is dead
-//! once it has not renewed the Lease for the Lease's own duration, by the clock of whoever watches: clocks of two
-//! machines are never compared (as client-go's leader election has it).
+//! Every write has a precondition, so that one of two concurrent writers fails. A holder that cannot be seen from here
+//! is dead once it has not renewed the Lease for the Lease's own duration, by the watcher's clock: clocks of two
+//! machines are never compared (as in client-go's leader election).
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -23,22 +23,22 @@ use crate::Error;
 pub(super) const NAMESPACE: &str = "kube-system";
 /// Name of the record.
 const NAME: &str = "e2e-run";
-/// A run that has not renewed its record for so long may be taken for dead.
+/// A run that has not renewed its record for this long may be considered dead.
 pub(super) const LEASE: Duration = Duration::from_secs(120);
-/// Time between two looks at a record whose holder cannot be seen.
+/// Time between two reads of a record whose holder cannot be seen.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 
 const RUN_ID: &str = "e2e.bigfleet.lucy.sh/run-id";
 const HOST: &str = "e2e.bigfleet.lucy.sh/host";
-/// Says that whoever holds it has given up cleaning: the next may go on at once.
+/// Marks a record whose holder has given up cleaning up: the next run may continue at once.
 const GIVEN_UP: &str = "e2e.bigfleet.lucy.sh/given-up";
 
-/// What the record says.
+/// The state of a cluster by its record.
 #[derive(Debug)]
 pub(super) enum State {
-    /// Nothing: nobody uses the cluster.
+    /// There is no record: the cluster is not in use.
     Free,
-    /// A run under way, in words.
+    /// A run in progress, described for people.
     InUse(String),
     /// A run that cannot be seen from here.
     Unclear(Box<Lease>),
@@ -49,10 +49,10 @@ pub(super) enum State {
 /// Why a record was not written.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum Refused {
-    /// It is another's, or gone: in words.
+    /// The record belongs to another run, or is gone; described for people.
     #[error("{0}")]
     Lost(String),
-    /// There was no answer, or none that says so.
+    /// There was no answer, or none that decides it.
     #[error("{0}")]
     Failed(String),
 }
@@ -75,19 +75,20 @@ async fn get(client: &Client) -> Result<Option<Lease>, Refused> {
     api(client).get_opt(NAME).await.map_err(|e| failed("reading", &e))
 }
 
-/// Reads it once.
+/// Reads the record once.
 pub(super) async fn glance(client: &Client) -> Result<State, Error> {
     Ok(get(client).await?.map_or(State::Free, |lease| judge(lease, &Here::now())))
 }
 
-/// Reads it; watches it for its own duration where the holder cannot be seen. `say` is told that it takes a while.
+/// Reads the record, and watches it for its own duration if the holder cannot be seen. `say` reports that this takes a
+/// while.
 pub(super) async fn look(client: &Client, say: &(dyn Fn(&str) + Sync)) -> Result<State, Error> {
     let first = match glance(client).await? {
         State::Unclear(first) => first,
         decided => return Ok(decided),
     };
     say(&format!(
-        "it bears the record of {}, which cannot be seen from here; watching for {} s whether it is renewed",
+        "it has the record of {}, which cannot be seen from here; watching for {} s whether it is renewed",
         whose(&first),
         duration(&first).as_secs()
     ));
@@ -113,7 +114,7 @@ impl Watched {
         Self { first, since: now }
     }
 
-    /// What the record says by now: one that has changed is in use.
+    /// Judges the record as it is now: if it has changed, the cluster is in use.
     fn see(&self, lease: Lease, now: Instant) -> State {
         let renewed = |lease: &Lease| lease.spec.as_ref().and_then(|spec| spec.renew_time.clone());
         if holder(&lease) != holder(&self.first) || renewed(&lease) != renewed(&self.first) {
@@ -142,7 +143,7 @@ fn duration(lease: &Lease) -> Duration {
     seconds.and_then(|seconds| u64::try_from(seconds).ok()).map_or(LEASE, Duration::from_secs)
 }
 
-/// A record of ours, as it was last written.
+/// Our record, as it was last written.
 #[derive(Clone, Debug)]
 pub(super) struct Held {
     mark: String,
@@ -155,12 +156,12 @@ impl Held {
         Self { mark: mark.to_owned(), uid: written.uid(), version: written.resource_version() }
     }
 
-    /// Takes the cluster for the run of that mark; `over` is the record of one that is over.
+    /// Takes the cluster for the run with that mark; `over` is the record of an earlier run that is over.
     pub(super) async fn claim(client: &Client, mark: &str, over: Option<&Lease>) -> Result<Self, Refused> {
         let mut lease = ours(mark);
         let answer = match over {
             None => api(client).create(&PostParams::default(), &lease).await,
-            // Of two that find it over, one gets it.
+            // If two runs find it over, only one gets it.
             Some(old) => {
                 lease.metadata.resource_version = old.resource_version();
                 api(client).replace(NAME, &PostParams::default(), &lease).await
@@ -175,7 +176,7 @@ impl Held {
         }
     }
 
-    /// Goes on with the record of a run of ours in this process, or makes it again where it is gone.
+    /// Continues with the record of our run in this process, or creates it again if it is gone.
     pub(super) async fn take_over(client: &Client, mark: &str) -> Result<Self, Refused> {
         match get(client).await? {
             None => Self::claim(client, mark, None).await,
@@ -184,22 +185,22 @@ impl Held {
         }
     }
 
-    /// Says that the run is under way, if the record is still as it was left.
+    /// Records that the run is in progress, if the record is still as it was left.
     pub(super) async fn renew(&mut self, client: &Client) -> Result<(), Refused> {
         let now = MicroTime(Timestamp::now());
         self.patch(client, &json!({"spec": {"holderIdentity": self.mark, "renewTime": now}})).await
     }
 
-    /// Says that this process does no more here, so that the next need not wait.
+    /// Records that this process does nothing more here, so that the next run need not wait.
     pub(super) async fn give_up(mut self, client: &Client) {
         let patch = json!({"metadata": {"annotations": {GIVEN_UP: Timestamp::now().to_string()}}});
         if let Err(error) = self.patch(client, &patch).await {
-            tracing::warn!(%error, "the record could not be given up; it is taken for over later");
+            tracing::warn!(%error, "the record could not be given up; it will be considered over later");
         }
     }
 
     async fn patch(&mut self, client: &Client, patch: &serde_json::Value) -> Result<(), Refused> {
-        // Twice: somebody may have put a label on it, which takes nothing from us.
+        // Twice: someone may have added a label, which does not take the record from us.
         for _ in 0..2 {
             let mut patch = patch.clone();
             patch["metadata"]["resourceVersion"] = json!(self.version);
@@ -215,7 +216,7 @@ impl Held {
                 Err(error) => return Err(failed("renewing", &error)),
             }
         }
-        Err(Refused::Failed(format!("the Lease {NAMESPACE}/{NAME} changes all the time")))
+        Err(Refused::Failed(format!("the Lease {NAMESPACE}/{NAME} keeps changing")))
     }
 
     /// Reads the record, which must be ours.
@@ -229,9 +230,9 @@ impl Held {
         }
     }
 
-    /// Gives the cluster back.
+    /// Gives the cluster back by removing the record.
     pub(super) async fn remove(self, client: &Client) -> Result<(), Refused> {
-        // Twice: a renewal may have been on its way.
+        // Twice: a renewal may have been in flight.
         for _ in 0..2 {
             let lease = match self.check(client).await {
                 Err(Refused::Lost(_)) => return Ok(()),
@@ -245,7 +246,7 @@ impl Held {
                 _ => return Ok(()),
             }
         }
-        Err(Refused::Failed(format!("the Lease {NAMESPACE}/{NAME} changes all the time")))
+        Err(Refused::Failed(format!("the Lease {NAMESPACE}/{NAME} keeps changing")))
     }
 }
 
@@ -275,7 +276,7 @@ fn ours(mark: &str) -> Lease {
     }
 }
 
-/// Whose a record is, in words.
+/// Describes whose record it is.
 pub(super) fn whose(lease: &Lease) -> String {
     let said: &BTreeMap<String, String> = lease.annotations();
     let of = |key: &str| said.get(key).map_or("?", String::as_str);

@@ -8,7 +8,7 @@ fn renewed(lease: &Lease, later_s: i64) -> Lease {
     lease
 }
 
-/// A record of a process that nobody here can see.
+/// Returns the record of a process that cannot be seen from here.
 fn unseen(mark: &str) -> Lease {
     let mut lease = ours(mark);
     lease.annotations_mut().retain(|key, _| [RUN_ID, HOST].contains(&key.as_str()));
@@ -19,7 +19,7 @@ fn unseen(mark: &str) -> Lease {
 fn clocks_of_two_machines_are_never_compared() {
     let begin = Instant::now();
     for skew_s in [-1_000_000, 0, 1_000_000] {
-        // By the wall clock it was renewed long ago, just now, or will be.
+        // By the wall clock it was renewed long ago, just now, or in the future.
         let lease = renewed(&unseen("e2e-1"), skew_s);
         let watched = Watched::new(lease.clone(), begin);
         assert!(matches!(watched.see(lease.clone(), begin + LEASE), State::Unclear(_)), "{skew_s}");
@@ -32,7 +32,7 @@ fn clocks_of_two_machines_are_never_compared() {
 fn one_that_is_renewed_meanwhile_is_in_use() {
     let (begin, lease) = (Instant::now(), unseen("e2e-1"));
     let watched = Watched::new(lease.clone(), begin);
-    // Even backwards: its clock may have been set.
+    // Even backwards: the holder's clock may have been set.
     let State::InUse(by) = watched.see(renewed(&lease, -60), begin + 2 * LEASE) else { panic!("not in use") };
     assert!(by.contains("by its clock"), "{by}");
     let mut other = lease.clone();
@@ -81,7 +81,7 @@ async fn nobody_renews_what_another_holds() {
     let client = fake.client();
     let mut held = Held::claim(&client, "e2e-1", None).await.unwrap();
     held.renew(&client).await.unwrap();
-    // A label takes nothing from us.
+    // A label does not take the record from us.
     fake.set_lease(|lease| lease.as_mut().unwrap()["metadata"]["labels"] = json!({"theirs": "yes"}));
     held.renew(&client).await.unwrap();
     let old = get(&client).await.unwrap().unwrap();
@@ -127,7 +127,7 @@ async fn a_holder_that_cannot_be_seen_is_watched_and_that_is_said() {
         let lease = lease.as_mut().unwrap();
         lease["metadata"]["annotations"] = json!({RUN_ID: "far-away"});
         lease["spec"]["leaseDurationSeconds"] = json!(1);
-        // By its own clock it will be renewed tomorrow.
+        // By its own clock it was renewed in the far future.
         lease["spec"]["renewTime"] = json!("2099-01-01T00:00:00.000000Z");
     });
     let said = std::sync::Mutex::new(Vec::new());

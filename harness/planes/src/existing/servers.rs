@@ -1,7 +1,7 @@
-//! KCM and scheduler of somebody else's cluster, reached through the apiserver's proxy to their Pods.
+//! KCM and scheduler of an existing cluster, reached through the apiserver's proxy to their Pods.
 //!
-//! The proxy shows them no identity, so that they answer only what they answer everybody: `/metrics` and `/configz`
-//! must be among their `--authorization-always-allow-paths`, and they must listen beyond loopback (docs/existing.md).
+//! The proxy passes no identity on, so they only answer unauthenticated requests: `/metrics` and `/configz` must be
+//! among their `--authorization-always-allow-paths`, and they must not listen on loopback alone (docs/existing.md).
 
 use k8s_openapi::api::core::v1::Pod;
 use kube::api::ListParams;
@@ -11,10 +11,10 @@ use super::record::NAMESPACE;
 use crate::http::get_text;
 use harness_model::components::{KCM, SCHEDULER};
 
-/// What of each is asked for.
+/// The paths that are read of each.
 const PATHS: [&str; 2] = ["/metrics", "/configz"];
 
-/// The port that a component serves on unless told otherwise.
+/// Returns the port that a component serves on by default.
 fn port(component: &str) -> u16 {
     match component {
         KCM => 10257,
@@ -22,7 +22,7 @@ fn port(component: &str) -> u16 {
     }
 }
 
-/// The path below the apiserver at which each is found, or why it is not.
+/// Returns the path below the apiserver at which each is found, or why it is not.
 pub(super) async fn find(client: &Client) -> [(&'static str, Result<String, String>); 2] {
     let (kcm, scheduler) = futures::join!(find_one(client, KCM), find_one(client, SCHEDULER));
     [(KCM, kcm), (SCHEDULER, scheduler)]
@@ -36,7 +36,7 @@ async fn find_one(client: &Client, component: &str) -> Result<String, String> {
         [pod] => pod.name_any(),
         [] => return Err(format!("no Pod in {NAMESPACE} has the label component={component}")),
         many => {
-            return Err(format!("{} Pods in {NAMESPACE} are it: which one acts is not known", many.len()));
+            return Err(format!("{} Pods in {NAMESPACE} match: the active one is not known", many.len()));
         }
     };
     let path = path(&pod, port(component));
@@ -47,7 +47,7 @@ async fn find_one(client: &Client, component: &str) -> Result<String, String> {
     Ok(path)
 }
 
-/// The proxy's words without what is around them.
+/// Returns the proxy's message without anything around it.
 fn brief(error: kube::Error) -> String {
     match error {
         kube::Error::Api(status) if !status.message.is_empty() => status.message.clone(),
@@ -59,13 +59,13 @@ fn path(pod: &str, port: u16) -> String {
     format!("/api/v1/namespaces/{NAMESPACE}/pods/https:{pod}:{port}/proxy")
 }
 
-/// What it means that one is not reached.
+/// Describes the consequence of a component that is not reached.
 pub(super) fn consequence(component: &str, why: &str) -> String {
     let lost = match component {
         SCHEDULER => {
-            "whether it places as asked (ADR-0023) is not verified, and what is counted there is not measured"
+            "whether it places as requested (ADR-0023) is not verified, and its metrics are not measured"
         }
-        _ => "which controllers it runs and how fast it may be is not verified",
+        _ => "its controllers and its rate limits are not verified",
     };
     format!("{component} cannot be read: {lost}; {why}")
 }

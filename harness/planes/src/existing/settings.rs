@@ -1,4 +1,4 @@
-//! Which clusters may be used.
+//! The clusters that may be used.
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -6,17 +6,17 @@ use std::path::PathBuf;
 use super::cleanup::{self, PATIENCE_VARIABLE};
 use crate::Error;
 
-/// What the provider needs beside the tools.
+/// What the provider needs in addition to the tools.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Settings {
-    /// A kubeconfig for each cluster; its current context is meant.
+    /// A kubeconfig for each cluster; its current context is used.
     pub kubeconfigs: Vec<PathBuf>,
-    /// Seconds that a clean-up goes on although nothing more goes away; two minutes unless said.
+    /// Seconds that a clean-up continues although nothing more goes away; two minutes by default.
     pub cleanup_patience_s: Option<u64>,
 }
 
 impl Settings {
-    /// From variables: paths, separated by `:`, which must be there, and seconds.
+    /// Reads the settings from variables: paths, separated by `:`, which are required, and seconds.
     pub(crate) fn from(
         need: impl Fn(&str) -> Result<String, Error>,
         var: impl Fn(&str) -> Option<String>,
@@ -27,7 +27,7 @@ impl Settings {
         Ok(Self { kubeconfigs: kubeconfigs.collect(), cleanup_patience_s })
     }
 
-    /// The variables that say this to another program.
+    /// Returns the variables that pass the settings to another program.
     pub(crate) fn variables(&self) -> Vec<(&'static str, OsString)> {
         let joined = std::env::join_paths(&self.kubeconfigs).unwrap_or_default();
         let patience = self.cleanup_patience_s.map(|seconds| seconds.to_string().into());

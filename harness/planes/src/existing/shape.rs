@@ -1,5 +1,5 @@
-//! Kubeconfigs of every shape: what kubectl takes and our clients do not is brought into the form that all of a run's
-//! programs read alike; what they cannot use is refused in words, before anything is made.
+//! Normalizes kubeconfigs: forms that kubectl accepts and our clients do not are converted to one that all programs of
+//! a run read the same way. Anything that they cannot use is refused with a reason, before anything is created.
 
 use std::path::Path;
 
@@ -11,10 +11,10 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
-/// What a token must hold at least: shorter than that no run is over.
+/// Shortest remaining lifetime of a token: no run is shorter than that.
 const TOKEN_LEFT: SignedDuration = SignedDuration::from_mins(5);
 
-/// Brings what is said of a cluster into form.
+/// Normalizes the entry of a cluster.
 ///
 /// # Errors
 /// Why it cannot be used.
@@ -26,7 +26,7 @@ pub(super) fn cluster(name: &str, cluster: &mut Cluster) -> Result<(), String> {
     let is_url =
         uri.is_ok_and(|uri| matches!(uri.scheme_str(), Some("https" | "http")) && uri.host().is_some());
     if !is_url {
-        return Err(format!("the server {server:?} of its cluster {name} is no URL; give https://HOST:PORT"));
+        return Err(format!("server {server:?} of its cluster {name} is not a URL; give https://HOST:PORT"));
     }
     let server = server.to_owned();
     reshape(cluster, &["certificate-authority-data"])?;
@@ -36,7 +36,7 @@ pub(super) fn cluster(name: &str, cluster: &mut Cluster) -> Result<(), String> {
     if cluster.insecure_skip_tls_verify == Some(true) && has_authority {
         return Err(format!(
             "its cluster {name} has a certificate-authority and insecure-skip-tls-verify, which exclude each other; \
-             take one of them out"
+             remove one of them"
         ));
     }
     if cluster.certificate_authority_data.is_none() {
@@ -45,19 +45,19 @@ pub(super) fn cluster(name: &str, cluster: &mut Cluster) -> Result<(), String> {
     Ok(())
 }
 
-/// Brings what is said of a user into form.
+/// Normalizes the entry of a user.
 ///
 /// # Errors
 /// Why it cannot be used.
 pub(super) fn user(name: &str, user: &mut AuthInfo, now: Timestamp) -> Result<(), String> {
     let advice = "give one with a certificate or a token, e.g. of a service account";
     if user.exec.is_some() || user.auth_provider.is_some() {
-        // The programs of a run have neither the owner's environment nor his home directory.
-        return Err(format!("its user {name} is proven by a program of its own; {advice}"));
+        // The programs of a run have neither the owner's environment nor home directory.
+        return Err(format!("its user {name} authenticates with a program of its own; {advice}"));
     }
     reshape(user, &["client-certificate-data", "client-key-data", "token"])?;
     if user.token_file.is_some() {
-        // What is read again and again goes before what was written down once, as in client-go.
+        // A file that is read repeatedly takes precedence over a token that was written down once, as in client-go.
         readable("tokenFile", user.token_file.as_deref())?;
         user.token = None;
     }
@@ -65,7 +65,7 @@ pub(super) fn user(name: &str, user: &mut AuthInfo, now: Timestamp) -> Result<()
     let has_key = user.client_key_data.is_some() || user.client_key.is_some();
     if has_certificate != has_key {
         return Err(format!(
-            "its user {name} has a client certificate or its key, and not the other; {advice}"
+            "its user {name} has either a client certificate or its key, but not both; {advice}"
         ));
     }
     if user.client_certificate_data.is_none() {
@@ -97,7 +97,7 @@ pub(super) fn user(name: &str, user: &mut AuthInfo, now: Timestamp) -> Result<()
     }
 }
 
-/// When the token of a user ends to be one, if it says so (a JWT does; one in a file is renewed there).
+/// Returns when the token of a user expires, if it says so (a JWT does; a token in a file is renewed there).
 pub(super) fn expiry(user: &AuthInfo) -> Option<Timestamp> {
     let said = serde_json::to_value(user).ok()?;
     let payload = said["token"].as_str()?.split('.').nth(1)?;
@@ -107,7 +107,7 @@ pub(super) fn expiry(user: &AuthInfo) -> Option<Timestamp> {
     Timestamp::from_second(seconds).ok()
 }
 
-/// Takes blanks and ends of lines out of these values, and drops those that are empty.
+/// Removes blanks and line breaks from these values, and drops those that are empty.
 fn reshape<T: Serialize + DeserializeOwned>(said: &mut T, keys: &[&str]) -> Result<(), String> {
     let unreadable = |error: serde_json::Error| format!("it cannot be understood: {error}");
     let mut value = serde_json::to_value(&*said).map_err(unreadable)?;
@@ -125,13 +125,13 @@ fn reshape<T: Serialize + DeserializeOwned>(said: &mut T, keys: &[&str]) -> Resu
     Ok(())
 }
 
-/// That a file can be read, if one is named.
+/// Verifies that a file can be read, if one is named.
 fn readable(key: &str, path: Option<&str>) -> Result<(), String> {
     let Some(path) = path.filter(|path| !path.is_empty()) else { return Ok(()) };
     std::fs::read(Path::new(path)).map(drop).map_err(|error| {
         format!(
-            "its {key} {path} cannot be read: {error} (as for kubectl, a relative path is one from the directory of \
-             the kubeconfig as it was named, whatever that links to)"
+            "its {key} {path} cannot be read: {error} (as in kubectl, a relative path is relative to the directory of \
+             the kubeconfig as it was named, even if that is a symbolic link)"
         )
     })
 }

@@ -17,7 +17,7 @@ fn jwt(expires: Option<&str>) -> String {
     format!("e30.{}.c2ln", URL_SAFE_NO_PAD.encode(claims))
 }
 
-/// What becomes of a file in which the cluster and the user say this (YAML flow, or lines of a block).
+/// Returns the outcome for a file with these entries for the cluster and the user (YAML flow, or lines of a block).
 fn outcome(dir: &Path, about_cluster: &str, about_user: &str) -> Result<(Cluster, AuthInfo), String> {
     let text = format!(
         "apiVersion: v1\nkind: Config\ncurrent-context: x\ncontexts: [{{name: x, context: {{cluster: c, user: u}}}}]\n\
@@ -76,8 +76,8 @@ fn shapes_that_no_run_can_use_are_refused_with_the_reason() {
     let no_ca = format!("{SERVER}\n    certificate-authority: nowhere.crt");
     let cases = [
         ("    server: ''", TOKEN, "has no server"),
-        ("    server: h:6443", TOKEN, "is no URL"),
-        ("    server: 10.0.0.1", TOKEN, "is no URL"),
+        ("    server: h:6443", TOKEN, "is not a URL"),
+        ("    server: 10.0.0.1", TOKEN, "is not a URL"),
         (&both, TOKEN, "exclude each other"),
         (&no_ca, TOKEN, "certificate-authority"),
         (SERVER, exec, "a program of its own"),
@@ -87,7 +87,7 @@ fn shapes_that_no_run_can_use_are_refused_with_the_reason() {
         (SERVER, "    username: me", "no certificate, token or password"),
         (SERVER, "    tokenFile: nowhere", "its tokenFile"),
         (SERVER, "    client-certificate: nowhere\n    client-key-data: QQ", "its client-certificate"),
-        (SERVER, "    client-certificate-data: QQ", "and not the other"),
+        (SERVER, "    client-certificate-data: QQ", "but not both"),
         (SERVER, "    token: t\n    as-groups: [a]", "without as"),
     ];
     for (about_cluster, about_user, part) in cases {

@@ -1,10 +1,10 @@
-//! Removing what a run has made in a cluster, and nothing else, whether or not the run is still there to ask.
+//! Removes what a run has created in a cluster, and nothing else, even if the run no longer exists.
 //!
-//! What is ours is known by marks, and the record (`record`) says that nothing bore them before the run:
+//! Our objects are recognized by marks, and the record (`record`) guarantees that nothing carried them before the run:
 //! - what a run installs: label [`RUN`];
 //! - the load: label `scaletest.bigfleet/workload`, in the namespace of the load;
-//! - Nodes that kwok plays, with their leases, and the Pods on them, whoever made those: they ran nowhere;
-//! - custom resources: they go with their kinds;
+//! - Nodes that kwok simulates, with their leases, and the Pods on them, whichever client created them: they never ran;
+//! - custom resources: they are removed with their kinds;
 //! - the taint on real Nodes: its key.
 
 use std::collections::BTreeSet;
@@ -34,21 +34,21 @@ use harness_model::plan::template;
 
 /// Requests in flight.
 const CONCURRENCY: usize = 32;
-/// How many objects of a kind are looked at in one look.
+/// How many objects of a kind are listed in one round.
 const LOOKED_AT: u32 = 500;
-/// Where kubelets, and kwok for them, keep their Nodes' leases.
+/// Namespace in which kubelets, and kwok in their place, keep the leases of their Nodes.
 const NODE_LEASES: &str = "kube-node-lease";
 
 /// How much is removed.
 #[derive(Clone, Copy)]
 pub(super) enum Extent {
-    /// All that bears a mark.
+    /// Everything that carries a mark.
     Everything,
-    /// What bears the label of a run, and that alone.
+    /// Only what carries the label of a run.
     Installed,
 }
 
-/// Asks for the end of all that is there; answers what was.
+/// Requests the deletion of everything that is there. Returns what there was.
 pub(super) async fn round(client: &Client, extent: Extent) -> Result<Vec<Left>, Error> {
     match extent {
         Extent::Everything => everything(client).await,
@@ -58,7 +58,7 @@ pub(super) async fn round(client: &Client, extent: Extent) -> Result<Vec<Left>, 
 
 async fn everything(client: &Client) -> Result<Vec<Left>, Error> {
     let mut left = Vec::new();
-    // What makes Pods goes before Pods.
+    // Creators of Pods are removed before Pods.
     let load = Api::<PodDisruptionBudget>::namespaced(client.clone(), template::NAMESPACE);
     left.extend(labelled(load, api::names::WORKLOAD, None).await?);
     let load = Api::<Deployment>::namespaced(client.clone(), template::NAMESPACE);
@@ -69,7 +69,7 @@ async fn everything(client: &Client) -> Result<Vec<Left>, Error> {
     left.extend(labelled(load, api::names::WORKLOAD, None).await?);
     let load = Api::<ControllerRevision>::namespaced(client.clone(), template::NAMESPACE);
     left.extend(labelled(load, api::names::WORKLOAD, None).await?);
-    // Without grace: nobody plays their kubelets any more.
+    // Without a grace period: nothing acts as their kubelet any more.
     let load = Api::<Pod>::namespaced(client.clone(), template::NAMESPACE);
     left.extend(labelled(load, api::names::WORKLOAD, Some(0)).await?);
     left.extend(nodes(client).await?);
@@ -77,7 +77,7 @@ async fn everything(client: &Client) -> Result<Vec<Left>, Error> {
     Ok(left)
 }
 
-/// What a run installs, by its label; custom resources go with their kinds.
+/// Removes what a run installs, by its label; custom resources are removed with their kinds.
 async fn installed(client: &Client) -> Result<Vec<Left>, Error> {
     let mut left = Vec::new();
     for resource in installed_kinds() {
@@ -87,7 +87,7 @@ async fn installed(client: &Client) -> Result<Vec<Left>, Error> {
     Ok(left)
 }
 
-/// In the order in which they go: bindings before what they bind.
+/// Returns the kinds in the order of their removal: bindings before what they bind.
 fn installed_kinds() -> [ApiResource; 8] {
     [
         ApiResource::erase::<ValidatingAdmissionPolicyBinding>(&()),
@@ -108,7 +108,7 @@ where
     labelled_as(api, &K::kind(&()), label, grace).await
 }
 
-/// Asks for the end of all that have the label; answers what there was.
+/// Requests the deletion of everything with the label. Returns what there was.
 async fn labelled_as<K>(api: Api<K>, kind: &str, label: &str, grace: Option<u32>) -> Result<Vec<Left>, Error>
 where
     K: Clone + std::fmt::Debug + serde::de::DeserializeOwned,
@@ -128,7 +128,7 @@ where
     Ok(found.items.iter().map(|object| Left::of(kind, &object.metadata)).collect())
 }
 
-/// Nodes that kwok plays with what hangs on them, and the taint on the others.
+/// Removes the Nodes that kwok simulates with everything that depends on them, and the taint on the others.
 async fn nodes(client: &Client) -> Result<Vec<Left>, Error> {
     let nodes: Api<Node> = Api::all(client.clone());
     let all = nodes.list(&ListParams::default()).await;
@@ -167,7 +167,7 @@ async fn pods_on(client: &Client, nodes: &BTreeSet<String>) -> Result<Vec<Left>,
     Ok(found.iter().map(|pod| Left::of("Pod", &pod.metadata)).collect())
 }
 
-/// A kubelet holds its own Node's lease under the Node's name. kwok holds under a name of its own.
+/// Removes the leases that kwok holds. A kubelet holds its Node's lease under the Node's name, kwok under its own name.
 async fn leases(client: &Client, real: &[Node]) -> Result<Vec<Left>, Error> {
     let api: Api<Lease> = Api::namespaced(client.clone(), NODE_LEASES);
     let all = api.list(&ListParams::default()).await;
@@ -183,7 +183,7 @@ async fn leases(client: &Client, real: &[Node]) -> Result<Vec<Left>, Error> {
     Ok(ours.iter().map(|lease| Left::of("Lease", &lease.metadata)).collect())
 }
 
-/// By uid, so that what has taken a name meanwhile stays.
+/// Removes objects by uid, so that an object that has taken a name in the meantime stays.
 async fn remove_all<K>(
     api: &Api<K>,
     objects: impl Iterator<Item = (String, Option<String>)>,
@@ -218,7 +218,7 @@ where
     }
 }
 
-/// Puts the taint on the real Nodes, which keeps the load away from them. Pods that are there stay.
+/// Sets the taint on the real Nodes, which keeps the load away from them. Pods that are already there stay.
 pub(super) async fn taint(client: &Client, mark: &str) -> Result<(), Error> {
     let nodes: Api<Node> = Api::all(client.clone());
     let all = nodes.list(&ListParams::default()).await;
@@ -234,7 +234,7 @@ pub(super) async fn taint(client: &Client, mark: &str) -> Result<(), Error> {
 
 async fn untaint(nodes: &Api<Node>, node: &Node) -> Result<(), Error> {
     let taints = taints_but_ours(node);
-    // Where there was no list, there is none again.
+    // Where there was no list, there is none afterwards.
     set_taints(nodes, node, &if taints.is_empty() { json!(null) } else { json!(taints) }).await
 }
 
@@ -243,7 +243,7 @@ fn taints_but_ours(node: &Node) -> Vec<serde_json::Value> {
     taints.filter(|taint| taint.key != RUN).map(|taint| json!(taint)).collect()
 }
 
-/// Only if nobody has changed the Node meanwhile: the list is replaced as a whole.
+/// Sets the taints only if the Node has not changed in the meantime, because the list is replaced as a whole.
 async fn set_taints(nodes: &Api<Node>, node: &Node, taints: &serde_json::Value) -> Result<(), Error> {
     let name = node.name_any();
     let mut seen = node.clone();
@@ -254,7 +254,7 @@ async fn set_taints(nodes: &Api<Node>, node: &Node, taints: &serde_json::Value) 
         });
         match nodes.patch_metadata(&name, &PatchParams::default(), &Patch::Merge(patch)).await {
             Ok(_) => return Ok(()),
-            // kubelet writes to it, too: our list still holds as long as the taints are the same.
+            // kubelet writes to the Node too: our list is still valid if the taints are the same.
             Err(error) if apiserver::code(&error) == Some(409) => {
                 let now = nodes.get(&name).await;
                 let now = now.map_err(|e| Error::Environment(format!("reading the Node {name}: {e}")))?;

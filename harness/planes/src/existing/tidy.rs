@@ -1,4 +1,5 @@
-//! Giving clusters back: cleaned in the name of the run, with what stays told on the terminal and left in the run's logs.
+//! Cleans clusters on behalf of the run and gives them back. What remains is reported on the terminal and in the run's
+//! logs.
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -18,23 +19,24 @@ use crate::proof::connect;
 use crate::{Error, io};
 use harness_model::record::event::LeftBehind;
 
-/// Says in a cluster's scratch directory that there is something to remove.
+/// File in a cluster's scratch directory that says that there is something to remove.
 const MARKER: &str = "existing.mark";
-/// Beside the logs of a run: what its clean-ups have to say, line by line. xtask and `down` show it as it grows.
+/// File next to the logs of a run with the reports of its clean-ups, line by line. xtask and `down` show it as it
+/// grows.
 pub const CLEANUP_LOG: &str = "cleanup.log";
-/// The same of what stays in one cluster, as JSON.
+/// Prefix of the files next to the logs that list what remains in one cluster, as JSON.
 const LEFT_PREFIX: &str = "left-";
 
-/// What whoever cleans a cluster has to know, kept in its scratch directory.
+/// What a clean-up of a cluster has to know, kept in its scratch directory.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(super) struct Marker {
-    /// What everything of the run is marked with.
+    /// The mark of everything that belongs to the run.
     pub mark: String,
     /// The cluster's name in the run.
     pub cluster: String,
     /// Its apiserver.
     pub server: String,
-    /// The owner's file.
+    /// The owner's kubeconfig.
     pub kubeconfig: PathBuf,
     /// Directory of the run's logs.
     pub logs: PathBuf,
@@ -46,7 +48,7 @@ pub(super) enum Why {
     /// It cannot be cleaned.
     #[error(transparent)]
     Stuck(#[from] Stuck),
-    /// It may be another's by now.
+    /// It may belong to another run by now.
     #[error("the record of the run was lost ({0}), so that no more is removed there")]
     Lost(String),
 }
@@ -64,7 +66,7 @@ impl Marker {
         serde_json::from_slice(&text).map_err(|e| Error::Internal(format!("{}: {e}", path.display())))
     }
 
-    /// Nothing is to be removed there any more.
+    /// Removes the marker, once nothing is left to remove there.
     pub(super) fn remove(dir: &Path) {
         let path = dir.join(MARKER);
         if let Err(error) = std::fs::remove_file(&path)
@@ -74,7 +76,7 @@ impl Marker {
         }
     }
 
-    /// Says something about the cluster to whoever watches the run.
+    /// Reports something about the cluster to those who watch the run.
     pub(super) fn say(&self, text: &str) {
         tracing::warn!(cluster = self.cluster, server = self.server, "{text}");
         let path = self.logs.join(CLEANUP_LOG);
@@ -86,14 +88,14 @@ impl Marker {
         }
     }
 
-    /// What stays, told to whoever watches the run and written beside its logs.
+    /// Reports what remains to those who watch the run, and writes it next to the run's logs.
     pub(super) fn left(&self, why: &Why) -> LeftBehind {
         let left = left_behind(&self.cluster, &self.server, &self.kubeconfig, why);
         self.say(&format!("{left}"));
         let path = left_file(&self.logs, &self.cluster);
         let text = serde_json::to_vec_pretty(&left).unwrap_or_default();
         if let Err(error) = std::fs::write(&path, text) {
-            tracing::warn!(path = %path.display(), %error, "what stays could not be written down");
+            tracing::warn!(path = %path.display(), %error, "the list of what remains could not be written");
         }
         left
     }
@@ -103,21 +105,21 @@ fn left_file(logs: &Path, cluster: &str) -> PathBuf {
     logs.join(format!("{LEFT_PREFIX}{cluster}.json"))
 }
 
-/// What clean-ups of a run have left, by the files beside its logs.
+/// Reads what clean-ups of a run have left, from the files next to its logs.
 pub fn left_in(logs: &Path) -> Vec<LeftBehind> {
     let entries = std::fs::read_dir(logs).into_iter().flatten().flatten();
     let files = entries.filter(|e| e.file_name().to_string_lossy().starts_with(LEFT_PREFIX));
     files.filter_map(|file| serde_json::from_slice(&std::fs::read(file.path()).ok()?).ok()).collect()
 }
 
-/// What stays in a cluster, and the command that goes on.
+/// Describes what remains in a cluster, with the command that continues the clean-up.
 pub(super) fn left_behind(cluster: &str, server: &str, kubeconfig: &Path, why: &Why) -> LeftBehind {
     let (objects, more, reason) = match why {
         Why::Stuck(Stuck::Objects { left, after_s }) => {
             let (objects, more) = left::told(left);
-            (objects, more, format!("they were there after {after_s} s of cleaning up"))
+            (objects, more, format!("they were still there after {after_s} s of cleaning up"))
         }
-        other => (Vec::new(), 0, format!("{other}; which ones is not known")),
+        other => (Vec::new(), 0, format!("{other}; it is not known which objects")),
     };
     LeftBehind {
         cluster: cluster.to_owned(),
@@ -129,7 +131,7 @@ pub(super) fn left_behind(cluster: &str, server: &str, kubeconfig: &Path, why: &
     }
 }
 
-/// Removes what is there in the name of whoever holds the cluster, renews the record meanwhile, and gives it back.
+/// Removes what is there on behalf of the cluster's holder, renews the record meanwhile, and gives the cluster back.
 pub(super) async fn clear(
     client: &Client,
     hold: Hold,
@@ -150,10 +152,10 @@ pub(super) async fn clear(
     }
 }
 
-/// Removes what the run of a scratch directory has made: for the janitor, when the supervisor cannot.
+/// Removes what the run of a scratch directory has created. The janitor uses it when the supervisor cannot clean up.
 ///
 /// # Errors
-/// When something stays in one of the clusters.
+/// When something remains in one of the clusters.
 pub async fn sweep_scratch(scratch: &Path) -> Result<(), Error> {
     let below = |dir: &Path| -> Vec<PathBuf> {
         std::fs::read_dir(dir).into_iter().flatten().flatten().map(|entry| entry.path()).collect()
@@ -168,10 +170,10 @@ pub async fn sweep_scratch(scratch: &Path) -> Result<(), Error> {
     if left.is_empty() { Ok(()) } else { Err(Error::LeftBehind(left.join("\n"))) }
 }
 
-/// Cleans the cluster of a scratch directory and gives it back; answers what stays.
+/// Cleans the cluster of a scratch directory and gives it back. Returns what remains.
 ///
 /// # Errors
-/// When the directory has no mark that can be read.
+/// When the directory has no readable marker.
 pub(super) async fn clean(
     dir: &Path,
     hold: Option<Hold>,
@@ -180,7 +182,8 @@ pub(super) async fn clean(
     let marker = Marker::read(dir)?;
     let _ = std::fs::remove_file(left_file(&marker.logs, &marker.cluster));
     let cleaned = clean_as(&marker, dir, hold, limits).await;
-    // Tried once: what stays is told, and the record in the cluster says that somebody has to go on.
+    // There is only one attempt: what remains is reported, and the record in the cluster shows that the clean-up must
+    // be continued.
     Marker::remove(dir);
     Ok(cleaned.err().map(|why| marker.left(&why)))
 }
@@ -197,7 +200,7 @@ async fn clean_as(marker: &Marker, dir: &Path, hold: Option<Hold>, limits: Limit
     Ok(())
 }
 
-/// The record of the run, in the name of this process; an apiserver that does not answer is asked again.
+/// Takes over the record of the run for this process, and asks again while the apiserver does not answer.
 async fn take_over(client: &Client, mark: &str, limits: Limits) -> Result<Held, Why> {
     const REQUEST: Duration = Duration::from_secs(10);
     let taken = poll::until("the record of the run", Duration::from_secs(1), limits.patience(), || async {

@@ -1,4 +1,4 @@
-//! What kind and kubeadm are told. Pure: settings in, documents out.
+//! The configuration of kind and kubeadm. Pure: settings in, documents out.
 //!
 //! Sources: kind docs, "Configuration"; kubeadm API v1beta4. A list in a patch replaces kind's list.
 
@@ -10,36 +10,36 @@ use crate::flags::{Flag, common, environment};
 use crate::spec::ClusterSpec;
 use harness_model::components::{APISERVER, ETCD, KCM, KWOK, SCHEDULER};
 
-/// What we bring lies here in the node, copied from [`MOUNT`] when it boots.
+/// Directory of our files in the node, copied from [`MOUNT`] when it boots.
 pub(super) const HOME: &str = "/etc/e2e";
 /// Where the node's files are mounted; everything below `root` there is copied over `/` when the node boots.
 pub(super) const MOUNT: &str = "/e2e";
-/// What the apiserver writes down about its clients.
+/// Directory of the apiserver's audit log.
 pub(super) const AUDIT_DIR: &str = "/var/log/e2e";
-/// Where KCM and scheduler listen in the node (their defaults).
+/// Ports on which KCM and scheduler listen in the node (their defaults).
 pub(super) const KCM_PORT: u16 = 10257;
 /// See [`KCM_PORT`].
 pub(super) const SCHEDULER_PORT: u16 = 10259;
-/// Where kind makes the apiserver listen in the node.
+/// Port on which kind makes the apiserver listen in the node.
 pub(super) const APISERVER_PORT: u16 = 6443;
 /// The taint that keeps Pods off the real Node.
 const TAINT: &str = "e2e-control-plane";
 
-/// kind's configuration of a cluster whose files are in `files` on the host.
+/// Returns kind's configuration of a cluster whose files are in `files` on the host.
 pub(super) fn kind(spec: &ClusterSpec, files: &Path, etcd_tag: &str) -> Value {
     let patches = [cluster(spec, etcd_tag), init(), kubelet()].map(|patch| patch.to_string());
     json!({
         "kind": "Cluster",
         "apiVersion": "kind.x-k8s.io/v1alpha4",
         "networking": {
-            // Our Pods run nowhere, and the real ones use the node's network.
+            // Our Pods never really run, and the real ones use the node's network.
             "disableDefaultCNI": true,
             "kubeProxyMode": "none",
             "ipFamily": "ipv4",
-            // That of the pre-seeded etcd data.
+            // The subnet of the pre-seeded etcd data.
             "serviceSubnet": "10.0.0.0/24",
             "apiServerAddress": "127.0.0.1",
-            // The engine chooses: kind would guess a port and lose it to another cluster now and then.
+            // The engine chooses the port: kind would guess one and occasionally lose it to another cluster.
             "apiServerPort": -1,
         },
         "nodes": [{
@@ -54,7 +54,7 @@ fn cluster(spec: &ClusterSpec, etcd_tag: &str) -> Value {
     let home = volume("e2e", HOME, true, "Directory");
     json!({
         "kind": "ClusterConfiguration",
-        // Making RSA keys takes longer than everything else that kubeadm does.
+        // Generating RSA keys takes longer than everything else that kubeadm does.
         "encryptionAlgorithm": "ECDSA-P256",
         "dns": {"disabled": true},
         "proxy": {"disabled": true},
@@ -80,7 +80,7 @@ fn cluster(spec: &ClusterSpec, etcd_tag: &str) -> Value {
             "extraArgs": args(SCHEDULER, spec, {
                 let mut flags = serving();
                 flags.push(("config", format!("{HOME}/scheduler.json")));
-                // kubeadm's own; given once more, for with --config the file counts.
+                // kubeadm sets this flag as well; it is given again because with --config the file is meant to count.
                 flags.push(("leader-elect", "false".to_owned()));
                 flags
             }),
@@ -90,7 +90,7 @@ fn cluster(spec: &ClusterSpec, etcd_tag: &str) -> Value {
     })
 }
 
-/// A directory of the node, under the same path in the Pod.
+/// Returns a volume that mounts a directory of the node at the same path in the Pod.
 fn volume(name: &str, path: &str, read_only: bool, kind: &str) -> Value {
     json!({
         "name": name,
@@ -101,7 +101,7 @@ fn volume(name: &str, path: &str, read_only: bool, kind: &str) -> Value {
     })
 }
 
-/// Reachable from the host, with a certificate that the clients trust.
+/// Returns the flags that make a component reachable from the host, with a certificate that the clients trust.
 fn serving() -> Vec<Flag> {
     vec![
         ("bind-address", "0.0.0.0".to_owned()),
@@ -128,15 +128,15 @@ fn envs(component: &str, spec: &ClusterSpec) -> Value {
         .collect()
 }
 
-/// The real Node is for the control plane alone. kind takes kubeadm's taint off a single node, so that ours must stand
-/// beside it.
+/// Reserves the real Node for the control plane. kind removes kubeadm's taint from a single node, so ours is needed as
+/// well.
 fn init() -> Value {
     let taint = |key: &str| json!({"key": key, "effect": "NoSchedule"});
     json!({
         "kind": "InitConfiguration",
         "nodeRegistration": {"taints": [taint("node-role.kubernetes.io/control-plane"), taint(TAINT)]},
         "patches": {"directory": format!("{HOME}/patches")},
-        // Instead of four minutes; as for local components, only a fault reaches it.
+        // Instead of four minutes; as with local components, only a fault takes this long.
         "timeouts": {"kubeletHealthCheck": "90s", "controlPlaneComponentHealthCheck": "90s"},
     })
 }
@@ -146,15 +146,15 @@ fn kubelet() -> Value {
         "kind": "KubeletConfiguration",
         // The node has no systemd.
         "cgroupDriver": "cgroupfs",
-        // From 1.35 on kubelet refuses version 1 unless told; no matter with version 2.
+        // From 1.35 on, kubelet refuses cgroup v1 without this setting; it does not matter with v2.
         "failCgroupV1": false,
-        // A log is read as a whole, at the end.
+        // A log is read as a whole, at the end, so it must not be rotated.
         "containerLogMaxSize": "1Gi",
     })
 }
 
-/// kubeadm's patches of its static Pods, by file name: a paused component must not be taken for a dead one, and only
-/// kubelet may say when it starts again.
+/// Returns kubeadm's patches of its static Pods, by file name. They have no probes: a paused component must not be
+/// mistaken for a dead one, and only kubelet decides when it starts again.
 pub(super) fn pod_patches() -> Vec<(String, Value)> {
     let patch = |component: &str| {
         let probes =
@@ -164,7 +164,8 @@ pub(super) fn pod_patches() -> Vec<(String, Value)> {
     [ETCD, APISERVER, KCM, SCHEDULER].map(patch).into()
 }
 
-/// kwok as a static Pod, at the same priority as the apiserver: it stands for as many kubelets as there are Nodes.
+/// Returns kwok as a static Pod, at the same priority as the apiserver: it stands for as many kubelets as there are
+/// Nodes.
 pub(super) fn kwok_pod(spec: &ClusterSpec, image: &str) -> Value {
     let home = json!({"name": "e2e", "mountPath": HOME, "readOnly": true});
     json!({

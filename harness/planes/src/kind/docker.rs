@@ -8,7 +8,7 @@ use tokio::process::Command;
 
 use crate::Error;
 
-/// A command that does not answer within this has met an engine that hangs.
+/// If a command does not finish within this time, the engine hangs.
 const CEILING: Duration = Duration::from_secs(60);
 
 /// The engine that `DOCKER_HOST` names, or the default one.
@@ -16,18 +16,18 @@ const CEILING: Duration = Duration::from_secs(60);
 pub(super) struct Docker;
 
 impl Docker {
-    /// Runs `docker ARGS` and answers what it printed, trimmed.
+    /// Runs `docker ARGS` and returns its output, trimmed.
     ///
     /// # Errors
-    /// When it cannot be started, takes too long, or fails: with what it said.
+    /// When it cannot be started, takes too long, or fails; with its error output.
     pub(super) async fn run(&self, args: &[&str]) -> Result<String, Error> {
         self.feed(args, b"").await.map(|out| String::from_utf8_lossy(&out).trim().to_owned())
     }
 
-    /// As [`Docker::run`], with something to read, and whatever bytes it printed.
+    /// Same as [`Docker::run`], with input, and with its raw output.
     ///
     /// # Errors
-    /// As [`Docker::run`].
+    /// Same as [`Docker::run`].
     pub(super) async fn feed(&self, args: &[&str], input: &[u8]) -> Result<Vec<u8>, Error> {
         let said = format!("docker {}", args.join(" "));
         let failed = |why: String| Error::Environment(format!("`{said}`: {why}"));
@@ -59,25 +59,25 @@ impl Docker {
     /// Runs a shell script in a container.
     ///
     /// # Errors
-    /// As [`Docker::run`].
+    /// Same as [`Docker::run`].
     pub(super) async fn sh(&self, container: &str, script: &str) -> Result<String, Error> {
         self.run(&["exec", container, "sh", "-c", script]).await
     }
 
-    /// Names of all containers, running or not, whose name begins with `prefix`.
+    /// Returns the names of all containers, running or not, that begin with `prefix`.
     ///
     /// # Errors
-    /// As [`Docker::run`].
+    /// Same as [`Docker::run`].
     pub(super) async fn containers(&self, prefix: &str) -> Result<Vec<String>, Error> {
         let filter = format!("name=^/?{prefix}");
         let names = self.run(&["ps", "--all", "--filter", &filter, "--format", "{{.Names}}"]).await?;
         Ok(names.lines().map(str::to_owned).collect())
     }
 
-    /// Removes containers with their volumes, whatever state they are in.
+    /// Removes containers with their volumes, in any state.
     ///
     /// # Errors
-    /// As [`Docker::run`].
+    /// Same as [`Docker::run`].
     pub(super) async fn remove(&self, containers: &[String]) -> Result<(), Error> {
         if containers.is_empty() {
             return Ok(());

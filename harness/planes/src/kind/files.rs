@@ -1,7 +1,7 @@
-//! The files that a node is given: authority, certificates, configurations, and a copy of the pre-seeded etcd data.
+//! The files of a node: authority, certificates, configurations, and a copy of the pre-seeded etcd data.
 //!
-//! They lie in one directory that is mounted read-only, and the node copies them when it boots, so that nothing in a
-//! node ever writes to the host.
+//! They are in one directory that is mounted read-only. The node copies them when it boots, so that nothing in a node
+//! ever writes to the host.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -20,17 +20,17 @@ use harness_model::scheduler_config;
 /// kubeadm's own kubeconfig of the scheduler, in the node.
 const SCHEDULER_KUBECONFIG: &str = "/etc/kubernetes/scheduler.conf";
 
-/// What was written for a node.
+/// The files that were written for a node.
 pub(super) struct Files {
-    /// Signs what clients need as soon as the node has an address.
+    /// Signs the clients' certificates as soon as the node has an address.
     pub authority: Authority,
     /// kind's configuration.
     pub kind_config: PathBuf,
-    /// What the scheduler is started with.
+    /// The configuration that the scheduler is started with.
     pub scheduler: Value,
 }
 
-/// Writes all of it below `dir`.
+/// Writes all files below `dir`.
 pub(super) fn write(
     dir: &Path,
     spec: &ClusterSpec,
@@ -43,7 +43,7 @@ pub(super) fn write(
     let place = |path: &str| root.join(path.trim_start_matches('/'));
     let home = place(config::HOME);
     for path in [&home.join("patches"), &place("/etc/kubernetes/pki"), &place("/etc/kubernetes/manifests")] {
-        fs::create_dir_all(path).map_err(io("making", path))?;
+        fs::create_dir_all(path).map_err(io("creating", path))?;
     }
 
     let authority = Authority::new(dir)?;
@@ -82,7 +82,7 @@ pub(super) fn write(
     Ok(Files { authority, kind_config, scheduler: asked })
 }
 
-/// kwok's, in the node: by the node's own loopback.
+/// Returns kwok's kubeconfig in the node, which uses the node's loopback.
 fn kwok_kubeconfig() -> Value {
     let at = |name: &str| Path::new(config::HOME).join(name);
     let pair = Pair { cert: at("kwok.crt"), key: at("kwok.key") };

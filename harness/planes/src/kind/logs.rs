@@ -1,4 +1,4 @@
-//! What a node has to say when somebody wants to know, or before it goes.
+//! The logs of a node, fetched on request and before the node is removed.
 
 use std::path::Path;
 
@@ -6,8 +6,8 @@ use super::config::AUDIT_DIR;
 use super::docker::Docker;
 use super::{COMPONENTS, NODE_PROGRAMS};
 
-/// Copies the node's logs to `dir`: one file per component, as a local control plane has them. What is not there is
-/// left out: a node that failed has few.
+/// Copies the node's logs to `dir`: one file per component, as a local control plane has them. Missing logs are left
+/// out: a node that failed has few.
 pub(super) async fn fetch(docker: &Docker, container: &str, dir: &Path) {
     if let Err(error) = std::fs::create_dir_all(dir) {
         tracing::warn!(dir = %dir.display(), %error, "no place for the logs of a node");
@@ -24,7 +24,7 @@ pub(super) async fn fetch(docker: &Docker, container: &str, dir: &Path) {
         match docker.feed(&["exec", container, "sh", "-c", &script], b"").await {
             Ok(text) if text.is_empty() => {}
             Ok(text) => write(dir, &file, &text),
-            // A container that does not run has nothing to say in the others either.
+            // If the container does not run, the other logs cannot be read either.
             Err(error) => {
                 tracing::debug!(container, %error, "no logs in the node");
                 break;

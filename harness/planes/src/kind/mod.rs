@@ -1,9 +1,9 @@
-//! The kind provider: control planes that kubeadm makes in containers, with a real kubelet (kind docs, "Quick Start";
+//! The kind provider: control planes that kubeadm creates in containers, with a real kubelet (kind docs, "Quick Start";
 //! ADR-0023 step 1).
 //!
-//! The same fixtures, limits and verification as for local control planes, and the same pre-seeded etcd data. Servers
-//! are reached at the container's own address, which only this host can. Everything of a run is named after its
-//! scratch directory (`e2e-<8 hex digits>`), so that the janitor finds it when nobody is left to remove it.
+//! Fixtures, limits, verification and pre-seeded etcd data are the same as for local control planes. Servers are
+//! reached at the container's own address, which only this host can reach. Everything in a run is named after its
+//! scratch directory (`e2e-<8 hex digits>`), so that the janitor finds it when no other process is left to remove it.
 
 mod config;
 mod docker;
@@ -35,13 +35,13 @@ use files::Files;
 use harness_model::components::{ALL as COMPONENTS, APISERVER, SCHEDULER};
 pub use settings::Settings;
 
-/// What else takes CPU in a node.
+/// Other programs that use CPU in a node.
 const NODE_PROGRAMS: [&str; 2] = ["kubelet", "containerd"];
-/// What `kind create cluster` may take; kubeadm itself gives up after four minutes.
+/// Longest time for `kind create cluster`; kubeadm itself gives up after four minutes.
 const CREATE_CEILING: Duration = Duration::from_secs(300);
 const TICK: Duration = Duration::from_millis(100);
 
-/// A node of ours.
+/// A node of this run.
 #[derive(Clone, Debug)]
 struct Node {
     container: String,
@@ -55,16 +55,16 @@ pub struct Kind {
     /// Builds the pre-seeded etcd data.
     local: Arc<Local>,
     docker: Docker,
-    /// What everything of this run is named after.
+    /// Prefix of the names of everything in this run.
     prefix: String,
     processes: nodes::Processes,
     nodes: Mutex<BTreeMap<(String, String), Node>>,
-    /// Held while the run's network is looked for and made: leases may begin at the same time.
+    /// Held while the run's network is looked up and created: leases may begin at the same time.
     network: tokio::sync::Mutex<()>,
 }
 
 impl Kind {
-    /// A provider; nothing is started yet.
+    /// Creates a provider; nothing is started yet.
     pub fn new(settings: Settings, local: Arc<Local>) -> Self {
         let prefix = local.places.scratch.file_name().unwrap_or_default().to_string_lossy().into_owned();
         let (docker, processes, nodes) = (Docker, nodes::Processes::default(), Mutex::default());
@@ -75,7 +75,7 @@ impl Kind {
         self.nodes.lock().expect("the list of nodes must not be poisoned")
     }
 
-    /// Starts the clusters of a lease in parallel. On failure what was started keeps running: the caller releases
+    /// Starts the clusters of a lease in parallel. After a failure, what was started keeps running: the caller releases
     /// the lease.
     ///
     /// # Errors
@@ -83,7 +83,7 @@ impl Kind {
     pub(super) async fn start(&self, id: &str, spec: &LeaseSpec, logs: &Path) -> Result<Lease, Error> {
         check(spec)?;
         for cluster in &spec.clusters {
-            // Else kubeadm would wait for a scheduler that cannot start, until it gives up.
+            // Otherwise kubeadm would wait for a scheduler that cannot start, until it gives up.
             cluster.effective_scheduler_config(&self.local.places.fixtures)?;
         }
         self.check_engine().await?;
@@ -108,12 +108,13 @@ impl Kind {
         let found = self.docker.run(&["image", "inspect", "--format", "{{.Id}}", image]).await;
         found.map(drop).map_err(|_| {
             Error::Environment(format!(
-                "the node image {image} is not there; `cargo xtask node-image` makes it"
+                "the node image {image} is missing; `cargo xtask node-image` builds it"
             ))
         })
     }
 
-    /// The network of this run: without a way out, and made here because kinds in parallel would make several.
+    /// Ensures that the network of this run exists. It has no way out, and is created here because several kinds in
+    /// parallel would create several.
     async fn ensure_network(&self) -> Result<(), Error> {
         let _alone = self.network.lock().await;
         let name = self.prefix.as_str();
@@ -138,7 +139,7 @@ impl Kind {
         let container = format!("{name}-control-plane");
         let made = self.make(lease, &name, &container, spec, seed, &logs).await;
         if made.is_err() {
-            // Without its logs nobody can tell what went wrong in a node that is about to be removed.
+            // The node is about to be removed, and without its logs the failure could not be explained.
             logs::fetch(&self.docker, &container, &logs).await;
         }
         made
@@ -196,7 +197,7 @@ impl Kind {
         written.map_err(|e| Error::Internal(format!("preparing a kind cluster: {e}")))?
     }
 
-    /// `kind create cluster`, as a supervised process.
+    /// Runs `kind create cluster` as a supervised process.
     async fn create(
         &self,
         lease: &str,
@@ -212,7 +213,7 @@ impl Kind {
             text(&self.settings.kind),
             "create".to_owned(),
             "cluster".to_owned(),
-            // Its logs are still wanted when it fails; it is removed with the lease.
+            // Its logs are still needed when it fails; it is removed with the lease.
             "--retain".to_owned(),
             format!("--name={name}"),
             format!("--image={}", self.settings.node_image),
@@ -220,7 +221,7 @@ impl Kind {
             format!("--kubeconfig={}", kubeconfig.display()),
         ];
         let mut env = BTreeMap::from([
-            // One network per run: what others call theirs is not touched.
+            // One network per run: networks of others are not touched.
             ("KIND_EXPERIMENTAL_DOCKER_NETWORK".to_owned(), self.prefix.clone()),
             ("KIND_EXPERIMENTAL_PROVIDER".to_owned(), "docker".to_owned()),
         ]);
@@ -238,21 +239,24 @@ impl Kind {
             self.local.table.kill(&key).await?;
             let waited = CREATE_CEILING.as_secs();
             let tail = self.local.table.tail(&key);
-            return Err(Error::Environment(format!("kind made no cluster within {waited} s; {tail}")));
+            return Err(Error::Environment(format!("kind created no cluster within {waited} s; {tail}")));
         }
         match self.local.table.info(&key).and_then(|info| info.exit_code) {
             Some(0) => Ok(()),
             code => {
                 let code = code.map_or_else(|| "a signal".to_owned(), |code| format!("exit code {code}"));
                 let tail = self.local.table.tail(&key);
-                Err(Error::Environment(format!("kind ended with {code}, making {}; {tail}", spec.name)))
+                Err(Error::Environment(format!(
+                    "kind ended with {code} while creating {}; {tail}",
+                    spec.name
+                )))
             }
         }
     }
 
     async fn note_processes(&self, lease: &str, spec: &ClusterSpec, node: &Node) -> Result<(), Error> {
         if !spec.run_scheduler {
-            // kubeadm waits for a scheduler; only then can it go.
+            // kubeadm waits for a scheduler, which can be removed only after that.
             self.hold(node, SCHEDULER).await?;
         }
         let wanted = COMPONENTS.into_iter().filter(|name| spec.run_scheduler || *name != SCHEDULER);
@@ -262,7 +266,7 @@ impl Kind {
         Ok(())
     }
 
-    /// Waits for a component's process and notes it.
+    /// Waits for a component's process and registers it.
     async fn note(&self, key: &Key, node: &Node) -> Result<(), Error> {
         let name = key.name.as_str();
         let goal = format!("{key} to run");
@@ -283,17 +287,17 @@ impl Kind {
         node.ok_or_else(|| Error::Usage(format!("{key}: its cluster has no node")))
     }
 
-    /// Whether that is a process in a node.
+    /// Whether `key` names a process in a node.
     pub(super) fn knows(&self, key: &Key) -> bool {
         self.processes.know(key)
     }
 
-    /// The processes in all nodes.
+    /// Returns the processes in all nodes.
     pub(super) fn processes(&self) -> Vec<ProcessInfo> {
         self.processes.all()
     }
 
-    /// Fetches the logs of the nodes of a lease, or of all, to where they are looked for.
+    /// Copies the logs of the nodes of a lease, or of all leases, to the paths where they are expected.
     pub(super) async fn fetch_logs(&self, lease: Option<&str>) {
         let nodes: Vec<Node> = {
             let all = self.lock();
@@ -303,7 +307,7 @@ impl Kind {
         join_all(nodes.iter().map(|node| logs::fetch(&self.docker, &node.container, &node.logs))).await;
     }
 
-    /// Removes the containers of a lease, or everything of this run.
+    /// Removes the containers of a lease, or everything in this run.
     pub(super) async fn release(&self, lease: Option<&str>) {
         self.fetch_logs(lease).await;
         self.processes.forget(lease);
@@ -330,13 +334,13 @@ impl Kind {
             .map_err(|e| Error::Environment(format!("removing {}: {e}", mark.display())))
     }
 
-    /// The file that tells the janitor to look into the engine.
+    /// Returns the path of the file that makes the janitor check the engine.
     fn mark(&self) -> PathBuf {
         self.local.places.scratch.join(IN_ENGINE)
     }
 
-    /// A `docker run` that was under way when its kind was killed may still bring a container: only when two looks in
-    /// a row found none is it over.
+    /// Removes all containers with the prefix. A `docker run` in progress when its kind was killed may still create a
+    /// container, so this ends only after two checks in a row have found none.
     async fn remove_all(&self, prefix: &str) -> Result<(), Error> {
         let mut empty = 0;
         while empty < 2 {
@@ -353,7 +357,7 @@ impl Kind {
     }
 }
 
-/// How the components of one cluster fare.
+/// Reports the state of the components of one cluster.
 struct InNode<'a> {
     kind: &'a Kind,
     lease: &'a str,

@@ -1,7 +1,7 @@
 //! The processes in the nodes of kind clusters, as the host sees them.
 //!
 //! A component is found by its node's container id in `/proc/PID/cgroup`. It is signalled through the engine, so that
-//! the harness needs no rights over processes of root.
+//! the harness needs no rights over root's processes.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -13,11 +13,11 @@ use harness_processes::birth::started_ticks;
 use harness_processes::{Key, tail};
 use harness_processes::{ProcessInfo, ProcessState};
 
-/// What is told of a process whose whole node ended, nothing of which was asked for.
+/// Reported for a process whose whole node ended although no end was requested.
 const NODE_IS_GONE: &str =
     "(everything in its node ended: the container was removed, or the Docker engine was stopped)";
-/// What is told of a process whose log is still in its node.
-const LOG_COMES_LATER: &str = "(its log is in the node, and brought here before the container goes)";
+/// Reported for a process whose log is still in its node.
+const LOG_COMES_LATER: &str = "(its log is in the node, and is copied here before the container is removed)";
 
 /// A process in a node.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -26,7 +26,7 @@ pub(super) struct Found {
     pub pid: u32,
     /// Its id in the node.
     pub pid_in_node: u32,
-    /// Clock ticks from boot to its start: what tells it from a later process of the same id.
+    /// Clock ticks from boot to its start, which distinguish it from a later process with the same id.
     started_ticks: u64,
 }
 
@@ -36,7 +36,7 @@ impl Found {
     }
 }
 
-/// Looks for the process of that name in the container.
+/// Finds the process of that name in the container.
 pub(super) fn find(container_id: &str, component: &str) -> Option<Found> {
     let pids = fs::read_dir("/proc").ok()?.flatten();
     let pids = pids.filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok());
@@ -57,7 +57,7 @@ fn is_program(command: &[u8], name: &str) -> bool {
     program.rsplit(|byte| *byte == b'/').next() == Some(name.as_bytes())
 }
 
-/// The id one namespace below ours (proc(5), `NSpid`).
+/// Returns the id one namespace below ours (proc(5), `NSpid`).
 fn second_pid(status: &str) -> Option<u32> {
     let line = status.lines().find_map(|line| line.strip_prefix("NSpid:"))?;
     line.split_whitespace().nth(1)?.parse().ok()
@@ -81,7 +81,7 @@ impl Processes {
         self.0.lock().expect("the list of processes in nodes must not be poisoned")
     }
 
-    /// Notes a process that was found, for the first time or after a start that was asked for.
+    /// Registers a process that was found, for the first time or after a requested start.
     pub(super) fn note(&self, key: &Key, found: Found, log_file: PathBuf) {
         let mut entries = self.lock();
         let starts = entries.get(key).map_or(0, |entry| entry.starts) + 1;
@@ -90,7 +90,7 @@ impl Processes {
         entries.insert(key.clone(), Entry { found, state, asked: false, started, starts, log_file });
     }
 
-    /// Forgets all processes of a lease.
+    /// Forgets the processes of a lease, or of all leases.
     pub(super) fn forget(&self, lease: Option<&str>) {
         self.lock().retain(|key, _| lease.is_some_and(|lease| key.lease != lease));
     }
@@ -100,7 +100,7 @@ impl Processes {
         self.lock().contains_key(key)
     }
 
-    /// The process of that key while it runs.
+    /// Returns the process of that key while it runs.
     ///
     /// # Errors
     /// When there is none, or it has ended.
@@ -116,7 +116,7 @@ impl Processes {
         }
     }
 
-    /// What was done to a process: its end is asked for, or it is paused or not.
+    /// Records what was done to a process: its end was requested, or it was paused or continued.
     pub(super) fn asked(&self, key: &Key, state: ProcessState) {
         if let Some(entry) = self.lock().get_mut(key) {
             match state {
@@ -134,12 +134,12 @@ impl Processes {
         })
     }
 
-    /// What is known about one.
+    /// Returns what is known about a process.
     pub(super) fn info(&self, key: &Key) -> Option<ProcessInfo> {
         self.lock().get_mut(key).map(|entry| entry.describe(key))
     }
 
-    /// What is known about all.
+    /// Returns what is known about all processes.
     pub(super) fn all(&self) -> Vec<ProcessInfo> {
         let mut infos: Vec<_> = self.lock().iter_mut().map(|(key, entry)| entry.describe(key)).collect();
         let of = |info: &ProcessInfo| (info.lease.clone(), info.cluster.clone());
@@ -168,7 +168,7 @@ impl Entry {
             name: key.name.clone(),
             pid: self.found.pid,
             state: self.state,
-            // kubelet has them.
+            // Only kubelet knows them.
             exit_code: None,
             signal: None,
             unasked,

@@ -1,11 +1,11 @@
-//! What xtask has made for the provider, and how it says so.
+//! What xtask has prepared for the provider, and the variables that pass it on.
 
 use std::ffi::OsString;
 use std::path::PathBuf;
 
 use crate::Error;
 
-/// What the provider needs beside the tools.
+/// What the provider needs in addition to the tools.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Settings {
     /// The `kind` program.
@@ -19,7 +19,7 @@ pub struct Settings {
 }
 
 impl Settings {
-    /// From variables, each of which must be there.
+    /// Reads the settings from variables, all of which are required.
     pub(crate) fn from(need: impl Fn(&str) -> Result<String, Error>) -> Result<Self, Error> {
         Ok(Self {
             kind: need("E2E_KIND")?.into(),
@@ -29,7 +29,7 @@ impl Settings {
         })
     }
 
-    /// The variables that say this to another program.
+    /// Returns the variables that pass the settings to another program.
     pub(crate) fn variables(&self) -> [(&'static str, OsString); 4] {
         [
             ("E2E_KIND", self.kind.clone().into()),

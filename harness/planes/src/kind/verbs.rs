@@ -1,4 +1,4 @@
-//! What can be done to a component in a node. kubelet brings back what ends, so that its manifest is taken away first.
+//! Actions on a component in a node. kubelet restarts what ends, so the manifest is removed first.
 
 use std::time::Duration;
 
@@ -10,14 +10,14 @@ use crate::{Error, verify};
 use harness_processes::Key;
 use harness_processes::{ProcessInfo, ProcessState, Verb};
 
-/// How long a component gets to end itself before SIGKILL.
+/// How long a component may take to end before SIGKILL.
 const STOP_GRACE: Duration = Duration::from_secs(10);
 
 impl Kind {
     /// Acts on a process in a node.
     ///
     /// # Errors
-    /// When it is in the wrong state, or the engine does not do it.
+    /// When it is in the wrong state, or the engine fails.
     pub(crate) async fn act(&self, key: &Key, verb: Verb) -> Result<ProcessInfo, Error> {
         if !COMPONENTS.contains(&key.name.as_str()) {
             let known = COMPONENTS.join(", ");
@@ -83,7 +83,7 @@ impl Kind {
         verify::healthy(&key.name, &connect(&kubeconfig).await?, path, || None).await
     }
 
-    /// Takes a static Pod's manifest away, so that kubelet does not bring it back.
+    /// Removes a static Pod's manifest, so that kubelet does not restart it.
     pub(super) async fn hold(&self, node: &Node, component: &str) -> Result<(), Error> {
         let script =
             format!("mkdir -p /etc/e2e/held && mv /etc/kubernetes/manifests/{component}.yaml /etc/e2e/held/");

@@ -23,7 +23,7 @@ pub struct PlanePorts {
 }
 
 impl PlanePorts {
-    /// Where clients find the servers.
+    /// Returns the addresses at which clients find the servers.
     pub(crate) fn servers(&self) -> Servers {
         Servers::on("127.0.0.1", [self.apiserver, self.kcm, self.scheduler])
     }
@@ -53,17 +53,17 @@ pub struct Layout {
 }
 
 impl Layout {
-    /// Where clients find the servers.
+    /// Returns the addresses at which clients find the servers.
     pub(crate) fn servers(&self) -> Servers {
         self.ports.servers()
     }
 
-    /// etcd's data directory.
+    /// Returns etcd's data directory.
     pub fn etcd_data(&self) -> PathBuf {
         self.dir.join("etcd")
     }
 
-    /// etcd's client socket.
+    /// Returns etcd's client socket.
     pub fn etcd_socket(&self) -> PathBuf {
         self.dir.join("etcd.sock")
     }
@@ -76,8 +76,8 @@ impl Layout {
         ProcessSpec {
             argv,
             env: environment(name, spec).into_iter().map(|(k, v)| (k.to_owned(), v)).collect(),
-            // kwok stands for as many kubelets as there are Nodes: late, it keeps Pods from ending, and drains fail.
-            // Ahead of the apiserver, and with a longer history of events, the fill took half as long again.
+            // kwok stands for as many kubelets as there are Nodes: if it lags, Pods do not end and drains fail. With
+            // kwok ahead of the apiserver, and a longer history of events, the fill took half as long again.
             nice: if [ETCD, APISERVER, KWOK].contains(&name) { 0 } else { CLIENT_NICE },
             log_file: self.logs.join(format!("{name}.log")),
             may_finish: false,
@@ -85,7 +85,7 @@ impl Layout {
         }
     }
 
-    /// etcd: one member, on unix sockets that other users cannot reach.
+    /// Plans etcd: one member, on unix sockets that other users cannot reach.
     pub fn etcd(&self, spec: &ClusterSpec) -> ProcessSpec {
         let client = format!("unix://{}", self.etcd_socket().display());
         let peer = format!("unix://{}", self.dir.join("peer.sock").display());
@@ -101,7 +101,7 @@ impl Layout {
         self.process(ETCD, args, spec)
     }
 
-    /// kube-apiserver: TLS on loopback, and RBAC.
+    /// Plans kube-apiserver: TLS on loopback, and RBAC.
     pub fn apiserver(&self, spec: &ClusterSpec) -> ProcessSpec {
         let args = flags(&[
             ("etcd-servers", &format!("unix://{}", self.etcd_socket().display())),
@@ -126,7 +126,7 @@ impl Layout {
         self.process(APISERVER, args, spec)
     }
 
-    /// kube-controller-manager.
+    /// Plans kube-controller-manager.
     pub fn kcm(&self, spec: &ClusterSpec) -> ProcessSpec {
         let mut args = self.delegated(KCM, self.ports.kcm);
         args.extend(flags(&[
@@ -137,19 +137,19 @@ impl Layout {
         self.process(KCM, args, spec)
     }
 
-    /// kube-scheduler with a rendered configuration.
+    /// Plans kube-scheduler with a rendered configuration.
     pub fn scheduler(&self, spec: &ClusterSpec, config: &Path) -> ProcessSpec {
         let mut args = self.delegated(SCHEDULER, self.ports.scheduler);
         args.extend(flags(&[("config", &text(config))]));
         self.process(SCHEDULER, args, spec)
     }
 
-    /// kwok without a server: no port.
+    /// Plans kwok without a server, and therefore without a port.
     pub fn kwok(&self, spec: &ClusterSpec, config: &Path) -> ProcessSpec {
         self.process(KWOK, kwok::flags(config, &self.kubeconfigs[KWOK]).into(), spec)
     }
 
-    /// Serving flags of KCM and scheduler: who may ask is decided by the apiserver.
+    /// Returns the serving flags of KCM and scheduler: the apiserver decides who may read from them.
     fn delegated(&self, name: &str, port: u16) -> Vec<String> {
         let kubeconfig = text(&self.kubeconfigs[name]);
         flags(&[

@@ -1,4 +1,4 @@
-//! The local provider: no container engine, no rights of root, offline.
+//! The local provider: no container engine, no root rights, offline.
 
 pub mod commands;
 pub mod ports;
@@ -24,15 +24,15 @@ pub struct Local {
 }
 
 impl Local {
-    /// A provider that starts processes through `table`.
+    /// Creates a provider that starts processes through `table`.
     pub fn new(places: Places, table: Table) -> Self {
         Self { places, table, ports: ports::Ports::default() }
     }
 
-    /// As [`super::Provider::start`].
+    /// Same as [`super::Provider::start`].
     ///
     /// # Errors
-    /// As there.
+    /// Same as there.
     pub async fn start(self: &Arc<Self>, id: &str, spec: &LeaseSpec, logs: &Path) -> Result<Lease, Error> {
         check(spec)?;
         for cluster in &spec.clusters {
@@ -47,8 +47,8 @@ impl Local {
         Ok(Lease { id: id.to_owned(), clusters })
     }
 
-    /// The pre-seeded etcd data. In a task of its own: it goes on when the caller loses interest, and the next lease
-    /// finds it done.
+    /// Returns the pre-seeded etcd data. It is built in a separate task, which continues if the caller gives up, so
+    /// that the next lease finds it done.
     pub(super) async fn seed(self: &Arc<Self>) -> Result<PathBuf, Error> {
         let local = self.clone();
         let seeding = tokio::spawn(async move { local.ensure_seed().await });

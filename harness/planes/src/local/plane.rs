@@ -20,7 +20,7 @@ use harness_processes::{Key, ProcessSpec};
 use harness_model::components::{APISERVER, ETCD, KCM, KWOK, SCHEDULER};
 use harness_model::scheduler_config;
 
-/// How the components fare that are children of the supervisor.
+/// Reports the state of components that are children of the supervisor.
 struct Children<'a> {
     local: &'a Local,
     lease: &'a str,
@@ -71,7 +71,7 @@ impl Local {
         Ok(describe(spec, &layout.dir, &layout.logs, &servers, proven.read_back, steps))
     }
 
-    /// Certificates, kubeconfigs, ports and a copy of the seed.
+    /// Writes certificates and kubeconfigs, reserves ports, and copies the seed.
     pub(super) async fn prepare(
         &self,
         dir: &Path,
@@ -136,7 +136,8 @@ impl Local {
         self.with_tail(&key, ready)
     }
 
-    /// KCM, scheduler and kwok at once; answers what the scheduler was started with, if it was.
+    /// Starts KCM, scheduler and kwok at once. Returns the configuration that the scheduler was started with, if it
+    /// was.
     fn launch_others(
         &self,
         lease: &str,
@@ -159,7 +160,7 @@ impl Local {
         Ok(Some(config))
     }
 
-    /// Waits until a restarted control-plane component is healthy again; nothing to wait for with others.
+    /// Waits until a restarted control-plane component is healthy again; does not wait for others.
     pub(crate) async fn healthy_again(&self, key: &Key) -> Result<(), Error> {
         let Some(cluster) = &key.cluster else { return Ok(()) };
         let dir = self.places.scratch.join(&key.lease).join(cluster);
@@ -174,7 +175,7 @@ fn write_files(tools: PathBuf, dir: PathBuf, logs: PathBuf, ports: PlanePorts) -
     let kubeconfigs = write_kubeconfigs(&dir, &authority, &ports.servers())?;
     let (serving, service_account) = (authority.server()?, authority.service_account()?);
     let ca_cert = authority.ca_cert();
-    std::fs::create_dir_all(&logs).map_err(io("making", &logs))?;
+    std::fs::create_dir_all(&logs).map_err(io("creating", &logs))?;
     let audit_policy = dir.join("audit-policy.yaml");
     std::fs::write(&audit_policy, AUDIT_POLICY).map_err(io("writing", &audit_policy))?;
     Ok(Layout { tools, dir, logs, audit_policy, ports, ca_cert, serving, service_account, kubeconfigs })

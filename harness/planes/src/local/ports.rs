@@ -1,8 +1,8 @@
 //! Ports that are bound and handed over, not guessed.
 //!
-//! The supervisor binds a socket with SO_REUSEPORT and never listens on it; the component binds the same
-//! port (`--permit-port-sharing`) and listens. Nobody else can take the port meanwhile, a restarted
-//! component gets it back, and, since the sockets are kept, no port is used twice within a run.
+//! The supervisor binds a socket with SO_REUSEPORT and never listens on it; the component binds the same port
+//! (`--permit-port-sharing`) and listens. The port cannot be taken in the meantime, a restarted component gets it back,
+//! and, because the sockets are kept, no port is used twice within a run.
 
 use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
 use std::os::fd::OwnedFd;

@@ -21,18 +21,18 @@ use crate::{Error, io, manifests, verify};
 use harness_processes::Key;
 use harness_model::components::{APISERVER, ETCD};
 
-/// To be raised with every change of what this file does to the data.
+/// Must be raised with every change in what this file does to the data.
 const VERSION: &str = "1";
 /// Lease id and cluster name of the processes that build a seed.
 const NAME: &str = "seed";
-/// A seed (some MiB) is built anew in seconds, so that old ones may go whether or not somebody uses them.
+/// A seed (a few MiB) is rebuilt in seconds, so old ones may be removed whether or not they are still used.
 const KEPT_FOR: Duration = Duration::from_secs(30 * 24 * 3600);
-/// Namespaces that the apiserver makes after it is ready.
+/// Namespaces that the apiserver creates after it is ready.
 const NAMESPACES: [&str; 4] = ["default", "kube-system", "kube-public", "kube-node-lease"];
 
 impl Local {
-    /// The seed's directory; builds it first if this set of tools and fixtures has none yet. Where the cache is not
-    /// ours to use, the seed is kept in the scratch directory: a second or two for each run.
+    /// Returns the seed's directory, and builds the seed first if this set of tools and fixtures has none yet. If the
+    /// cache cannot be used, the seed is kept in the scratch directory, which costs each run a second or two.
     pub(super) async fn ensure_seed(&self) -> Result<PathBuf, Error> {
         let manifests = manifests::files(&self.places.fixtures)?;
         let digest = digest(&self.places.tools, &manifests)?;
@@ -40,7 +40,7 @@ impl Local {
         if let Err(error) = usable(&seeds, &digest) {
             tracing::warn!(seeds = %seeds.display(), %error, "the cache cannot be used; the seed is built for this run");
             seeds = self.places.scratch.join("seeds");
-            std::fs::create_dir_all(&seeds).map_err(io("making", &seeds))?;
+            std::fs::create_dir_all(&seeds).map_err(io("creating", &seeds))?;
         }
         let seed = seeds.join(&digest);
         if seed.is_dir() {
@@ -76,8 +76,8 @@ impl Local {
         self.stop_and_keep(&layout, seed).await
     }
 
-    /// The apiserver ends before its etcd: on SIGTERM without etcd it would hang for minutes. etcd ends by
-    /// SIGTERM, so that its files are complete.
+    /// Stops the apiserver and etcd, and keeps the data as the seed. The apiserver is stopped first: on SIGTERM without
+    /// etcd it would hang for minutes. etcd is stopped by SIGTERM, so that its files are complete.
     async fn stop_and_keep(&self, layout: &Layout, seed: &Path) -> Result<(), Error> {
         for name in [APISERVER, ETCD] {
             self.table.end(&Key::of_cluster(NAME, NAME, name), Duration::from_secs(20)).await?;
@@ -89,7 +89,7 @@ impl Local {
     }
 }
 
-/// Whether a seed can be read there, or one can be put there: the cache may be another user's, or read-only.
+/// Checks that a seed can be read or created there: the cache may belong to another user, or be read-only.
 fn usable(seeds: &Path, digest: &str) -> std::io::Result<()> {
     let seed = seeds.join(digest);
     if seed.exists() {
@@ -97,14 +97,14 @@ fn usable(seeds: &Path, digest: &str) -> std::io::Result<()> {
     }
     std::fs::create_dir_all(seeds)?;
     tempfile::tempfile_in(seeds)?;
-    // Another user's, left by a build that failed.
+    // It may belong to another user, left over from a failed build.
     let lock = seeds.join(format!("{digest}.lock"));
     if lock.exists() { File::options().write(true).open(lock).map(drop) } else { Ok(()) }
 }
 
-/// Copies an etcd data directory, without the spare WAL segments that etcd makes anew.
+/// Copies an etcd data directory, without the spare WAL segments, which etcd creates again.
 pub(crate) fn copy(from: &Path, to: &Path) -> Result<(), Error> {
-    std::fs::create_dir_all(to).map_err(io("making", to))?;
+    std::fs::create_dir_all(to).map_err(io("creating", to))?;
     restrict(to)?;
     for entry in std::fs::read_dir(from).map_err(io("listing", from))? {
         let entry = entry.map_err(io("listing", from))?;
@@ -118,8 +118,8 @@ pub(crate) fn copy(from: &Path, to: &Path) -> Result<(), Error> {
     Ok(())
 }
 
-/// Removes what was built long ago: every change of tools or fixtures leaves a seed behind. What cannot be
-/// removed stays.
+/// Removes seeds that were built long ago: every change of tools or fixtures leaves one behind. What cannot be removed
+/// stays.
 fn forget_old(seeds: &Path) {
     for entry in std::fs::read_dir(seeds).into_iter().flatten().flatten() {
         let modified = entry.metadata().and_then(|metadata| metadata.modified());
@@ -131,14 +131,14 @@ fn forget_old(seeds: &Path) {
     }
 }
 
-/// etcd warns about directories that others can read.
+/// Restricts a directory to its owner: etcd warns about directories that others can read.
 fn restrict(dir: &Path) -> Result<(), Error> {
     use std::os::unix::fs::PermissionsExt;
     std::fs::set_permissions(dir, std::fs::Permissions::from_mode(0o700)).map_err(io("restricting", dir))
 }
 
-/// Identifies a seed. The binaries count by size and time: reading 170 MB at every start would cost more
-/// than it proves.
+/// Identifies a seed. The binaries are identified by size and time: reading 170 MB at every start would cost more than
+/// it proves.
 fn digest(tools: &Path, manifests: &[PathBuf]) -> Result<String, Error> {
     let mut hash = Sha256::new_with_prefix(VERSION);
     for name in [ETCD, APISERVER] {
@@ -157,7 +157,7 @@ fn digest(tools: &Path, manifests: &[PathBuf]) -> Result<String, Error> {
 
 async fn lock(path: PathBuf) -> Result<File, Error> {
     let work = move || {
-        let file = File::create(&path).map_err(io("making", &path))?;
+        let file = File::create(&path).map_err(io("creating", &path))?;
         file.lock().map_err(io("locking", &path))?;
         Ok(file)
     };
@@ -204,7 +204,7 @@ mod tests {
         assert!(usable(&seeds, "d").is_ok());
         std::fs::create_dir(seeds.join("d")).unwrap();
         assert!(usable(&seeds, "d").is_ok());
-        // What no user can use, root included.
+        // A path that no user can use, not even root.
         let file = dir.path().join("file");
         std::fs::write(&file, "").unwrap();
         assert!(usable(&file, "d").is_err());

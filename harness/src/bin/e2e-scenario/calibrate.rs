@@ -21,20 +21,20 @@ the profile's ranges.yaml names, or each --metric, gets a bound on that class: m
 from the mean where that is more. The ranges of other classes stay.
 A metric that would need more than mean x 1.5 is left out and named: more runs will not help, a quieter machine may.
 
-Exit code 0 when the ranges were written; 2 when the runs do not do; 3 when the file cannot be written.";
+Exit code 0 when the ranges were written; 2 when the runs do not qualify; 3 when the file cannot be written.";
 
 /// Arguments of `calibrate`.
 #[derive(Args)]
 pub struct CalibrateArgs {
-    /// Name of a profile, or path of its YAML file; the ranges lie beside it.
+    /// Name of a profile, or path of its YAML file; the ranges are next to it.
     profile: String,
-    /// Run directories, or summaries that were kept; five or more.
+    /// Run directories, or kept summaries; at least five.
     #[arg(value_name = "RUN", required = true)]
     runs: Vec<PathBuf>,
-    /// Calibrate only this metric; may be given more than once. Others then have no range of this class of machines.
+    /// Calibrate only this metric; may be repeated. The other metrics then have no range for this class of machines.
     #[arg(long = "metric", value_name = "NAME")]
     only: Vec<String>,
-    /// Take runs that were made from another plan than the profile's as it stands; all of them from one, still.
+    /// Accept runs of another plan than the profile's current one; all of them must still have the same plan.
     #[arg(long)]
     any_plan: bool,
 }
@@ -52,7 +52,7 @@ pub fn run(args: &CalibrateArgs) -> u8 {
     0
 }
 
-/// The file of ranges and its new text.
+/// Returns the file of ranges and its new text.
 fn ranges(args: &CalibrateArgs) -> Result<(PathBuf, String), String> {
     let loaded =
         profile::load(&profile::fixtures_dir(), &args.profile, &[]).map_err(|error| error.to_string())?;

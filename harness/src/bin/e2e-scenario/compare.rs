@@ -19,16 +19,16 @@ Examples:
   cargo xtask compare --base BEFORE-1,BEFORE-2,BEFORE-3 --against AFTER-1,AFTER-2,AFTER-3
 
 Sets are compared by their medians: the ratio with its 95 % interval (bootstrap, always from the same seed), and the
-difference beside what runs of one set differ by. Their runs must have one plan, the same tools and one machine class,
-and must be valid; summaries that were kept (docs/results/*.json) will do as well as run directories.
+difference next to the spread within the sets. Their runs must have one plan, the same tools and one machine class,
+and must be valid; kept summaries (docs/results/*.json) work as well as run directories.
 
-It is no verdict: exit code 0 whatever the figures say; 2 when there is no judged run, or the runs do not go together
-(what differs is named) and neither --any-plan nor --force is given.";
+This is not a verdict: exit code 0 whatever the figures say; 2 when there is no judged run, or the runs do not match
+(the differences are named) and neither --any-plan nor --force is given.";
 
 /// Arguments of `compare`.
 #[derive(Args)]
 pub struct CompareArgs {
-    /// Two run directories; or, before a `--`, the first set of runs: what the other one is measured against.
+    /// Two run directories; or, before a `--`, the first set of runs, against which the other one is measured.
     #[arg(value_name = "RUN", required_unless_present = "base", conflicts_with = "base")]
     runs: Vec<PathBuf>,
     /// After a `--`: the second set of runs.
@@ -40,18 +40,18 @@ pub struct CompareArgs {
     /// The second set of runs, separated by commas.
     #[arg(long, value_name = "RUN,...", value_delimiter = ',', requires = "base")]
     against: Vec<PathBuf>,
-    /// Compare although the runs were made from different plans.
+    /// Compare even if the runs were made from different plans.
     #[arg(long)]
     any_plan: bool,
-    /// Compare whatever differs between the runs: plan, tools, machine class, validity.
+    /// Compare even if plan, tools, machine class or validity differ between the runs.
     #[arg(long)]
     force: bool,
-    /// The whole comparison as JSON.
+    /// Print the whole comparison as JSON.
     #[arg(long)]
     json: bool,
 }
 
-/// What there is to compare.
+/// The two sides of a comparison.
 #[derive(Debug, PartialEq)]
 enum Sides<'a> {
     Runs(&'a Path, &'a Path),
@@ -67,7 +67,7 @@ pub fn run(args: &CompareArgs) -> u8 {
     };
     match text {
         Ok(text) => {
-            // A reader that has seen enough (`| head`) is no failure.
+            // A reader that has seen enough (`| head`) is not a failure.
             println!("{}", text.trim_end());
             0
         }
@@ -85,7 +85,7 @@ fn sides(args: &CompareArgs) -> Result<Sides<'_>, String> {
     match (args.runs.as_slice(), args.others.as_slice()) {
         ([a, b], []) => Ok(Sides::Runs(a, b)),
         (runs, []) => Err(format!(
-            "give two runs, or two sets as `RUN RUN ... -- RUN RUN ...`; here they are {}",
+            "give two runs, or two sets as `RUN RUN ... -- RUN RUN ...`; runs given: {}",
             runs.len()
         )),
         (a, b) => Ok(Sides::Sets(a, b)),
@@ -146,8 +146,8 @@ mod tests {
         for line in ["x", "x --base a,b", "x --against a,b", "x a b --base c,d --against e,f"] {
             assert!(args(line).is_err(), "{line}");
         }
-        assert!(sides(&args("x a b c").unwrap()).unwrap_err().ends_with("they are 3"));
-        assert!(sides(&args("x a").unwrap()).unwrap_err().ends_with("they are 1"));
+        assert!(sides(&args("x a b c").unwrap()).unwrap_err().ends_with("runs given: 3"));
+        assert!(sides(&args("x a").unwrap()).unwrap_err().ends_with("runs given: 1"));
         let late = args("x a b -- c d --json").unwrap();
         assert!(sides(&late).unwrap_err().contains("--json comes after `--`"));
     }

@@ -1,4 +1,4 @@
-//! `e2e-scenario results`: writes or checks the page over all kept summaries.
+//! `e2e-scenario results`: writes or checks the page about all kept summaries.
 
 use std::path::PathBuf;
 
@@ -10,7 +10,7 @@ use crate::complain;
 /// Arguments of `results`.
 #[derive(Args)]
 pub struct ResultsArgs {
-    /// Change nothing; exit 1 and say where the page is not what would be written.
+    /// Change nothing; exit 1 and report where the page differs from what would be written.
     #[arg(long)]
     check: bool,
     /// Directory of the summaries [default: docs/results of the repository].
