@@ -1,4 +1,4 @@
-//! What the scheduler does by itself: Nodes that are there before the Pods, Deployments, and no autoscaler.
+//! What the scheduler does on its own: Nodes that exist before the Pods, Deployments, and no autoscaler.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
@@ -14,33 +14,33 @@ use kube::runtime::watcher;
 use kube::{Api, Client};
 use serde_json::json;
 
-/// Binding takes seconds; only a fault reaches this.
+/// Binding takes seconds; only a bug reaches this.
 const CEILING: Duration = Duration::from_secs(120);
 /// Node label that a kubelet sets to its Node's name.
 const HOSTNAME: &str = "kubernetes.io/hostname";
 
-/// A Deployment whose Pods ask for 1 cpu and 1Gi each.
+/// A Deployment whose Pods request 1 cpu and 1Gi each.
 #[derive(Clone, Copy, Debug)]
 pub struct Load<'a> {
     /// Its name.
     pub name: &'a str,
-    /// Its Pods.
+    /// Number of its Pods.
     pub replicas: usize,
-    /// Their `schedulerName`, if not the default.
+    /// `schedulerName` of its Pods, if not the default.
     pub scheduler: Option<&'a str>,
 }
 
 /// When and where a Pod was seen bound.
 #[derive(Clone, Debug)]
 pub struct Bind {
-    /// Receipt on our own watch.
+    /// When our own watch received it.
     pub at: Instant,
     /// The Node.
     pub node: String,
 }
 
-/// Makes `count` empty Nodes in three zones that hold `pods_each` Pods of a [`Load`] each, with the labels that
-/// a kubelet sets.
+/// Creates `count` empty Nodes in three zones, each with room for `pods_each` Pods of a [`Load`] and with the labels
+/// that a kubelet sets.
 ///
 /// # Errors
 /// When the apiserver refuses.
@@ -63,7 +63,7 @@ pub async fn make_nodes(admin: &Client, count: usize, pods_each: usize) -> anyho
     Ok(())
 }
 
-/// Creates the Deployment and waits until all its Pods are bound; binds in order of receipt.
+/// Creates the Deployment, waits until all its Pods are bound, and returns the binds in the order of receipt.
 ///
 /// # Errors
 /// When the apiserver refuses, or a Pod is not bound in time.
@@ -103,7 +103,7 @@ pub async fn bind(admin: &Client, load: Load<'_>) -> anyhow::Result<Vec<Bind>> {
     Ok(binds)
 }
 
-/// Pods on each used Node, the fullest first.
+/// Returns the number of Pods on each used Node, the fullest first.
 pub fn pods_per_node(binds: &[Bind]) -> Vec<u64> {
     let mut counts: BTreeMap<&str, u64> = BTreeMap::new();
     binds.iter().for_each(|bind| *counts.entry(&bind.node).or_default() += 1);

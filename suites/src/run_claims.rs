@@ -1,4 +1,4 @@
-//! Claims over the directory of a run that has ended: what `dev_50` and `dev_500` have in common.
+//! Claims over the directory of a finished run, which `dev_50` and `dev_500` have in common.
 //!
 //! They only judge. The scenario is run by xtask or by the setup script, where its output can be seen.
 
@@ -21,15 +21,15 @@ pub struct Profile {
     pub name: &'static str,
     /// Environment variable that holds the run directory.
     pub variable: &'static str,
-    /// Whether no Pod may wait for a minute in the fill either. A fill that keeps all cores busy for a quarter of an
-    /// hour delays some: what a spread Pod waits for is the next machine of one zone.
+    /// Whether the claim that no Pod waits for a minute also covers the fill. A fill that keeps all cores busy for a
+    /// quarter of an hour delays some Pods: a spread Pod waits for the next machine of one particular zone.
     pub fill_is_gentle: bool,
 }
 
-/// What counts as waiting for long.
+/// The time from which a Pod has waited for long.
 const LONG_US: u64 = 60_000_000;
 
-/// All claims about a run of the profile.
+/// Returns all claims about a run of the profile.
 pub fn trials(profile: Profile) -> Vec<Trial> {
     let mut trials = Vec::new();
     let mut claim = |name: &str, claim: fn(&Run) -> anyhow::Result<()>| {
@@ -63,7 +63,7 @@ pub fn trials(profile: Profile) -> Vec<Trial> {
     trials
 }
 
-/// A run directory and what was made of it.
+/// A run directory and what was read from it.
 struct Run {
     profile: Profile,
     dir: RunDir,
@@ -119,7 +119,7 @@ fn passes(run: &Run) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Else what a control plane used since its start would be counted in the fill.
+/// Without such a sample, start-up CPU of a control plane would be counted as part of the fill.
 fn sampled_before_fill(run: &Run) -> anyhow::Result<()> {
     let evidence = run.evidence()?;
     let (fill_us, _) = evidence.window(Phase::Fill).context("there was no fill")?;
@@ -202,7 +202,7 @@ fn none_stuck_in_soak(run: &Run) -> anyhow::Result<()> {
 
 fn stuck_are_listed(run: &Run) -> anyhow::Result<()> {
     let evidence = run.evidence()?;
-    // Whole seconds, as they are listed.
+    // In whole seconds, as they are listed.
     let stuck = evidence.pods.iter().filter(|p| p.unbound_us(evidence.end_us) >= LONG_US + 1_000_000).count();
     let listed = &run.summary.stuck_pods;
     ensure!(
@@ -301,8 +301,8 @@ fn node_creator_never_asked(run: &Run) -> anyhow::Result<()> {
     let mut apiservers = 0;
     for (cluster, timeline) in evidence.timelines("kube-apiserver") {
         let series = timeline.at(evidence.end_us).context("an apiserver was never scraped")?;
-        // It may not touch Pods, so anything that it asked for was answered 403. Nobody else lacks a right to
-        // Pods that it uses, and what the policy about kwok refuses is answered 422.
+        // node-creator may not touch Pods, so all its requests for Pods would be answered with 403. No other user lacks
+        // a right to Pods that it uses, and a request that the policy about kwok refuses is answered with 422.
         let refused = |key: &str| label(key, "resource") == Some("pods") && label(key, "code") == Some("403");
         let requests = || prometheus::of(&series, "apiserver_request_total");
         let refusals: Vec<_> = requests().filter(|(key, count)| *count > 0.0 && refused(key)).collect();
@@ -321,8 +321,8 @@ fn node_creator_never_asked(run: &Run) -> anyhow::Result<()> {
 fn summary_matches_schema(run: &Run) -> anyhow::Result<()> {
     let text = std::fs::read_to_string(run.dir.summary()).context("reading summary.json")?;
     let raw: Value = serde_json::from_str(&text).context("parsing summary.json")?;
-    // The schema is generated from the type, which takes no unknown field: what survives the way through the
-    // type unchanged matches the schema.
+    // The schema is generated from the type, which accepts no unknown field: a summary that is unchanged after a round
+    // trip through the type matches the schema.
     let typed: Summary = serde_json::from_value(raw.clone()).context("reading summary.json as a summary")?;
     ensure!(serde_json::to_value(&typed)? == raw, "summary.json has fields that the schema does not know");
     let checked_in = harness_model::profile::fixtures_dir().join("schemas/summary.json");
@@ -336,7 +336,7 @@ fn summary_matches_schema(run: &Run) -> anyhow::Result<()> {
 
 fn verdict_repeats(run: &Run) -> anyhow::Result<()> {
     let again = judge::judge(&run.dir).context("judging the files again")?;
-    // Bytes, not values: reading a decimal fraction may move its last bit.
+    // Compares bytes, not values: reading a decimal fraction may change its last bit.
     let mut text = serde_json::to_string_pretty(&again).context("serialising the summary")?;
     text.push('\n');
     let recorded = std::fs::read_to_string(run.dir.summary()).context("reading summary.json")?;

@@ -1,4 +1,4 @@
-//! Whole runs of the chain for the claims of one suite: played once, judged, read by every trial.
+//! Whole runs of the chain for the claims of one suite: run once, judged, and read by every trial.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -24,22 +24,22 @@ const PROGRAMS: [&str; 5] =
 /// A scenario: a profile with overrides.
 #[derive(Clone, Debug)]
 pub struct Scenario {
-    /// Names its run directory.
+    /// Its name, and that of its run directory.
     pub name: String,
-    /// Profile.
+    /// Name of the profile.
     pub profile: String,
-    /// `key=value`, as after `--set`.
+    /// Overrides in the form `key=value`, as after `--set`.
     pub overrides: Vec<String>,
 }
 
 /// Run directories by scenario, or why there is none.
 pub type Runs = BTreeMap<String, Result<PathBuf, String>>;
 
-/// A run that has ended, and whose evidence can be read.
+/// A finished run whose evidence can be read.
 pub struct Ended {
-    /// Where it is recorded.
+    /// The run directory.
     pub dir: RunDir,
-    /// Its verdict. It may have failed: the claims are the caller's.
+    /// Its verdict. It may have failed, because the claims are the caller's.
     pub summary: Summary,
     /// What was planned.
     pub expect: Expect,
@@ -48,10 +48,10 @@ pub struct Ended {
 }
 
 impl Ended {
-    /// The run in a directory.
+    /// Loads the run in a directory.
     ///
     /// # Errors
-    /// When it cannot be read, or broke one of the rules of validity that are `needed`.
+    /// When it cannot be read, or violates one of the rules of validity in `needed`.
     pub fn load(dir: &Path, needed: &[&str]) -> anyhow::Result<Self> {
         let dir = RunDir::new(dir);
         let expect = Expect::load(&dir)?;
@@ -67,12 +67,12 @@ impl Ended {
     }
 }
 
-/// The runs of all these scenarios, made beside each other (they wait more than they work), at most so many at once, by
-/// the first trial that asks for any of `group`, each in a directory of its name in that of the nextest run. What starved
-/// there is made again, alone.
+/// Returns the runs of all these scenarios. The first trial that needs any of `group` makes them, up to `at_once` at
+/// the same time (they wait more than they work). Each has a directory of its name within that of the nextest run.
+/// Starved runs are repeated alone.
 ///
 /// # Errors
-/// When the setup script's environment is missing. How each run ended is in the answer.
+/// When the setup script's environment is missing. The result says how each run ended.
 pub fn runs(group: &str, scenarios: &[Scenario], at_once: usize) -> anyhow::Result<Runs> {
     let places = Places::from_setup()?;
     let programs: Vec<PathBuf> = PROGRAMS.iter().map(|name| places.bins.join(name)).collect();
@@ -81,7 +81,7 @@ pub fn runs(group: &str, scenarios: &[Scenario], at_once: usize) -> anyhow::Resu
 
 fn run_all(group: &str, scenarios: &[Scenario], at_most: usize, places: &Places) -> anyhow::Result<Runs> {
     let at_once = starved::at_once(at_most);
-    // As e2e-scenario: one thread folds and samples, one talks.
+    // As in e2e-scenario: one thread folds and samples, one communicates.
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
     let runtime = runtime.context("building a runtime")?;
     let runs = runtime.block_on(async {
@@ -96,7 +96,7 @@ fn run_all(group: &str, scenarios: &[Scenario], at_most: usize, places: &Places)
         for scenario in scenarios {
             let first = dir.join(&scenario.name);
             let Some(why) = starved::why(&first) else { continue };
-            eprintln!("{}: {why}; made again, alone", scenario.name);
+            eprintln!("{}: {why}; repeated alone", scenario.name);
             let kept = dir.join(format!("{}-starved", scenario.name));
             std::fs::rename(&first, &kept).with_context(|| format!("keeping {}", first.display()))?;
             runs.extend([named(scenario, run(dir, scenario, places).await)]);
@@ -107,7 +107,7 @@ fn run_all(group: &str, scenarios: &[Scenario], at_most: usize, places: &Places)
     runs
 }
 
-/// What the setup script made.
+/// What the setup script created.
 pub struct Places {
     /// Socket of the supervisor.
     pub supervisor: PathBuf,
@@ -118,7 +118,7 @@ pub struct Places {
 }
 
 impl Places {
-    /// From the environment that the setup script exported.
+    /// Reads the environment that the setup script exported.
     ///
     /// # Errors
     /// When it is not set.
@@ -131,10 +131,10 @@ impl Places {
     }
 }
 
-/// Makes one run, in the directory of its name in `dir`.
+/// Makes one run, in the directory of its name within `dir`.
 ///
 /// # Errors
-/// When it did not come to its end; what was recorded can be judged all the same.
+/// When it did not finish. What was recorded can be judged nevertheless.
 pub async fn run(dir: &Path, scenario: &Scenario, places: &Places) -> anyhow::Result<PathBuf> {
     let dir = RunDir::new(dir.join(&scenario.name));
     let loaded = profile::load(&fixtures_dir(), &scenario.profile, &scenario.overrides)?;

@@ -1,8 +1,8 @@
-//! Work whose result several trials of a run share: control planes are leased and a scenario is played once,
-//! by the first trial that needs it, and every claim about it is a trial of its own.
+//! Work whose result several trials of a run share: the first trial that needs it leases control planes and runs a
+//! scenario once, and every claim about it is a separate trial.
 //!
-//! A failure is shared as well as a result, and so is an end without either: else a run that was killed would
-//! silently be done again by the next trial, and pass.
+//! Not only results are shared but also failures, and even an end without either. Otherwise the next trial would
+//! silently repeat a run that was killed, and pass.
 
 use std::fs::File;
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -13,13 +13,13 @@ use harness_supervisor::Client;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-/// The result of `work`, which is done once per nextest run, name and state of `files`: the programs that it
-/// starts and the fixtures that it reads. To be called outside of any async runtime.
+/// Returns the result of `work`, which is done once per nextest run, name and state of `files`: the programs that it
+/// starts and the fixtures that it reads. Must be called outside of any async runtime.
 ///
-/// What is shared lies in `shared/` of the run directory and stays there to be looked at.
+/// Shared files are in `shared/` of the run directory and stay there for inspection.
 ///
 /// # Errors
-/// `work`'s, the same for all; or that the trial which did it ended before it had a result.
+/// Those of `work`, the same for all; or that the trial which did the work ended before it had a result.
 pub fn once<T>(name: &str, files: &[PathBuf], work: impl FnOnce() -> anyhow::Result<T>) -> anyhow::Result<T>
 where
     T: Serialize + DeserializeOwned,
@@ -32,8 +32,7 @@ where
     once_in(&run_dir.join("shared"), &key, work)
 }
 
-/// Files count by size and time, as seeds do: reading whole programs in every trial would cost more than it
-/// proves.
+/// Hashes files by size and time, as seeds do: reading whole programs in every trial would cost more than it proves.
 fn digest<'a>(files: impl Iterator<Item = &'a PathBuf>) -> anyhow::Result<u64> {
     let mut hasher = DefaultHasher::new();
     for path in files {
@@ -48,9 +47,9 @@ where
     T: Serialize + DeserializeOwned,
 {
     let file = |extension: &str| dir.join(format!("{key}.{extension}"));
-    std::fs::create_dir_all(dir).with_context(|| format!("making {}", dir.display()))?;
-    // Released with the handle, also when this process is killed.
-    let lock = File::create(file("lock")).with_context(|| format!("making a lock in {}", dir.display()))?;
+    std::fs::create_dir_all(dir).with_context(|| format!("creating {}", dir.display()))?;
+    // Released together with the handle, even if this process is killed.
+    let lock = File::create(file("lock")).with_context(|| format!("creating a lock in {}", dir.display()))?;
     lock.lock().with_context(|| format!("locking {}", file("lock").display()))?;
     let (claim, result) = (file("claim"), file("json"));
     if let Ok(text) = std::fs::read_to_string(&result) {

@@ -1,5 +1,5 @@
-//! Runs that starved beside each other, on an hour in which the host is slow: fewer at once then, and what lagged all the
-//! same is made again, alone.
+//! Runs that starved because they ran in parallel at a time when the host was slow. Fewer then run at once, and those
+//! that lag nevertheless are repeated alone.
 
 use std::path::Path;
 
@@ -7,14 +7,15 @@ use harness_analysis::judge::Evidence;
 use harness_model::record::{Phase, RunDir};
 use harness_model::summary::stats::median;
 
-/// Furthest that the watch of Pods may lag behind the apiserver's clock after the fill. In the runs on which the claims
-/// were written it lagged by 4 s; six at once on a slow host made it 30 s, and eviction then took what a wave takes.
+/// Maximum lag of the watch of Pods behind the apiserver's clock after the fill. In the runs for which the claims were
+/// written it was 4 s. Six runs at once on a slow host increased it to 30 s, and eviction then took as long as a wave
+/// does.
 const LAG_MS_MAX: i64 = 5_000;
-/// Units of the host speed index that are measured; one takes a few milliseconds.
+/// Number of units of the host speed index that are measured; one takes a few milliseconds.
 const UNITS: usize = 15;
 
-/// How many of at most `most` runs this host keeps up with now: at reference speed all of them, at half of it half as
-/// many, but always two, since they wait more than they work.
+/// Returns how many of at most `most` runs this host can keep up with now: all of them at reference speed, half as many
+/// at half of it, but always at least two, because they wait more than they work.
 pub fn at_once(most: usize) -> usize {
     let index = index().unwrap_or(1.0);
     let share = (most as f64 * index.min(1.0)).floor() as usize;
@@ -25,7 +26,7 @@ pub fn at_once(most: usize) -> usize {
     at_once
 }
 
-/// The median index of this moment; `None` where it cannot be measured.
+/// Returns the current median index; `None` if it cannot be measured.
 fn index() -> Option<f64> {
     let mut work = host_speed::Work::warmed_up().ok()?;
     let mut found: Vec<f64> = (0..UNITS).filter_map(|_| work.unit().ok()?.0.index()).collect();
@@ -33,7 +34,7 @@ fn index() -> Option<f64> {
     (!found.is_empty()).then(|| median(&found))
 }
 
-/// Why a run is no evidence of anything but a slow host; `None` if it kept up, or cannot be read.
+/// Returns why a run is evidence only of a slow host; `None` if it kept up, or cannot be read.
 pub fn why(dir: &Path) -> Option<String> {
     let evidence = Evidence::load(&RunDir::new(dir)).ok()?;
     let from_us = evidence.window(Phase::Fill).map_or(0, |(_, filled)| filled);

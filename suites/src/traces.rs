@@ -1,24 +1,24 @@
-//! What a run leaves on the machine, found from outside: processes by their environment, sockets by the
-//! kernel's tables.
+//! What a run leaves on the machine, found from outside: processes by their environment, sockets through the kernel's
+//! tables.
 
 use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
-/// Ids of the processes whose environment carries the run id.
+/// Returns the ids of the processes with the run id in their environment.
 pub fn processes(run_id: &str) -> BTreeSet<u32> {
     let wanted = format!("E2E_RUN_ID={run_id}");
     let pids = std::fs::read_dir("/proc").into_iter().flatten().flatten();
     pids.filter_map(|entry| entry.file_name().to_str()?.parse().ok())
         .filter(|pid| *pid != std::process::id())
         .filter(|pid| {
-            // Unreadable: ended meanwhile, or not ours.
+            // It is unreadable if the process has ended in the meantime or is not ours.
             let environ = std::fs::read(format!("/proc/{pid}/environ")).unwrap_or_default();
             environ.split(|byte| *byte == 0).any(|variable| variable == wanted.as_bytes())
         })
         .collect()
 }
 
-/// Addresses that the run's processes listen on (TCP).
+/// Returns the TCP addresses that the run's processes listen on.
 pub fn listeners(run_id: &str) -> BTreeSet<SocketAddr> {
     let mut inodes = BTreeSet::new();
     for pid in processes(run_id) {
@@ -32,7 +32,7 @@ pub fn listeners(run_id: &str) -> BTreeSet<SocketAddr> {
     listening().into_iter().filter(|(_, inode)| inodes.contains(inode)).map(|(address, _)| address).collect()
 }
 
-/// All listening TCP sockets of the machine, with their inodes.
+/// Returns all listening TCP sockets of the machine, with their inodes.
 pub fn listening() -> Vec<(SocketAddr, u64)> {
     ["/proc/net/tcp", "/proc/net/tcp6"]
         .iter()
@@ -41,7 +41,7 @@ pub fn listening() -> Vec<(SocketAddr, u64)> {
         .collect()
 }
 
-/// One line of /proc/net/tcp: `sl local remote st ... inode`; state 0A is LISTEN.
+/// Parses one line of /proc/net/tcp: `sl local remote st ... inode`; state 0A is LISTEN.
 fn parse(line: &str) -> Option<(SocketAddr, u64)> {
     let fields: Vec<&str> = line.split_whitespace().collect();
     if fields.get(3) != Some(&"0A") {

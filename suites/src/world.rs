@@ -19,10 +19,10 @@ use harness_supervisor::starter::{self, Owner, Start};
 
 use crate::traces;
 
-/// What nothing of a run may outlive its end by.
+/// Time after the end of a run by which nothing of it may be left.
 const NOTHING_LEFT: Duration = Duration::from_secs(5);
 
-/// A supervisor owned by this process, or by another that is made to die.
+/// A supervisor owned by this process, or by another one that the trial kills.
 pub struct World {
     /// Its run id, as found in environments.
     pub run_id: String,
@@ -30,14 +30,14 @@ pub struct World {
     pub child: Child,
     /// How to reach it.
     pub announcement: Announcement,
-    /// Connected to it.
+    /// A client that is connected to it.
     pub client: Client,
     /// Its run directory.
     pub run_dir: PathBuf,
 }
 
 impl World {
-    /// A supervisor that ends with this process; its run directory is kept for a look at the logs.
+    /// Starts a supervisor that ends with this process. Its run directory is kept for inspection of the logs.
     ///
     /// # Errors
     /// When it does not start.
@@ -46,17 +46,17 @@ impl World {
         Self::start(label, owner, budget_mib, Choice::Local).await
     }
 
-    /// As [`World::new`], with kind clusters.
+    /// Like [`World::new`], with kind clusters.
     ///
     /// # Errors
-    /// When it does not start, or xtask has not said what kind clusters are made of.
+    /// When it does not start, or xtask has not exported what kind clusters are built from.
     pub async fn of_kind(label: &str, owner: Option<u32>) -> anyhow::Result<Self> {
         let choice = Choice::from_env()?;
         ensure!(choice.name() == ProviderName::Kind, "E2E_PROVIDER is not kind");
         Self::start(label, owner, None, choice).await
     }
 
-    /// As [`World::new`], on clusters that are there.
+    /// Like [`World::new`], on existing clusters.
     ///
     /// # Errors
     /// When it does not start.
@@ -64,7 +64,7 @@ impl World {
         Self::of_existing_within(label, kubeconfigs, None).await
     }
 
-    /// The same, whose clean-ups give up so many seconds after something went away last.
+    /// The same, but clean-ups give up that many seconds after the last object disappeared.
     ///
     /// # Errors
     /// When it does not start.
@@ -85,7 +85,7 @@ impl World {
     ) -> anyhow::Result<Self> {
         let run_id = format!("{label}-{}", std::process::id());
         let bin_dir = starter::bin_dir()?;
-        // Where cargo has temporary files of tests.
+        // Where cargo puts temporary files of tests.
         let tmp = bin_dir.parent().context("the programs are in no directory")?.join("tmp");
         let run_dir = tmp.join("supervisors").join(label);
         match std::fs::remove_dir_all(&run_dir) {
@@ -108,27 +108,27 @@ impl World {
         Ok(Self { run_id, child, announcement, client, run_dir })
     }
 
-    /// Ends the supervisor in order and checks that nothing is left.
+    /// Stops the supervisor in an orderly way and checks that nothing is left.
     ///
     /// # Errors
-    /// When something is.
+    /// When something is left.
     pub async fn end(mut self) -> anyhow::Result<()> {
         self.client.shutdown().await?;
         self.nothing_is_left(&traces::listeners(&self.run_id)).await
     }
 
-    /// Waits until no process, socket or scratch directory of the run is there; the run directory stays.
+    /// Waits until no process, socket or scratch directory of the run exists. The run directory stays.
     ///
     /// # Errors
-    /// When something still is, in time.
+    /// When something is still there after that time.
     pub async fn nothing_is_left(&mut self, listeners: &BTreeSet<SocketAddr>) -> anyhow::Result<()> {
         self.gone(listeners, NOTHING_LEFT).await
     }
 
-    /// As [`World::nothing_is_left`], without sockets of the run's own processes, and with that much time.
+    /// Like [`World::nothing_is_left`], but without sockets of the run's own processes, and with a given time.
     ///
     /// # Errors
-    /// As there.
+    /// As for [`World::nothing_is_left`].
     pub async fn is_gone_within(&mut self, ceiling: Duration) -> anyhow::Result<()> {
         self.gone(&BTreeSet::new(), ceiling).await
     }
@@ -138,7 +138,7 @@ impl World {
         let scratch = &self.announcement.scratch;
         let (run_id, child) = (&self.run_id, &mut self.child);
         poll::until("the run to leave nothing", Duration::from_millis(20), ceiling, || {
-            // Reaped here, since it is our child; a zombie has no environment but is not gone.
+            // Reaped here, because it is our child: a zombie has no environment but is not gone.
             let reaped = child.try_wait().ok().flatten().is_some();
             let left: Vec<u32> = traces::processes(run_id).into_iter().collect();
             let open: Vec<_> =
@@ -154,7 +154,7 @@ impl World {
     }
 }
 
-/// A process that does nothing, to own a supervisor and be killed.
+/// Starts a process that does nothing, to own a supervisor and be killed.
 ///
 /// # Errors
 /// When it cannot be started.
@@ -162,7 +162,7 @@ pub fn idle_process() -> anyhow::Result<Child> {
     Command::new("sleep").arg("600").spawn().context("starting sleep")
 }
 
-/// A client with an identity of a cluster.
+/// Returns a client with an identity of a cluster.
 ///
 /// # Errors
 /// When the cluster has no such identity, or its kubeconfig cannot be used.
@@ -171,11 +171,11 @@ pub async fn client(cluster: &Cluster, identity: &str) -> anyhow::Result<kube::C
     component::client::connect_unlimited(path).await
 }
 
-/// Pauses the apiserver of a lease's first cluster, lets it go on, and restarts it (SIGSTOP, SIGCONT, and a new process
-/// at the same address).
+/// Pauses, continues and restarts the apiserver of a lease's first cluster (SIGSTOP, SIGCONT, and a new process at the
+/// same address).
 ///
 /// # Errors
-/// When it answers while it is paused, or does not afterwards.
+/// When it answers while it is paused, or does not answer afterwards.
 pub async fn pause_and_restart_apiserver(supervisor: &Client, lease: &Lease) -> anyhow::Result<()> {
     let cluster = &lease.clusters[0];
     let act = |verb| supervisor.component(&lease.id, Some(&cluster.name), APISERVER, verb);

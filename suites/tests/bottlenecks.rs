@@ -1,5 +1,5 @@
-//! What holds a run back is named, also when it takes no CPU: a slow scheduler, a starved load-driver, a kwok that does
-//! not play (issue of every scale test: whose speed is it that was measured?).
+//! Whatever holds a run back is named, even if it takes no CPU: a slow scheduler, a starved load-driver, a kwok that
+//! does not play its Nodes. Every scale test has to answer it: whose speed was measured?
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -16,7 +16,7 @@ use libtest_mimic::Arguments;
 use suites::scenarios::{Places, Scenario, run};
 
 const TICK: Duration = Duration::from_millis(50);
-/// A start of control planes.
+/// Time for control planes to start.
 const CEILING: Duration = Duration::from_secs(90);
 
 fn main() -> std::process::ExitCode {
@@ -44,7 +44,7 @@ async fn starved_driver() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Paused as soon as the control plane is there: Nodes come and Pods are bound, and none of them runs.
+/// kwok is paused as soon as the control plane exists: Nodes appear and Pods are bound, but none of them runs.
 async fn paused_kwok() -> anyhow::Result<()> {
     let pause = async {
         let supervisor = Supervisor::connect(&suites::supervisor_socket()?).await?;
@@ -86,7 +86,7 @@ async fn nothing_wrong() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Plays the smallest profile; its summary, and how it ended.
+/// Runs the smallest profile. Returns its summary, and how it ended.
 async fn play(name: &str, overrides: &[&str]) -> anyhow::Result<(Summary, anyhow::Result<PathBuf>)> {
     let places = Places::from_setup()?;
     let status = Supervisor::connect(&places.supervisor).await?.status().await?;

@@ -1,7 +1,7 @@
 //! Claims over a run of profile dev-500: five clusters of 10,000 Pods, the main job.
 //!
-//! Its run takes the better part of an hour, so without one the claims are ignored, which is decided when
-//! the list is made: an ignore at run time would count as passed.
+//! Its run takes the better part of an hour, so the claims are ignored if there is no run. This is decided when the
+//! claims are listed, because an ignore at run time would count as passed.
 
 use libtest_mimic::Arguments;
 use suites::run_claims::{Profile, trials};

@@ -1,6 +1,6 @@
-//! Client-side limits are seen and named, not taken for the scheduler's speed (design, measuring rules).
+//! Client-side limits are detected and named, and not mistaken for the scheduler's speed (design, measuring rules).
 //!
-//! One control plane, Nodes first, one Deployment; the rate is taken from receipts on our own watch.
+//! One control plane, Nodes first, one Deployment; the rate is computed from receipts on our own watch.
 
 use std::path::PathBuf;
 
@@ -35,7 +35,7 @@ fn main() -> std::process::ExitCode {
     suites::run(&Arguments::from_args(), trials)
 }
 
-/// Binds per second after the warm-up, and the limit that rate sits on.
+/// Returns binds per second after the warm-up, and the limit that matches this rate.
 async fn bind_rate(scheduler_config: &str) -> anyhow::Result<(f64, Option<String>)> {
     let supervisor = Supervisor::connect(&suites::supervisor_socket()?).await?;
     let cluster =

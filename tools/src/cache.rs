@@ -11,13 +11,13 @@ use sha2::{Digest, Sha256};
 
 use crate::{Options, error::Error, progress::ProgressMode};
 
-/// How long what nobody uses stays.
+/// How long an unused entry is kept.
 const KEPT_FOR: Duration = Duration::from_secs(30 * 24 * 3600);
 
-/// Root of the cache for these options: `cache_dir`, else `~/.cache/fleet-e2e`.
+/// Returns the root of the cache for these options: `cache_dir`, otherwise `~/.cache/fleet-e2e`.
 ///
 /// # Errors
-/// [`Error::NoHome`] when nothing says where it is.
+/// [`Error::NoHome`] when neither `cache_dir` nor a home directory is known.
 pub fn cache_root(options: &Options) -> Result<PathBuf, Error> {
     if let Some(dir) = &options.cache_dir {
         return std::path::absolute(dir).map_err(Error::io("resolve", dir));
@@ -26,9 +26,9 @@ pub fn cache_root(options: &Options) -> Result<PathBuf, Error> {
     home.map(|home| PathBuf::from(home).join(".cache/fleet-e2e")).ok_or(Error::NoHome)
 }
 
-/// Takes the lock `<dir>/<name>.lock`, waiting for as long as another process holds it.
+/// Takes the lock `<dir>/<name>.lock`, and waits for as long as another process holds it.
 ///
-/// The kernel frees it when its holder dies, however that happens.
+/// The kernel releases it when its holder dies, in whatever way.
 pub(crate) fn lock(dir: &Path, name: &str, progress: ProgressMode) -> Result<File, Error> {
     fs::create_dir_all(dir).map_err(Error::io("create", dir))?;
     let path = dir.join(format!("{name}.lock"));
@@ -38,14 +38,15 @@ pub(crate) fn lock(dir: &Path, name: &str, progress: ProgressMode) -> Result<Fil
         Err(TryLockError::WouldBlock) => {}
         Err(TryLockError::Error(source)) => return Err(Error::io("lock", &path)(source)),
     }
-    progress.note(&format!("another process is making {name} ready; waiting for it"));
+    progress.note(&format!("another process is preparing {name}; waiting for it"));
     file.lock().map_err(Error::io("lock", &path))?;
     Ok(file)
 }
 
-/// A directory to prepare something in; what an interrupted predecessor left under the same name goes first.
+/// Creates a directory in which something is prepared, after removing what an interrupted predecessor left under the
+/// same name.
 ///
-/// Call it with the lock held: only then is a directory with this prefix known to be abandoned.
+/// Must be called with the lock held: only then is a directory with this prefix certain to be abandoned.
 pub(crate) fn staging(dir: &Path, name: &str) -> Result<tempfile::TempDir, Error> {
     let prefix = format!(".staging-{name}-");
     for entry in fs::read_dir(dir).map_err(Error::io("list", dir))?.flatten() {
@@ -56,10 +57,10 @@ pub(crate) fn staging(dir: &Path, name: &str) -> Result<tempfile::TempDir, Error
     tempfile::Builder::new().prefix(&prefix).tempdir_in(dir).map_err(Error::io("create a directory in", dir))
 }
 
-/// Puts a prepared directory in its place, whole or not at all; a predecessor is replaced.
+/// Moves a prepared directory into place, completely or not at all. It replaces a predecessor.
 pub(crate) fn install(staging: tempfile::TempDir, target: &Path) -> Result<(), Error> {
     if target.exists() {
-        // Programs still running from there keep their files; only the names go.
+        // Programs that still run from there keep their files; only the names disappear.
         let old = staging.path().with_extension("old");
         fs::rename(target, &old).map_err(Error::io("move away", target))?;
         fs::rename(staging.path(), target).map_err(Error::io("install", target))?;
@@ -71,14 +72,15 @@ pub(crate) fn install(staging: tempfile::TempDir, target: &Path) -> Result<(), E
     Ok(())
 }
 
-/// Notes that `<dir>/<name>` is in use, for [`forget_unused`]. A cache that cannot be written to is not in the way.
+/// Records that `<dir>/<name>` is in use, for [`forget_unused`]. A read-only cache does no harm.
 pub(crate) fn mark_used(dir: &Path, name: &str) {
     let lock = File::options().write(true).open(dir.join(format!("{name}.lock")));
     let _ = lock.and_then(|lock| lock.set_modified(SystemTime::now()));
 }
 
-/// Removes what nobody has used for [`KEPT_FOR`]: every change of pins leaves hundreds of megabytes behind. What is
-/// being made, and what cannot be removed, stays; so do the empty locks, for which somebody may be waiting.
+/// Removes what has not been used for [`KEPT_FOR`]: every change of pins leaves hundreds of megabytes behind. Entries
+/// that are being prepared or cannot be removed stay. The empty locks stay, too, because another process may be waiting
+/// for them.
 pub(crate) fn forget_unused(dir: &Path) {
     for entry in fs::read_dir(dir).into_iter().flatten().flatten() {
         let lock = entry.path();
@@ -94,7 +96,7 @@ pub(crate) fn forget_unused(dir: &Path) {
     }
 }
 
-/// The sha256 of a file, lower-case hex.
+/// Returns the sha256 of a file in lower-case hex.
 pub(crate) fn sha256_file(path: &Path) -> Result<String, Error> {
     let mut file = File::open(path).map_err(Error::io("read", path))?;
     let mut hasher = Sha256::new();
@@ -109,12 +111,12 @@ pub(crate) fn sha256_file(path: &Path) -> Result<String, Error> {
     }
 }
 
-/// Lower-case hex.
+/// Returns the bytes in lower-case hex.
 pub(crate) fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-/// Whether the file can be executed by someone.
+/// Whether at least one user may execute the file.
 pub fn is_executable(path: &Path) -> bool {
     use std::os::unix::fs::PermissionsExt;
     fs::metadata(path).is_ok_and(|meta| meta.is_file() && meta.permissions().mode() & 0o111 != 0)

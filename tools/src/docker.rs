@@ -1,4 +1,4 @@
-//! The Docker engine, spoken to by its command-line client, as kind does.
+//! The Docker engine, used through its command-line client, as kind does.
 
 use std::{
     io::{self, Read},
@@ -10,7 +10,7 @@ use std::{
 
 use crate::{error::Error, progress::ProgressMode, quiet::run_quietly};
 
-/// How long an engine may take to answer. The client itself would wait for as long as a socket stays silent.
+/// How long an engine may take to answer. The client itself would wait as long as a socket stays silent.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// An engine that answers.
@@ -21,7 +21,7 @@ pub struct Docker {
 }
 
 impl Docker {
-    /// The engine that the environment names (`DOCKER_HOST`, else the client's context).
+    /// Finds the engine that the environment names (`DOCKER_HOST`, otherwise the client's context).
     ///
     /// # Errors
     /// [`Error::NoDockerClient`], and [`Error::NoDockerEngine`] with what to do about it.
@@ -34,17 +34,17 @@ impl Docker {
                 return Ok(Docker { version });
             }
             Some((_, _, complaint)) => complaint,
-            None => format!("it is silent for {} s", ANSWER_TIMEOUT.as_secs()),
+            None => format!("no answer within {} s", ANSWER_TIMEOUT.as_secs()),
         };
         let host = std::env::var("DOCKER_HOST").ok().filter(|host| !host.is_empty());
         let host = host.unwrap_or_else(|| "the usual place (DOCKER_HOST is not set)".to_owned());
         Err(Error::NoDockerEngine { host, detail })
     }
 
-    /// The id of an image that the engine has, `sha256:…`.
+    /// Returns the id of an image if the engine has it, `sha256:…`.
     ///
     /// # Errors
-    /// [`Error::DockerFailed`] when the engine does not tell.
+    /// [`Error::DockerFailed`] when the engine gives no answer.
     pub fn image_id(&self, reference: &str) -> Result<Option<String>, Error> {
         match output(&["image", "inspect", "--format", "{{.Id}}", reference]) {
             Ok(id) => Ok(Some(id)),
@@ -56,7 +56,7 @@ impl Docker {
     /// Loads an archive of images.
     ///
     /// # Errors
-    /// [`Error::DockerFailed`] with what the engine said.
+    /// [`Error::DockerFailed`] with the engine's output.
     pub fn load(&self, archive: &Path, progress: ProgressMode) -> Result<(), Error> {
         let mut command = command(&["load", "--quiet", "--input"]);
         command.arg(archive);
@@ -72,7 +72,7 @@ impl Docker {
     }
 }
 
-/// What a docker command writes, without the line's end.
+/// Returns the output of a docker command without surrounding white space.
 fn output(args: &[&str]) -> Result<String, Error> {
     let output = command(args).output().map_err(|source| Error::NoDockerClient { source })?;
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).trim().to_owned();
@@ -88,12 +88,13 @@ fn command(args: &[&str]) -> Command {
     command
 }
 
-/// The client's words, of old and new versions.
+/// Whether this is the client's message for a missing image, in old or new versions.
 fn is_no_such_image(output: &str) -> bool {
     output.to_ascii_lowercase().contains("no such image")
 }
 
-/// Runs a command that says little; `None` when it did not end in time and was killed. Else status, stdout, stderr.
+/// Runs a command with little output. Returns status, stdout and stderr, or `None` if it did not end in time and was
+/// killed.
 fn answer_within(
     command: &mut Command,
     timeout: Duration,
@@ -115,10 +116,10 @@ fn answer_within(
     Ok(Some((status, stdout, stderr)))
 }
 
-/// What an ended child had written.
+/// Returns what a child had written before it ended.
 fn rest(child: &mut Child) -> (String, String) {
     let (mut stdout, mut stderr) = (String::new(), String::new());
-    // What is not readable is not shown.
+    // Unreadable output is left out.
     let _ = child.stdout.take().map(|mut pipe| pipe.read_to_string(&mut stdout));
     let _ = child.stderr.take().map(|mut pipe| pipe.read_to_string(&mut stderr));
     (stdout.trim().to_owned(), stderr.trim().to_owned())

@@ -1,4 +1,4 @@
-//! Downloads one artefact to a file and checks its digest before anyone can see it.
+//! Downloads one artefact to a file and checks its digest before the file becomes visible to others.
 
 use std::{
     cell::RefCell,
@@ -21,32 +21,32 @@ use crate::{
     trust::{self, Origin},
 };
 
-/// Short, because a closed network must not keep a build from source waiting.
+/// Short, because a closed network must not delay a build from source.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(4);
-/// Per read; a stalled transfer counts as an unreachable host.
+/// Time for each read. A stalled transfer counts as an unreachable host.
 const READ_TIMEOUT: Duration = Duration::from_secs(20);
 
-/// The longest list of digests that is read, bytes; GitHub's description of a release is the longest.
+/// Maximum length of a list of digests, in bytes; GitHub's description of a release is the longest.
 const DIGESTS_MAX: u64 = 4 << 20;
 
-/// Why something cannot be had now: not published, cut off, no host that answers. Other ways may be tried.
+/// Why something is not available now: not published, cut off, or no host that answers. Other sources may be tried.
 #[derive(Debug)]
 pub(crate) struct Unavailable(pub(crate) String);
 
-/// Talks to publishers, or to the mirror that stands for them, with bounded time-outs and through the proxy that the
-/// environment names. A host that was not reached is not asked again.
+/// Connects to publishers, or to a mirror that replaces them, with bounded timeouts and through the proxy that the
+/// environment names. A host that could not be reached is not tried again.
 pub(crate) struct Client {
     files: ureq::Agent,
     /// Follows no redirect that leaves TLS.
     digests: ureq::Agent,
     mirror: Option<String>,
-    /// Why, by host.
+    /// The reasons, by host.
     down: RefCell<BTreeMap<String, String>>,
 }
 
 impl Client {
     pub(crate) fn new(mirror: Option<&str>) -> Client {
-        // A mirror on loopback is a test's, or a tunnel: neither TLS nor a proxy is needed to reach this machine.
+        // A mirror on loopback belongs to a test, or is a tunnel: reaching this machine needs neither TLS nor a proxy.
         let here = mirror.is_some_and(is_loopback);
         Client {
             files: agent(false, here),
@@ -56,7 +56,7 @@ impl Client {
         }
     }
 
-    /// Where what is published at `url` is asked for: there, or on the mirror under `<mirror>/<host>/<path>`.
+    /// Returns the address for what is published at `url`: that URL, or `<mirror>/<host>/<path>` on the mirror.
     pub(crate) fn address(&self, url: &str) -> String {
         match (&self.mirror, url.split_once("://")) {
             (Some(mirror), Some((_, rest))) => format!("{}/{rest}", mirror.trim_end_matches('/')),
@@ -64,7 +64,8 @@ impl Client {
         }
     }
 
-    /// The list of digests at `url`. It comes over TLS, or from loopback, or not at all: it would prove nothing.
+    /// Returns the list of digests at `url`. It is accepted only over TLS or from loopback, because otherwise it would
+    /// prove nothing.
     pub(crate) fn digests(&self, url: &str) -> Result<String, Unavailable> {
         let address = self.address(url);
         if !address.starts_with("https://") && !is_loopback(&address) {
@@ -77,7 +78,7 @@ impl Client {
         text.map_err(|error| Unavailable(format!("{address} was cut off: {error}")))
     }
 
-    /// Whether an artefact is there, without its bytes.
+    /// Checks whether an artefact exists, without transferring it.
     pub(crate) fn probe(&self, url: &str) -> Result<(), Unavailable> {
         let address = self.address(url);
         self.ask(&address, || self.files.head(&address).call()).map(drop)
@@ -88,7 +89,7 @@ impl Client {
         agent: &ureq::Agent,
         address: &str,
     ) -> Result<ureq::http::Response<ureq::Body>, Unavailable> {
-        // Anything but the plain bytes would miss the digest.
+        // Anything but the plain bytes would not match the digest.
         self.ask(address, || agent.get(address).header("accept-encoding", "identity").call())
     }
 
@@ -118,11 +119,11 @@ fn agent(only_tls: bool, direct: bool) -> ureq::Agent {
         .timeout_connect(Some(CONNECT_TIMEOUT))
         .timeout_recv_response(Some(READ_TIMEOUT))
         .timeout_per_read(Some(READ_TIMEOUT));
-    // Unless told otherwise it takes the proxy of the environment (HTTPS_PROXY and its like, NO_PROXY).
+    // By default, the agent uses the proxy of the environment (HTTPS_PROXY and the like, NO_PROXY).
     if direct { config.proxy(None).build().into() } else { config.build().into() }
 }
 
-/// The host (with port) of an address.
+/// Returns the host (with port) of an address.
 pub(crate) fn host(url: &str) -> String {
     url.split_once("://").map_or(url, |(_, rest)| rest).split('/').next().unwrap_or_default().to_owned()
 }
@@ -133,11 +134,11 @@ fn is_loopback(url: &str) -> bool {
     name == "localhost" || name.parse().is_ok_and(|address: IpAddr| address.is_loopback())
 }
 
-/// Installs the artefact's program as `target`, executable, or leaves nothing there; tells who said which digest it
-/// must have.
+/// Installs the artefact's program as `target`, executable, or leaves nothing there. Returns the origin of the digest
+/// that it must have.
 ///
 /// # Errors
-/// A wrong digest, an archive without the member, and file errors: none of them is mended by trying elsewhere.
+/// A wrong digest, an archive without the member, and file errors: another source would not help with any of them.
 pub(crate) fn install(
     client: &Client,
     artifact: &Artifact,
@@ -210,7 +211,7 @@ fn fetch(
     Ok(Ok(hex(&hasher.finalize())))
 }
 
-/// Moves a verified download into place, taking the program out of its archive first.
+/// Moves a verified download into place, after extracting the program from its archive.
 fn unpack(download: &Path, member: Option<&str>, url: &str, target: &Path) -> Result<(), Error> {
     let Some(member) = member else {
         cache::make_executable(download)?;

@@ -1,4 +1,4 @@
-//! What can go wrong while tools are made ready; every message ends with what to do next.
+//! Errors while tools are provided. Every message ends with what to do next.
 
 use std::{io, path::PathBuf};
 
@@ -16,9 +16,9 @@ pub enum Error {
     Io {
         /// The attempted operation, e.g. `write`.
         action: &'static str,
-        /// What it was applied to.
+        /// The path that it was applied to.
         path: PathBuf,
-        /// The system's answer.
+        /// The system's error.
         source: io::Error,
     },
 
@@ -27,22 +27,22 @@ pub enum Error {
     DirIncomplete {
         /// The given directory.
         dir: PathBuf,
-        /// Names of the programs that are absent or not executable.
+        /// Names of the programs that are missing or not executable.
         missing: Vec<String>,
     },
 
-    /// A program did not say which version it is.
-    #[error("{} does not tell its version: {detail}; replace it, or remove it so that it is made anew", path.display())]
+    /// A program did not report its version.
+    #[error("{} does not report its version: {detail}; replace it, or remove it so that it is built again", path.display())]
     NoVersion {
         /// The program.
         path: PathBuf,
-        /// Its output or the failure to start it.
+        /// Its output, or why it could not be started.
         detail: String,
     },
 
-    /// A program made from the pins reports another version than pinned.
+    /// A program built from the pins reports a version other than the pinned one.
     #[error(
-        "{name} was made from the pin {expected} but reports {reported}: the linker flags in tools/src/pins.rs do not fit this version"
+        "{name} was built from the pin {expected} but reports {reported}: the linker flags in tools/src/pins.rs do not fit this version"
     )]
     VersionMismatch {
         /// The program.
@@ -53,8 +53,8 @@ pub enum Error {
         reported: String,
     },
 
-    /// A cached program is not what was installed.
-    #[error("{} is not the file that was installed (sha256 {actual}, recorded {expected}); remove its directory, and the next run makes it anew", path.display())]
+    /// A cached program is not the file that was installed.
+    #[error("{} is not the file that was installed (sha256 {actual}, recorded {expected}); remove its directory, and the next run builds it again", path.display())]
     Corrupt {
         /// The program.
         path: PathBuf,
@@ -64,16 +64,16 @@ pub enum Error {
         actual: String,
     },
 
-    /// A release artefact has another digest than it must have.
+    /// A release artefact has a digest other than the one it must have.
     #[error("{url} has sha256 {actual}, but {expected} {whose}; nothing was installed. {advice}")]
     WrongDigest {
-        /// What was downloaded.
+        /// The address of the download.
         url: String,
         /// The digest that it must have, hex.
         expected: String,
-        /// The digest of what came, hex.
+        /// The digest of the download, hex.
         actual: String,
-        /// Who says so, e.g. `is pinned in …`.
+        /// The source of the expected digest, e.g. `is pinned in …`.
         whose: String,
         /// What to do about it, as a sentence.
         advice: String,
@@ -86,7 +86,7 @@ pub enum Error {
         path: PathBuf,
     },
 
-    /// Digests cannot be written into the file of pins.
+    /// Digests cannot be written to the file of pins.
     #[error("{}: cannot write the digests of {tool}: {detail}", path.display())]
     NotPinned {
         /// The file.
@@ -102,16 +102,16 @@ pub enum Error {
     NoMember {
         /// The archive.
         url: String,
-        /// The path looked for inside it.
+        /// The path that was expected in it.
         member: String,
     },
 
-    /// Go is needed and not there.
+    /// Go is needed and not installed.
     #[error("{} must be built from source, and Go is not installed; install Go {go} or newer (https://go.dev/dl), or give a directory with the programs by --tools-dir", missing.join(", "))]
     NoGo {
         /// Programs to build.
         missing: Vec<String>,
-        /// The Go version that the pinned modules ask for.
+        /// The Go version that the pinned modules require.
         go: String,
     },
 
@@ -120,16 +120,16 @@ pub enum Error {
     NoCargo {
         /// The pinned version.
         version: String,
-        /// The system's answer.
+        /// The system's error.
         source: io::Error,
     },
 
-    /// A change to a pinned module cannot be made.
+    /// A change cannot be applied to a pinned module.
     #[error(
-        "{patch} does not fit {module} as it is pinned: {detail}; write it anew in fixtures/controlplane, or remove it there and in tools/src/pins.rs"
+        "{patch} does not fit {module} as it is pinned: {detail}; rewrite it in fixtures/controlplane, or remove it there and in tools/src/pins.rs"
     )]
     Patch {
-        /// Its file name.
+        /// The file name of the change.
         patch: String,
         /// The module that it changes.
         module: String,
@@ -140,13 +140,13 @@ pub enum Error {
     /// A build from source failed.
     #[error("building {what} failed{}: `{command}`\n{output}", if *offline { " (offline: only what the module and crate caches hold can be built; run `cargo xtask tools` once with network)" } else { "" })]
     BuildFailed {
-        /// What was to be built.
+        /// What should have been built.
         what: String,
         /// The command line.
         command: String,
         /// The last lines of its output.
         output: String,
-        /// Whether the build was kept off the network.
+        /// Whether the build was not allowed to use the network.
         offline: bool,
     },
 
@@ -157,7 +157,7 @@ pub enum Error {
     NoApt {
         /// The program.
         program: String,
-        /// The system's answer.
+        /// The system's error.
         source: io::Error,
     },
 
@@ -170,26 +170,26 @@ pub enum Error {
         output: String,
     },
 
-    /// Debian's packages are needed, and the network must not be used.
-    #[error("{} is not cached, and its Debian packages cannot be had offline; run `cargo xtask node-image` once with network, or give `--from-archive FILE`", path.display())]
+    /// Debian packages are needed, and the network must not be used.
+    #[error("{} is not cached, and its Debian packages cannot be downloaded offline; run `cargo xtask node-image` once with network, or give `--from-archive FILE`", path.display())]
     OfflineNode {
-        /// Where it would be.
+        /// The path that it would have.
         path: PathBuf,
     },
 
-    /// The tools are of another Kubernetes version than the node's programs.
+    /// The tools have a Kubernetes version that differs from that of the node's programs.
     #[error(
-        "the node image is of Kubernetes {version}, but kube-apiserver of the tools is {reported}; leave --tools-dir and E2E_TOOLS_DIR unset to use the pinned one"
+        "the node image is for Kubernetes {version}, but the tools' kube-apiserver is {reported}; leave --tools-dir and E2E_TOOLS_DIR unset to use the pinned one"
     )]
     OtherKubernetes {
         /// The version of the node's programs.
         version: String,
-        /// That of the tools.
+        /// The version of the tools.
         reported: String,
     },
 
-    /// A file is no archive of an image.
-    #[error("{} is no archive of an image: {detail}; write one with `cargo xtask node-image --to-archive FILE`", path.display())]
+    /// A file is not an image archive.
+    #[error("{} is not an image archive: {detail}; write one with `cargo xtask node-image --to-archive FILE`", path.display())]
     NotAnImage {
         /// The file.
         path: PathBuf,
@@ -197,8 +197,8 @@ pub enum Error {
         detail: String,
     },
 
-    /// An archive holds another image than the one wanted.
-    #[error("{} holds {found}, but these tools need {expected}; write it anew with `cargo xtask node-image --to-archive FILE`, from this source tree", path.display())]
+    /// An archive does not hold the wanted image.
+    #[error("{} holds {found}, but these tools need {expected}; write it again with `cargo xtask node-image --to-archive FILE`, from this source tree", path.display())]
     ForeignArchive {
         /// The file.
         path: PathBuf,
@@ -208,8 +208,8 @@ pub enum Error {
         expected: String,
     },
 
-    /// Docker loaded an image and does not have it.
-    #[error("Docker has no image {reference}, although it loaded one; see what `docker images` tells")]
+    /// Docker loaded an image but does not have it.
+    #[error("Docker has no image {reference}, although it loaded one; check the output of `docker images`")]
     NotLoaded {
         /// The reference.
         reference: String,
@@ -220,7 +220,7 @@ pub enum Error {
         "cannot start `docker`: {source}; install Docker's command-line client (Debian: `apt-get install docker.io`)"
     )]
     NoDockerClient {
-        /// The system's answer.
+        /// The system's error.
         source: io::Error,
     },
 
@@ -229,9 +229,9 @@ pub enum Error {
         "no Docker engine answers at {host}: {detail}; start Docker or set DOCKER_HOST, or, as root, put `cargo xtask dockerd --` before the command: that starts one for as long as the command runs"
     )]
     NoDockerEngine {
-        /// Where one was looked for.
+        /// The address that was tried.
         host: String,
-        /// What the client said.
+        /// The client's message.
         detail: String,
     },
 
@@ -240,11 +240,11 @@ pub enum Error {
     DockerFailed {
         /// The command line.
         command: String,
-        /// What it wrote.
+        /// Its output.
         output: String,
     },
 
-    /// The files under `fixtures/controlplane/` are not understood.
+    /// The files under `fixtures/controlplane/` cannot be parsed.
     #[error("fixtures/controlplane/{file}: {detail}")]
     Pins {
         /// The file, relative to `fixtures/controlplane/`.

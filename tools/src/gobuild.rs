@@ -1,4 +1,4 @@
-//! Builds pinned programs from source: `go build` in a copy of the pinning module.
+//! Builds pinned programs from source, with `go build` in a copy of the pinning module.
 
 mod patch;
 
@@ -17,7 +17,7 @@ use crate::{
 
 /// Builds `tools` of the module into `target`.
 ///
-/// The module is written to `workdir` first, so that the source tree stays untouched and its `go.sum` decides.
+/// The module is written to `workdir` first, so that the source tree is not changed and its `go.sum` decides.
 pub(crate) fn build(
     module: &ModulePin,
     tools: &[&ToolPin],
@@ -37,7 +37,7 @@ pub(crate) fn build(
     }
     for tool in tools {
         let mut command = go(&dir, offline);
-        // -v names each package as it is compiled: that is the progress.
+        // With -v, each package is named as it is compiled, which gives the progress.
         command.args(["build", "-v", "-trimpath", "-ldflags", &module.ldflags, "-tags", &module.tags, "-o"]);
         command.arg(target.join(&tool.name)).arg(&tool.package);
         let label = format!("build {} {} from source", tool.name, module.version);
@@ -64,7 +64,7 @@ pub(crate) fn has_go() -> bool {
     go.status().is_ok_and(|status| status.success())
 }
 
-/// Why Go did not run for these programs of a module.
+/// Returns the error when Go could not be run for these programs of a module.
 fn not_run(module: &ModulePin, tools: &[&ToolPin], error: io::Error) -> Error {
     match error.kind() {
         io::ErrorKind::NotFound => Error::NoGo {
@@ -78,7 +78,7 @@ fn not_run(module: &ModulePin, tools: &[&ToolPin], error: io::Error) -> Error {
 fn go(dir: &Path, offline: bool) -> Command {
     let mut command = Command::new("go");
     command.current_dir(dir).stdin(Stdio::null());
-    // The surroundings must not change what is built.
+    // The environment must not change what is built.
     command
         .env("CGO_ENABLED", "0")
         .env("GO111MODULE", "on")

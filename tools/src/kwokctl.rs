@@ -1,4 +1,4 @@
-//! kwokctl, whose clusters `cargo xtask bench --kwokctl` measures ours against.
+//! kwokctl, for the clusters that `cargo xtask bench --kwokctl` compares ours with.
 
 use std::path::PathBuf;
 
@@ -11,7 +11,8 @@ use crate::{
 
 /// Finds the pinned kwokctl in the cache, or builds it: a minute or two the first time, milliseconds afterwards.
 ///
-/// None of the programs of a control plane: they, and the identity of their set, are the same with and without it.
+/// It is not one of the programs of a control plane: they, and the identity of their set, are the same with and without
+/// it.
 ///
 /// # Errors
 /// [`Error`]; each says what is missing and what to do.

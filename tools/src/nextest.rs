@@ -1,4 +1,4 @@
-//! Finds or makes cargo-nextest, the test runner that the suites need.
+//! Finds, downloads or builds cargo-nextest, the test runner that the suites need.
 
 use std::{
     fs,
@@ -18,7 +18,7 @@ use crate::{
     trust::Origin,
 };
 
-/// A file that says that the program beside it was taken by a digest that nobody has reviewed.
+/// The file that marks the program next to it as accepted by a digest that has not been reviewed.
 const ON_TRUST: &str = "digest-not-pinned";
 
 /// A usable cargo-nextest. Run it as `<path> nextest run …`; `cargo nextest` works only when it is on `PATH`.
@@ -30,15 +30,15 @@ pub struct Nextest {
     pub version: String,
 }
 
-/// The version pinned in `fixtures/controlplane/releases.yaml`, without a `v`.
+/// Returns the version pinned in `fixtures/controlplane/releases.yaml`, without a `v`.
 ///
 /// # Errors
-/// [`Error::Pins`] when the file is not understood.
+/// [`Error::Pins`] when the file cannot be parsed.
 pub fn pinned_version() -> Result<String, Error> {
     Ok(Releases::embedded()?.nextest.version)
 }
 
-/// The cargo-nextest that is there already: on `PATH` at the pinned version or newer, else in the cache.
+/// Finds an existing cargo-nextest: on `PATH` at the pinned version or newer, otherwise in the cache.
 ///
 /// # Errors
 /// [`Error::NoHome`] and [`Error::Pins`].
@@ -108,8 +108,8 @@ fn build(version: &str, staging: &Path, options: &Options) -> Result<(), Error> 
     let mut command = Command::new("cargo");
     command.args(["install", "cargo-nextest", "--locked", "--no-track", "--version", &format!("={version}")]);
     command.arg("--root").arg(staging.join("root")).arg("--target-dir").arg(staging.join("target"));
-    // Built for one machine that waits for it: without what updates and traces itself (all that the default features
-    // are), and without the release's long optimising.
+    // Built for one machine that waits for it: without self-update and tracing (which is all that the default features
+    // are), and without the lengthy optimisation of a release.
     command.arg("--no-default-features");
     for (key, value) in [("OPT_LEVEL", "1"), ("LTO", "false"), ("CODEGEN_UNITS", "16"), ("DEBUG", "false")] {
         command.env(format!("CARGO_PROFILE_RELEASE_{key}"), value);
@@ -117,7 +117,7 @@ fn build(version: &str, staging: &Path, options: &Options) -> Result<(), Error> 
     if options.offline {
         command.arg("--offline");
     }
-    // Not from within a workspace: its .cargo/config.toml and the flags of our own build are none of its business.
+    // Not in a workspace: its .cargo/config.toml and the flags of our own build must not affect it.
     command.current_dir(staging).stdin(Stdio::null()).env_remove("RUSTFLAGS").env_remove("CARGO_TARGET_DIR");
     let label = format!("build cargo-nextest {version} from source");
     match run_quietly(&mut command, &label, options.progress) {

@@ -1,4 +1,4 @@
-//! Writes what publishers say about their digests into the file of pins, for people to review.
+//! Writes the digests that publishers serve to the file of pins, for review.
 
 use std::{collections::BTreeMap, fs, path::Path};
 
@@ -12,24 +12,24 @@ use crate::{
     trust,
 };
 
-/// What came of one artefact's digest.
+/// The result for one artefact's digest.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Pinned {
     /// The program.
     pub tool: String,
     /// The architecture, `amd64` or `arm64`.
     pub arch: &'static str,
-    /// What was pinned before, hex.
+    /// The digest that was pinned before, hex.
     pub before: Option<String>,
-    /// What is pinned now, hex, or why nothing was changed.
+    /// The digest that is pinned now, hex, or why nothing was changed.
     pub now: Result<String, String>,
 }
 
-/// Asks the publishers for the sha256 of every release artefact, for all architectures, and writes what they answer
-/// into `file`, a `releases.yaml` with the versions that are compiled in. All else in the file stays as it is.
+/// Asks the publishers for the sha256 of every release artefact, for all architectures, and writes the answers to
+/// `file`, a `releases.yaml` with the versions that are compiled in. Everything else in the file stays as it is.
 ///
 /// # Errors
-/// When the file is not understood or cannot be written. An artefact without a digest is no error.
+/// When the file cannot be parsed or written. An artefact without a digest is not an error.
 pub fn pin(options: &Options, file: &Path) -> Result<Vec<Pinned>, Error> {
     let mut text = fs::read_to_string(file).map_err(Error::io("read", file))?;
     let releases = Releases::parse(&text)?;
@@ -62,7 +62,7 @@ fn not_pinned(file: &Path, tool: &str, detail: String) -> Error {
     Error::NotPinned { path: file.to_owned(), tool: tool.to_owned(), detail }
 }
 
-/// Each program's artefacts, one for each architecture.
+/// Returns each program's artefacts, one for each architecture.
 fn artifacts(releases: &Releases) -> Result<Vec<Vec<(&'static str, Artifact)>>, Error> {
     let pins = Pins::embedded()?;
     let of_tool = |(tool, version): (&crate::pins::ToolPin, &str)| {
@@ -75,7 +75,7 @@ fn artifacts(releases: &Releases) -> Result<Vec<Vec<(&'static str, Artifact)>>, 
     Ok(tools.chain([nextest]).collect())
 }
 
-/// The published digest. One that is not the one that the cache keeps is not for pinning.
+/// Returns the published digest. One that differs from the digest that the cache keeps must not be pinned.
 fn ask(client: &Client, artifact: &Artifact, options: &Options) -> Result<Result<String, String>, Error> {
     let published = match published::digest(client, artifact) {
         Ok(published) => published,
@@ -90,7 +90,7 @@ fn ask(client: &Client, artifact: &Artifact, options: &Options) -> Result<Result
     })
 }
 
-/// The text with other digests in one section.
+/// Returns the text with the digests of one section replaced.
 fn with_digests(text: &str, section: &str, digests: &BTreeMap<&str, String>) -> Option<String> {
     let indent = |line: &str| line.len() - line.trim_start().len();
     let lines: Vec<&str> = text.lines().collect();

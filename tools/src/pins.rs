@@ -1,4 +1,4 @@
-//! What is pinned: Go modules with their sums, the programs in them, and the flags they are linked with.
+//! What is pinned: Go modules with their sums, the programs in them, and their linker flags.
 
 use sha2::{Digest, Sha256};
 
@@ -11,18 +11,19 @@ use crate::{
 pub const TOOL_NAMES: [&str; 6] =
     ["etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler", "kubectl", "kwok"];
 
-/// Which of the six each way to make control planes starts on this machine.
+/// Which of the six programs each provider of control planes starts on this machine.
 pub mod started {
-    /// Child processes: all but kubectl, which people call.
+    /// Child processes: all but kubectl, which users call.
     pub const LOCAL: &[&str] =
         &["etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler", "kwok"];
-    /// kind clusters: what builds the pre-seeded etcd data. All six go into the node image, where that is made.
+    /// kind clusters: the programs that build the pre-seeded etcd data. All six go into the node image, when that is
+    /// built.
     pub const KIND: &[&str] = &["etcd", "kube-apiserver"];
-    /// Clusters that are there: kwok alone.
+    /// Existing clusters: only kwok.
     pub const EXISTING: &[&str] = &["kwok"];
 }
 
-/// Changes when the layout of a tool directory does, so that old caches are left alone.
+/// Changes when the layout of a tool directory changes, so that old caches are not used.
 const LAYOUT: &str = "fleet-e2e tools 1";
 
 /// The module that kwok is in.
@@ -50,11 +51,11 @@ pub struct ModulePin {
     pub go_sum: String,
     /// Arguments of `-ldflags`.
     pub ldflags: String,
-    /// Build tags, separated by commas; mostly none.
+    /// Build tags, separated by commas; usually none.
     pub tags: String,
-    /// Files beside `go.mod`, by name: the source of a program of our own.
+    /// Files next to `go.mod`, by name: the source of a program of our own.
     pub sources: Vec<(String, String)>,
-    /// What is changed in the pinned module before it is built; mostly nothing.
+    /// Changes to the pinned module before it is built; usually none.
     pub patches: Vec<PatchPin>,
     /// The programs to build in it.
     pub tools: Vec<ToolPin>,
@@ -67,7 +68,7 @@ pub struct PatchPin {
     pub module: String,
     /// File name, e.g. `resume-watches.patch`.
     pub name: String,
-    /// A unified diff of one file. What stands before it says why.
+    /// A unified diff of one file. The text before it gives the reason.
     pub text: String,
 }
 
@@ -81,10 +82,10 @@ pub struct ToolPin {
 }
 
 impl Pins {
-    /// The pins of this source tree, compiled in.
+    /// Returns the pins of this source tree, compiled in.
     ///
     /// # Errors
-    /// [`Error::Pins`] when a file under `fixtures/controlplane/` is not understood.
+    /// [`Error::Pins`] when a file under `fixtures/controlplane/` cannot be parsed.
     pub fn embedded() -> Result<Pins, Error> {
         let mut kwok = module(
             "kwok",
@@ -126,9 +127,10 @@ impl Pins {
         Ok(Pins { modules, artifacts })
     }
 
-    /// Identity of the tool set: 16 hex digits over versions, `go.sum`s, packages, build flags and architecture.
+    /// Returns the identity of the tool set: 16 hex digits over versions, `go.sum`s, packages, build flags and
+    /// architecture.
     ///
-    /// Known before anything is built, hence usable as a directory name and as a cache key in CI.
+    /// It is known before anything is built and therefore usable as a directory name and as a cache key in CI.
     pub fn digest(&self) -> String {
         let mut hasher = Sha256::new();
         let mut add = |text: &str| {
@@ -145,7 +147,7 @@ impl Pins {
                 add(&tool.name);
                 add(&tool.package);
             }
-            // Nothing where there is nothing: tool sets older than these fields keep their digests.
+            // Adds nothing if it is empty, so that tool sets older than these fields keep their digests.
             if !module.tags.is_empty() {
                 add(&module.tags);
             }
@@ -163,7 +165,7 @@ impl Pins {
         digest
     }
 
-    /// These pins for some programs only: another set, with a digest of its own.
+    /// Returns these pins for some programs only: a different set, with its own digest.
     pub(crate) fn only(&self, names: &[&str]) -> Pins {
         let mut pins = self.clone();
         let wanted = |name: &str| names.contains(&name);
@@ -173,13 +175,13 @@ impl Pins {
         pins
     }
 
-    /// The changes to the module that a program is built from.
+    /// Returns the changes to the module that a program is built from.
     pub(crate) fn patches_of(&self, tool: &str) -> impl Iterator<Item = &PatchPin> {
         let its = self.modules.iter().filter(move |module| module.tools.iter().any(|t| t.name == tool));
         its.flat_map(|module| &module.patches)
     }
 
-    /// Every program with its pinned version, sorted by name.
+    /// Returns every program with its pinned version, sorted by name.
     pub fn tools(&self) -> Vec<(&ToolPin, &str)> {
         let mut tools: Vec<_> =
             self.modules.iter().flat_map(|m| m.tools.iter().map(|t| (t, m.version.as_str()))).collect();
@@ -189,13 +191,13 @@ impl Pins {
 }
 
 impl ModulePin {
-    /// The `go` directive: the oldest Go that builds the module.
+    /// Returns the version of the `go` directive: the oldest Go that builds the module.
     pub fn go_version(&self) -> &str {
         self.go_mod.lines().find_map(|line| line.strip_prefix("go ")).unwrap_or("1.26").trim()
     }
 }
 
-/// The pin of the module in the directory `name`, whose `go.mod` requires `path` at some version.
+/// Returns the pin of the module in the directory `name`, whose `go.mod` requires `path` at some version.
 ///
 /// # Errors
 /// [`Error::Pins`] when it does not.
@@ -226,7 +228,7 @@ pub(crate) fn module(
     })
 }
 
-/// What is changed in kwok: it is the fake kubelet, and no part of what is measured.
+/// Returns the changes to kwok. It is the fake kubelet and not part of what is measured.
 fn kwok_patches() -> Vec<PatchPin> {
     let all = [
         (
@@ -246,7 +248,7 @@ fn kwok_patches() -> Vec<PatchPin> {
     all.into_iter().map(pin).collect()
 }
 
-/// The version at which `go.mod` requires `path`, in a block or on a line of its own.
+/// Returns the version at which `go.mod` requires `path`, in a block or on its own line.
 fn required_version(go_mod: &str, path: &str) -> Option<String> {
     go_mod.lines().find_map(|line| {
         let mut words = line.split_whitespace().skip_while(|word| *word == "require");
@@ -258,7 +260,7 @@ fn required_version(go_mod: &str, path: &str) -> Option<String> {
     })
 }
 
-/// Stripped, and for Kubernetes with the version set: built as a module it would report
+/// Returns the linker flags: stripped, and for Kubernetes with the version set. Built as a module, it would report
 /// `v0.0.0-master+$Format:%H$`, which kubectl and kubeadm refuse to parse (Kubernetes' own `hack/lib/version.sh`).
 /// containerd would report `2.3.7+unknown`.
 fn ldflags(path: &str, version: &str) -> String {
@@ -273,7 +275,7 @@ fn ldflags(path: &str, version: &str) -> String {
             ("gitMajor", numbers.next().unwrap_or_default()),
             ("gitMinor", numbers.next().unwrap_or_default()),
             ("gitTreeState", "clean"),
-            // The module proxy does not tell the commit; empty is read as unknown.
+            // The module proxy does not serve the commit; an empty value means unknown.
             ("gitCommit", ""),
         ];
         for (key, value) in values {

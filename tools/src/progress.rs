@@ -13,13 +13,13 @@ use std::{
 use indicatif::{HumanBytes, ProgressBar, ProgressStyle};
 
 const HEARTBEAT: Duration = Duration::from_secs(10);
-/// What ends sooner needs no line.
+/// Work that ends sooner needs no line.
 const FIRST_HEARTBEAT: Duration = Duration::from_secs(3);
 
 /// Where progress is shown.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ProgressMode {
-    /// A bar when stderr is a terminal, else heartbeat lines.
+    /// A bar if stderr is a terminal, otherwise heartbeat lines.
     Auto,
     /// Nowhere.
     Hidden,
@@ -34,7 +34,7 @@ impl ProgressMode {
     }
 }
 
-/// What is counted.
+/// The unit that is counted.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Unit {
     Bytes,
@@ -42,7 +42,7 @@ pub(crate) enum Unit {
     Parts,
 }
 
-/// A running display; it ends when dropped.
+/// A running display, which ends when dropped.
 pub(crate) struct Progress {
     shared: Arc<Shared>,
     bar: Option<ProgressBar>,
@@ -86,7 +86,7 @@ impl Progress {
         progress
     }
 
-    /// Says how much there is to do, once known.
+    /// Sets the total amount of work, once it is known.
     pub(crate) fn total(&self, total: u64) {
         self.shared.total.store(total, Ordering::Relaxed);
         if let Some(bar) = &self.bar {

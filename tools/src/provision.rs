@@ -19,7 +19,7 @@ use crate::{
 };
 
 impl Toolset {
-    /// Finds the pinned tools, or makes them: minutes the first time, milliseconds afterwards.
+    /// Finds the pinned tools, or downloads or builds them: minutes the first time, milliseconds afterwards.
     ///
     /// # Errors
     /// [`Error`]; each says what is missing and what to do.
@@ -28,11 +28,11 @@ impl Toolset {
     }
 }
 
-/// As [`Toolset::ensure`], for some of the six programs: neither are others asked for, nor made. A set in the cache
-/// that has more is taken as it is.
+/// Like [`Toolset::ensure`], for some of the six programs: others are neither required nor built. A set in the cache
+/// that has more is used as it is.
 ///
 /// # Errors
-/// As [`Toolset::ensure`].
+/// As for [`Toolset::ensure`].
 pub fn ensure_programs(options: &Options, names: &[&str]) -> Result<Toolset, Error> {
     if let Some(dir) = &options.tools_dir {
         return Toolset::open_with(dir, names);
@@ -48,12 +48,12 @@ pub fn ensure_programs(options: &Options, names: &[&str]) -> Result<Toolset, Err
     ensure_pins(&some, options)
 }
 
-/// Where the cache keeps the set of these pins; it need not exist yet.
+/// Returns the directory in which the cache keeps the set of these pins; it need not exist yet.
 fn cached_dir(pins: &Pins, options: &Options) -> Result<PathBuf, Error> {
     Ok(cache_root(options)?.join("tools").join(pins.digest()))
 }
 
-/// Where [`ensure_programs`] finds those programs, or would put them.
+/// Returns the directory in which [`ensure_programs`] finds those programs, or would put them.
 ///
 /// # Errors
 /// [`Error::NoHome`] when there is no place for a cache.
@@ -66,10 +66,10 @@ pub fn programs_dir(options: &Options, names: &[&str]) -> Result<PathBuf, Error>
     if whole.exists() { Ok(whole) } else { cached_dir(&pins.only(names), options) }
 }
 
-/// As [`Toolset::ensure`], for given pins.
+/// Like [`Toolset::ensure`], for given pins.
 ///
 /// # Errors
-/// As [`Toolset::ensure`].
+/// As for [`Toolset::ensure`].
 pub fn ensure_pins(pins: &Pins, options: &Options) -> Result<Toolset, Error> {
     if let Some(dir) = &options.tools_dir {
         let names: Vec<_> = pins.tools().iter().map(|(tool, _)| tool.name.as_str()).collect();
@@ -83,7 +83,7 @@ pub fn ensure_pins(pins: &Pins, options: &Options) -> Result<Toolset, Error> {
         return Ok(set);
     }
     let _lock = cache::lock(parent, &digest, options.progress)?;
-    // Whoever held the lock may have done it.
+    // The previous holder of the lock may have filled it.
     if let Some(set) = usable(&dir, pins, options) {
         return Ok(set);
     }
@@ -96,8 +96,8 @@ pub fn ensure_pins(pins: &Pins, options: &Options) -> Result<Toolset, Error> {
     Ok(set.expect("must be readable: it was written just now"))
 }
 
-/// The set in the cache, if it is complete and unchanged, and may be used as these options are. Anything else is made
-/// anew.
+/// Returns the set in the cache if it is complete and unchanged, and these options permit its use. Any other set is
+/// replaced.
 fn usable(dir: &Path, pins: &Pins, options: &Options) -> Option<Toolset> {
     let set = Toolset::read_manifest(dir, Check::Cheap).ok().flatten()?;
     let complete = pins.tools().iter().all(|(tool, _)| set.tools.iter().any(|t| t.name == tool.name));
@@ -105,7 +105,7 @@ fn usable(dir: &Path, pins: &Pins, options: &Options) -> Option<Toolset> {
     (complete && reviewed).then_some(set)
 }
 
-/// Puts every program into `staging`; tells each one's version and source.
+/// Puts every program into `staging`, and returns the version and source of each.
 fn fill(
     pins: &Pins,
     options: &Options,
@@ -140,7 +140,7 @@ fn fill(
     Ok(found)
 }
 
-/// Downloads what can be had by a digest that counts, and says what came of it.
+/// Downloads what is available with an accepted digest, and prints the result.
 fn download(pins: &Pins, options: &Options, staging: &Path) -> Result<BTreeMap<String, Source>, Error> {
     let client = Client::new(options.mirror.as_deref());
     let mut downloaded = BTreeMap::new();
@@ -165,19 +165,20 @@ fn download(pins: &Pins, options: &Options, staging: &Path) -> Result<BTreeMap<S
     Ok(downloaded)
 }
 
-/// What to download: everything that is published, but programs of changed modules only where they cannot be built.
+/// Returns what to download: everything that is published, but programs of changed modules only if they cannot be
+/// built.
 fn to_download(pins: &Pins, has_go: bool) -> Vec<&Artifact> {
     let changed = |artifact: &Artifact| pins.patches_of(&artifact.tool).next().is_some();
     pins.artifacts.iter().filter(|artifact| !(has_go && changed(artifact))).collect()
 }
 
-/// Says which downloaded programs lack the changes that they would have if they were built.
+/// Prints which downloaded programs lack the changes that they would have if they were built.
 fn tell_unpatched(pins: &Pins, downloaded: &BTreeMap<String, Source>, options: &Options) {
     for name in downloaded.keys() {
         let patches: Vec<_> = pins.patches_of(name).map(|patch| patch.name.as_str()).collect();
         if !patches.is_empty() {
             options.progress.note(&format!(
-                "{name}: as published, without {} of fixtures/controlplane; it lags under load. Where Go is installed, \
+                "{name}: as published, without {} of fixtures/controlplane; it lags under load. If Go is installed, \
                  it is built with them",
                 patches.join(" and ")
             ));
@@ -185,7 +186,7 @@ fn tell_unpatched(pins: &Pins, downloaded: &BTreeMap<String, Source>, options: &
     }
 }
 
-/// Says which artefacts were taken by a digest that nobody has reviewed.
+/// Prints which artefacts were accepted by a digest that has not been reviewed.
 pub(crate) fn tell_trust(artifacts: &[&Artifact], options: &Options) -> Result<(), Error> {
     if artifacts.is_empty() {
         return Ok(());
@@ -203,11 +204,11 @@ pub(crate) fn tell_trust(artifacts: &[&Artifact], options: &Options) -> Result<(
     Ok(())
 }
 
-/// Why one of those programs cannot be downloaded here and now; none if all of them can. Nothing but digests is
+/// Returns why one of those programs cannot be downloaded here and now; `None` if all of them can. Only digests are
 /// transferred.
 ///
 /// # Errors
-/// When the pins or the cache are not understood.
+/// When the pins or the cache cannot be parsed.
 pub fn refused_downloads(options: &Options, names: &[&str]) -> Result<Option<String>, Error> {
     if options.offline {
         return Ok(Some("offline".to_owned()));
@@ -215,7 +216,7 @@ pub fn refused_downloads(options: &Options, names: &[&str]) -> Result<Option<Str
     let client = Client::new(options.mirror.as_deref());
     for artifact in Pins::embedded()?.only(names).artifacts {
         let expected = trust::expected(&client, &artifact, options)?;
-        // Whoever has just told the digest has been reached.
+        // A publisher that has just served the digest can be reached.
         let reached = expected.and_then(|expected| match expected.origin {
             Origin::Published => Ok(()),
             Origin::Pinned | Origin::Kept(_) => client.probe(&artifact.url),

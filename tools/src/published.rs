@@ -1,4 +1,4 @@
-//! What a publisher says about the digest of an artefact.
+//! The digest of an artefact, according to its publisher.
 
 use serde::Deserialize;
 
@@ -7,7 +7,7 @@ use crate::{
     releases::{Artifact, is_sha256},
 };
 
-/// Asks the publisher, over TLS, which sha256 an artefact has.
+/// Asks the publisher, over TLS, for the sha256 of an artefact.
 pub(crate) fn digest(client: &Client, artifact: &Artifact) -> Result<String, Unavailable> {
     let text = client.digests(&artifact.digests)?;
     let name = artifact.file_name();
@@ -16,8 +16,8 @@ pub(crate) fn digest(client: &Client, artifact: &Artifact) -> Result<String, Una
     })
 }
 
-/// The sha256 of the file `name` in what a publisher serves: a bare digest, lines of `sha256sum`, or a release of
-/// GitHub's API. Two that differ are none.
+/// Returns the sha256 of the file `name` in what a publisher serves: a bare digest, lines of `sha256sum`, or a release
+/// of GitHub's API. Two different digests count as none.
 fn digest_in(text: &str, name: &str) -> Option<String> {
     let text = text.trim();
     let found = if text.starts_with('{') {
@@ -32,7 +32,7 @@ fn digest_in(text: &str, name: &str) -> Option<String> {
     (is_sha256(&digest) && others.iter().all(|other| other.to_ascii_lowercase() == digest)).then_some(digest)
 }
 
-/// `<digest>  <file>`; a `*` before the file says that it was read as binary.
+/// Parses `<digest>  <file>`; a `*` before the file means that it was read as binary.
 fn of_line(line: &str, name: &str) -> Option<String> {
     let (digest, file) = line.split_once(char::is_whitespace)?;
     let file = file.trim().trim_start_matches('*').trim_start_matches("./");

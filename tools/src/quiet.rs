@@ -1,4 +1,4 @@
-//! Runs a long command without its chatter: progress while it works, its last lines when it fails.
+//! Runs a long command without its output: progress while it works, its last lines when it fails.
 
 use std::{
     collections::VecDeque,
@@ -8,10 +8,10 @@ use std::{
 
 use crate::progress::{Progress, ProgressMode, Unit};
 
-/// How many lines of a failed command are kept.
+/// Number of lines of a failed command that are kept.
 const TAIL: usize = 200;
 
-/// Runs a build-like command that names one unit of work per line; stdin is empty.
+/// Runs a build-like command that names one unit of work per line, with empty stdin.
 ///
 /// `Ok(None)` means success; `Ok(Some(..))` holds the last lines that a failed command wrote.
 ///
@@ -22,7 +22,7 @@ pub fn run_quietly(command: &mut Command, label: &str, progress: ProgressMode) -
     let (output, stdout) = io::pipe()?;
     command.stdin(Stdio::null()).stderr(stdout.try_clone()?).stdout(stdout);
     let mut child = command.spawn()?;
-    // The command keeps our writing ends; without them the pipe ends with the child.
+    // The command holds our writing ends. Without them, the pipe ends with the child.
     command.stdout(Stdio::null()).stderr(Stdio::null());
     let progress = Progress::start(progress, label, Unit::Packages);
     let mut tail = VecDeque::with_capacity(TAIL);

@@ -6,7 +6,7 @@ use serde::Deserialize;
 
 use crate::error::Error;
 
-/// The architectures that artefacts are published for: as Kubernetes names them, and as Rust does.
+/// The architectures that artefacts are published for: Kubernetes' name and Rust's.
 pub(crate) const ARCHITECTURES: [(&str, &str); 2] =
     [("amd64", "x86_64-unknown-linux-gnu"), ("arm64", "aarch64-unknown-linux-gnu")];
 
@@ -15,18 +15,18 @@ pub(crate) const ARCHITECTURES: [(&str, &str); 2] =
 pub struct Artifact {
     /// The program it holds.
     pub tool: String,
-    /// Where it is published.
+    /// The address where it is published.
     pub url: String,
-    /// Path of the program inside a `.tar.gz`; `None` when the artefact is the program itself.
+    /// Path of the program inside a `.tar.gz`; `None` if the artefact is the program itself.
     pub member: Option<String>,
-    /// sha256 of the artefact, hex; `None` when it is not pinned, so that the publisher has to be asked for it.
+    /// sha256 of the artefact, hex; `None` if it is not pinned, so that the publisher has to be asked for it.
     pub sha256: Option<String>,
-    /// Where the publisher says which digest it has: a bare digest, lines of `sha256sum`, or a release of GitHub's API.
+    /// Where the publisher serves its digest: a bare digest, lines of `sha256sum`, or a release of GitHub's API.
     pub digests: String,
 }
 
 impl Artifact {
-    /// The artefact's file name, as published.
+    /// Returns the artefact's file name, as published.
     pub(crate) fn file_name(&self) -> &str {
         self.url.rsplit('/').next().unwrap_or_default()
     }
@@ -80,7 +80,7 @@ impl Releases {
         Ok(releases)
     }
 
-    /// The artefact of a program at a version (`v1.36.3`) for this machine, if one is listed.
+    /// Returns the artefact of a program at a version (`v1.36.3`) for this machine, if one is listed.
     pub(crate) fn artifact(&self, tool: &str, version: &str) -> Option<Artifact> {
         self.artifact_for(tool, version, native())
     }
@@ -91,7 +91,7 @@ impl Releases {
         Some(fill(tool, version, arch, url, member.as_deref(), digests, sha256))
     }
 
-    /// The artefact of cargo-nextest for this machine.
+    /// Returns the artefact of cargo-nextest for this machine.
     pub(crate) fn nextest_artifact(&self) -> Artifact {
         self.nextest_artifact_for(native())
     }
@@ -103,12 +103,12 @@ impl Releases {
     }
 }
 
-/// Whether the text is a sha256 as it is written here: 64 digits of lower-case hex.
+/// Whether the text is a sha256 in the form used here: 64 digits of lower-case hex.
 pub(crate) fn is_sha256(text: &str) -> bool {
     text.len() == 64 && text.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b))
 }
 
-/// This machine's architecture.
+/// Returns this machine's architecture.
 fn native() -> (&'static str, &'static str) {
     match std::env::consts::ARCH {
         "x86_64" => ARCHITECTURES[0],

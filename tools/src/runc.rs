@@ -1,8 +1,8 @@
-//! Lets containers start on a host that lacks a capability, by asking for no more than there is.
+//! Makes containers start on a host that lacks a capability, by requesting only what is available.
 //!
-//! Docker and kind ask for every capability there is (`--privileged`). In a sandbox without, say, CAP_SYS_RESOURCE
-//! runc then refuses: the kernel gives nobody more than the bounding set of who asks. `e2e-runc` stands before runc
-//! and takes out of the container's description what cannot be had. Where nothing lacks, nothing is changed.
+//! Docker and kind request all capabilities (`--privileged`). In a sandbox without, say, CAP_SYS_RESOURCE, runc then
+//! refuses, because the kernel gives no process more than its bounding set. `e2e-runc` runs before runc and removes
+//! from the container's description what is not available. If no capability is missing, it changes nothing.
 
 use std::{
     ffi::{OsStr, OsString},
@@ -57,38 +57,38 @@ const CAPABILITIES: [&str; 41] = [
     "CAP_CHECKPOINT_RESTORE",
 ];
 
-/// The bit without which neither the OOM score can be lowered nor a limit be raised.
+/// The bit without which the OOM score cannot be lowered and no limit can be raised.
 const SYS_RESOURCE: u64 = 1 << 24;
 
 /// What this process can pass on.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Means {
-    /// The bounding set, a bit per capability.
+    /// The bounding set, one bit per capability.
     bounding: u64,
-    /// How many capabilities the kernel knows.
+    /// The number of capabilities that the kernel knows.
     known: usize,
     /// Its own OOM score adjustment.
     oom_score_adj: i64,
-    /// Its own hard limits by the name that a container's description uses; none means unlimited.
+    /// Its own hard limits by the name that a container's description uses; `None` means unlimited.
     hard_limits: Vec<(&'static str, Option<u64>)>,
 }
 
-/// A part of a container's description that a call of runc names, and where the process stands in it.
+/// The part of a container's description that a runc command names, and the place of the process in it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Described {
-    /// A bundle's `config.json`: the process is one of its parts.
+    /// A bundle's `config.json`, of which the process is a part.
     Container(PathBuf),
     /// The process alone, as for `exec`.
     Process(PathBuf),
 }
 
 impl Means {
-    /// Those of this process, from `/proc`.
+    /// Returns those of this process, from `/proc`.
     ///
     /// # Errors
-    /// When `/proc` does not tell.
+    /// When `/proc` does not show them.
     pub fn own() -> io::Result<Means> {
-        let unreadable = |what: &str| io::Error::other(format!("/proc does not tell {what}"));
+        let unreadable = |what: &str| io::Error::other(format!("/proc does not show {what}"));
         let status = fs::read_to_string("/proc/self/status")?;
         let bounding = bounding_set(&status).ok_or_else(|| unreadable("the bounding set"))?;
         let last = fs::read_to_string("/proc/sys/kernel/cap_last_cap")?;
@@ -99,13 +99,13 @@ impl Means {
         Ok(Means { bounding, known: last + 1, oom_score_adj, hard_limits })
     }
 
-    /// The capabilities of this kernel that cannot be passed on.
+    /// Returns the capabilities of this kernel that cannot be passed on.
     pub fn lacking(&self) -> Vec<&'static str> {
         let bits = CAPABILITIES.iter().enumerate().take(self.known);
         bits.filter(|(bit, _)| self.bounding & (1 << bit) == 0).map(|(_, name)| *name).collect()
     }
 
-    /// Takes out of a description what cannot be had.
+    /// Removes from a description what is not available.
     pub fn restrict(&self, described: &Described, description: &mut Value) {
         let process = match described {
             Described::Container(_) => description.get_mut("process"),
@@ -145,7 +145,7 @@ impl Means {
 }
 
 impl Described {
-    /// What a call of runc describes; `None` for calls that start nothing.
+    /// Returns what a runc command describes; `None` for commands that start nothing.
     pub fn of_call(args: &[OsString]) -> Option<Described> {
         let verb =
             args.iter().position(|arg| ["create", "run", "restore", "exec"].iter().any(|v| arg == v))?;
@@ -153,12 +153,12 @@ impl Described {
         if args[verb] == "exec" {
             return flag(rest, "--process", "-p").map(|file| Described::Process(file.into()));
         }
-        // Without the flag the bundle is the working directory.
+        // Without the flag, the bundle is the working directory.
         let bundle = flag(rest, "--bundle", "-b").map_or_else(PathBuf::new, PathBuf::from);
         Some(Described::Container(bundle.join("config.json")))
     }
 
-    /// The file.
+    /// Returns the path of the file.
     pub fn path(&self) -> &PathBuf {
         match self {
             Described::Container(path) | Described::Process(path) => path,
@@ -166,7 +166,7 @@ impl Described {
     }
 }
 
-/// The value of a flag, given as `--flag VALUE` or `--flag=VALUE`.
+/// Returns the value of a flag, given as `--flag VALUE` or `--flag=VALUE`.
 fn flag(args: &[OsString], long: &str, short: &str) -> Option<OsString> {
     let mut args = args.iter();
     while let Some(arg) = args.next() {
@@ -186,7 +186,7 @@ fn bounding_set(status: &str) -> Option<u64> {
     u64::from_str_radix(line.trim(), 16).ok()
 }
 
-/// Hard limits from `/proc/self/limits`: name in columns, soft, hard, unit.
+/// Parses the hard limits in `/proc/self/limits`: name in columns, soft, hard, unit.
 fn hard_limits(text: &str) -> Vec<(&'static str, Option<u64>)> {
     const NAMES: [(&str, &str); 8] = [
         ("Max open files", "RLIMIT_NOFILE"),
@@ -213,7 +213,7 @@ mod tests {
 
     use super::*;
 
-    /// Without CAP_SYS_RESOURCE.
+    /// Returns the means of a process without CAP_SYS_RESOURCE.
     fn sandboxed() -> Means {
         Means {
             bounding: 0x1ff_feff_ffff,

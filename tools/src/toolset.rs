@@ -1,4 +1,4 @@
-//! A set of tools in one directory, and the manifest that says what was installed there.
+//! A set of tools in one directory, and the manifest that records what was installed there.
 
 use std::{
     fs,
@@ -22,7 +22,7 @@ pub struct Toolset {
     pub digest: String,
     /// The directory that holds all of them.
     pub dir: PathBuf,
-    /// Sorted by name.
+    /// The tools, sorted by name.
     pub tools: Vec<Tool>,
 }
 
@@ -49,24 +49,24 @@ pub enum Source {
     Directory,
     /// Downloaded, with the pinned digest.
     Release,
-    /// Downloaded, with a digest that nobody has reviewed: its publisher said so when it came here first.
+    /// Downloaded, with a digest that has not been reviewed: its publisher served it at the first download.
     Published,
     /// Built from the pinned module.
     Built,
-    /// Built from the pinned module, with the changes that lie beside its pin.
+    /// Built from the pinned module, with the changes next to its pin.
     Patched,
 }
 
 /// How closely an installed file is compared with its record.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Check {
-    /// Size and modification time; the digest only when these differ.
+    /// Size and modification time; the digest only if these differ.
     Cheap,
     /// The digest.
     Full,
 }
 
-/// What is written to [`MANIFEST`]; file times are there so that a check need not read 400 MB.
+/// The content of [`MANIFEST`]. It has file times so that a check need not read 400 MB.
 #[derive(Debug, Serialize, Deserialize)]
 struct Manifest {
     digest: String,
@@ -84,7 +84,8 @@ struct Record {
 }
 
 impl Toolset {
-    /// The tools in a directory: by its manifest when it is one of the cache, else by asking each program.
+    /// Opens the tools in a directory: by the manifest for a directory in the cache, otherwise by asking each program
+    /// for its version.
     ///
     /// # Errors
     /// [`Error::DirIncomplete`] naming what is missing, [`Error::Corrupt`] when a cached file was changed.
@@ -92,10 +93,10 @@ impl Toolset {
         Toolset::open_with(dir, &TOOL_NAMES)
     }
 
-    /// As [`Toolset::open`], where only `names` have to be there. Others of the six are described, too, if they are.
+    /// Like [`Toolset::open`], but only `names` are required. Others of the six are described, too, if they exist.
     ///
     /// # Errors
-    /// As [`Toolset::open`].
+    /// As for [`Toolset::open`].
     pub fn open_with(dir: &Path, names: &[&str]) -> Result<Toolset, Error> {
         let dir = std::path::absolute(dir).map_err(Error::io("resolve", dir))?;
         let missing: Vec<_> = names
@@ -112,7 +113,7 @@ impl Toolset {
         }
     }
 
-    /// The path of a program.
+    /// Returns the path of a program.
     ///
     /// # Panics
     /// When the set has no such program.
@@ -120,7 +121,7 @@ impl Toolset {
         &self.tool(name).path
     }
 
-    /// A program by name.
+    /// Returns a program by name.
     ///
     /// # Panics
     /// When the set has no such program.
@@ -139,7 +140,7 @@ impl Toolset {
         })
     }
 
-    /// Reads the manifest of a directory in the cache and checks the files; `None` when there is no usable one.
+    /// Reads the manifest of a directory in the cache and checks the files; `None` if there is no usable one.
     pub(crate) fn read_manifest(dir: &Path, check: Check) -> Result<Option<Toolset>, Error> {
         let Ok(text) = fs::read(dir.join(MANIFEST)) else { return Ok(None) };
         let Ok(manifest) = serde_json::from_slice::<Manifest>(&text) else { return Ok(None) };
@@ -148,7 +149,7 @@ impl Toolset {
         Ok(Some(Toolset { digest: manifest.digest, dir: dir.to_owned(), tools }))
     }
 
-    /// Records what is in a freshly filled directory. `found` is (name, version, source).
+    /// Records the content of a freshly filled directory. `found` is (name, version, source).
     pub(crate) fn write_manifest(
         dir: &Path,
         digest: &str,
@@ -173,7 +174,7 @@ impl Toolset {
         fs::write(dir.join(MANIFEST), json).map_err(Error::io("write", dir.join(MANIFEST)))
     }
 
-    /// A directory without a manifest: its programs say what they are, its files make the digest.
+    /// Describes a directory without a manifest: the programs report their versions, and the digest is over the files.
     fn inspect(dir: PathBuf) -> Result<Toolset, Error> {
         let mut hasher = Sha256::new();
         let mut tools = Vec::new();
@@ -197,7 +198,7 @@ impl Record {
     fn check(self, dir: &Path, check: Check) -> Result<Tool, Error> {
         let path = dir.join(&self.name);
         let meta = fs::metadata(&path).map_err(Error::io("read", &path))?;
-        // A cache that was archived and restored has lost the fraction of its times: then the digest decides.
+        // A cache that was archived and restored has lost the fraction of its times; then the digest decides.
         let untouched = meta.len() == self.size_bytes && mtime_ns(&meta) == self.mtime_ns;
         if check == Check::Full || !untouched {
             expect_digest(&path, &self.sha256, cache::sha256_file(&path)?)?;
@@ -217,7 +218,7 @@ fn expect_digest(path: &Path, expected: &str, actual: String) -> Result<(), Erro
     Err(Error::Corrupt { path: path.to_owned(), expected: expected.to_owned(), actual })
 }
 
-/// Asks a program for its version: the first word of its answer that looks like one, with a leading `v`.
+/// Asks a program for its version: the first word of its output that looks like one, with a leading `v`.
 pub(crate) fn reported_version(path: &Path) -> Result<String, Error> {
     let no_version = |detail: String| Error::NoVersion { path: path.to_owned(), detail };
     let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
@@ -228,7 +229,7 @@ pub(crate) fn reported_version(path: &Path) -> Result<String, Error> {
     };
     let output = Command::new(path)
         .args(args)
-        // kubectl would read the ambient kubeconfig otherwise.
+        // Otherwise kubectl would read the ambient kubeconfig.
         .env("KUBECONFIG", "/dev/null")
         .stdin(Stdio::null())
         .output()
@@ -240,7 +241,7 @@ pub(crate) fn reported_version(path: &Path) -> Result<String, Error> {
     })
 }
 
-/// The first word that looks like a version, without its `v`.
+/// Returns the first word that looks like a version, without its `v`.
 pub(crate) fn version_in(text: &str) -> Option<String> {
     text.split_whitespace().map(|word| word.trim_start_matches('v')).find_map(|word| {
         let numeric = word.split('.').count() >= 3 && word.starts_with(|c: char| c.is_ascii_digit());

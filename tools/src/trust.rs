@@ -1,4 +1,4 @@
-//! Which digest an artefact must have, and who says so: a pin, the cache, or the publisher over TLS.
+//! Which digest an artefact must have, and the source of that digest: a pin, the cache, or the publisher over TLS.
 
 use std::{
     fs,
@@ -16,12 +16,12 @@ use crate::{
     releases::{Artifact, is_sha256},
 };
 
-/// Who says which digest an artefact must have.
+/// The source of the digest that an artefact must have.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Origin {
     /// `fixtures/controlplane/releases.yaml`.
     Pinned,
-    /// The cache, where it was kept when the artefact was downloaded first.
+    /// The cache, which kept it when the artefact was first downloaded.
     Kept(PathBuf),
     /// The publisher, just now.
     Published,
@@ -35,7 +35,7 @@ pub(crate) struct Expected {
     pub(crate) origin: Origin,
 }
 
-/// Looks for the digest: pinned, kept, published. The inner error says why there is none to be had now.
+/// Finds the digest: pinned, kept, published. The inner error says why none is available now.
 ///
 /// # Errors
 /// When the cache holds something that is not a digest, or cannot be read.
@@ -49,7 +49,7 @@ pub(crate) fn expected(
     }
     if options.pinned_only {
         return Ok(Err(Unavailable(
-            "no digest is pinned in fixtures/controlplane/releases.yaml, and no other counts where CI is set"
+            "no digest is pinned in fixtures/controlplane/releases.yaml, and no other is accepted when CI is set"
                 .to_owned(),
         )));
     }
@@ -60,7 +60,7 @@ pub(crate) fn expected(
     Ok(published.map(|sha256| Expected { sha256, origin: Origin::Published }))
 }
 
-/// The digest that the cache keeps of an artefact, and the file that it stands in.
+/// Returns the digest that the cache keeps for an artefact, and the file that it is in.
 ///
 /// # Errors
 /// When that file holds something else, or cannot be read.
@@ -69,7 +69,7 @@ pub(crate) fn kept(artifact: &Artifact, options: &Options) -> Result<Option<(Str
     Ok(read(&file)?.map(|digest| (digest, file)))
 }
 
-/// Keeps the digest of an artefact that had it, so that no other is accepted later.
+/// Keeps the digest of an artefact that matched it, so that no other is accepted later.
 ///
 /// # Errors
 /// When it cannot be written.
@@ -78,7 +78,7 @@ pub(crate) fn keep(artifact: &Artifact, sha256: &str, options: &Options) -> Resu
     let dir = file.parent().expect("must have one: it was joined to a directory");
     fs::create_dir_all(dir).map_err(Error::io("create", dir))?;
     let text = format!("{sha256}  {}\n# as published at {}\n", artifact.file_name(), artifact.digests);
-    // Readable for all: users may share a cache.
+    // Readable by everyone, because users may share a cache.
     let mode = fs::Permissions::from_mode(0o644);
     let written = tempfile::Builder::new().permissions(mode).tempfile_in(dir).and_then(|mut temporary| {
         temporary.write_all(text.as_bytes())?;
@@ -87,12 +87,12 @@ pub(crate) fn keep(artifact: &Artifact, sha256: &str, options: &Options) -> Resu
     written.map(drop).map_err(Error::io("write", &file))
 }
 
-/// Directory of the digests that are kept.
+/// Returns the directory of the digests that are kept.
 pub(crate) fn kept_dir(options: &Options) -> Result<PathBuf, Error> {
     Ok(cache_root(options)?.join("digests"))
 }
 
-/// Named after the artefact's address; a mirror does not change it.
+/// Returns the file for an artefact's digest. It is named after the artefact's address, which a mirror does not change.
 fn kept_file(artifact: &Artifact, options: &Options) -> Result<PathBuf, Error> {
     let address = artifact.url.split_once("://").map_or(artifact.url.as_str(), |(_, rest)| rest);
     let safe = |part: &&str| !part.is_empty() && *part != "." && *part != "..";
@@ -112,7 +112,7 @@ fn read(file: &Path) -> Result<Option<String>, Error> {
 }
 
 impl Expected {
-    /// The error for an artefact that has another digest.
+    /// Returns the error for an artefact that has a different digest.
     pub(crate) fn missed(&self, artifact: &Artifact, url: &str, actual: String) -> Error {
         let published = &artifact.digests;
         let (whose, advice) = match &self.origin {

@@ -22,16 +22,16 @@ use tools::{
 
 const PROGRAM: &[u8] = b"#!/bin/sh\necho 'tool version v1.2.3'\n";
 
-/// What the mirror does with every request.
+/// How the mirror answers every request.
 #[derive(Clone)]
 enum Answer {
     /// Sends this.
     File(Vec<u8>),
-    /// Announces the whole, sends half, hangs up.
+    /// Announces the whole, sends half and closes the connection.
     Half(Vec<u8>),
     /// Has no such file.
     Missing,
-    /// Sends the client elsewhere.
+    /// Redirects the client.
     Redirect,
 }
 
@@ -56,7 +56,7 @@ impl Mirror {
     }
 }
 
-/// Answers one request and closes. A client that hangs up early is no failure of the mirror.
+/// Answers one request and closes. A client that hangs up early is not a failure of the mirror.
 fn serve(mut stream: TcpStream, answer: &Answer) {
     let mut lines = BufReader::new(stream.try_clone().unwrap()).lines().map_while(Result::ok);
     let request = lines.next().unwrap_or_default();
@@ -78,7 +78,7 @@ fn sha256(bytes: &[u8]) -> String {
     Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-/// A module with one program that no Go can build, so that only the download can provide it.
+/// Returns a module with one program that no Go can build, so that only the download can provide it.
 fn pins(sha256: Option<String>, member: Option<&str>) -> Pins {
     let tool = ToolPin { name: "tool".to_owned(), package: "invalid.invalid/none".to_owned() };
     let module = ModulePin {
@@ -113,7 +113,7 @@ fn options(cache: &Path, mirror: &str) -> Options {
     }
 }
 
-/// Everything in the cache but the lock.
+/// Returns everything in the cache except the lock.
 fn left_in(cache: &Path) -> Vec<String> {
     let names = fs::read_dir(cache.join("tools")).unwrap().flatten();
     names.map(|e| e.file_name().into_string().unwrap()).filter(|name| !name.ends_with(".lock")).collect()
@@ -209,7 +209,7 @@ fn offline_no_connection_is_made() {
 
 #[test]
 fn a_closed_network_fails_over_within_seconds() {
-    // A port that nobody listens on.
+    // A port without a listener.
     let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     let cache = tempfile::tempdir().unwrap();
     let started = Instant::now();

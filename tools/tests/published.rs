@@ -1,5 +1,5 @@
-//! Digests that are not pinned: taken from the publisher over TLS, kept, and never taken in CI. A site on loopback
-//! plays the publishers.
+//! Digests that are not pinned: taken from the publisher over TLS, kept, and never accepted in CI. A site on loopback
+//! acts as the publishers.
 
 use std::{
     collections::BTreeMap,
@@ -25,7 +25,7 @@ const REPLACED: &[u8] = b"#!/bin/sh\n# replaced\necho 'tool version v1.2.3'\n";
 const FILE: &str = "/releases.invalid/v1.2.3/tool";
 const SUMS: &str = "/releases.invalid/v1.2.3/SHA256SUMS";
 
-/// Files by path, served until the test ends; all else is not found.
+/// Files by path, served until the test ends; everything else is not found.
 struct Site {
     url: String,
     files: Arc<Mutex<BTreeMap<String, Vec<u8>>>>,
@@ -59,7 +59,7 @@ impl Site {
     }
 }
 
-/// The second word of a request's first line; the rest of the head is read, too.
+/// Returns the second word of a request's first line. The rest of the head is read, too.
 fn requested(stream: &TcpStream) -> String {
     let mut lines = BufReader::new(stream).lines().map_while(Result::ok);
     let first = lines.next().unwrap_or_default();
@@ -67,7 +67,7 @@ fn requested(stream: &TcpStream) -> String {
     first.split_whitespace().nth(1).unwrap_or_default().to_owned()
 }
 
-/// A client that hangs up early is no failure of the site.
+/// Answers a request. A client that hangs up early is not a failure of the site.
 fn answer(mut stream: TcpStream, file: Option<&[u8]>) {
     let (status, body) = file.map_or(("404 Not Found", &b""[..]), |file| ("200 OK", file));
     let head = format!("HTTP/1.1 {status}\r\ncontent-length: {}\r\nconnection: close\r\n\r\n", body.len());
@@ -82,7 +82,7 @@ fn sha256(bytes: &[u8]) -> String {
     Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-/// A module with one program that no Go can build, so that only the download can provide it.
+/// Returns a module with one program that no Go can build, so that only the download can provide it.
 fn pins(sha256: Option<String>) -> Pins {
     let tool = ToolPin { name: "tool".to_owned(), package: "invalid.invalid/none".to_owned() };
     let module = ModulePin {
@@ -121,7 +121,7 @@ fn kept(cache: &Path) -> PathBuf {
     cache.join("digests/releases.invalid/v1.2.3/tool")
 }
 
-/// The build was tried, and cannot succeed here.
+/// Whether the build was tried, which cannot succeed here.
 fn was_left_to_a_build(result: Result<Toolset, Error>) -> bool {
     matches!(result, Err(Error::BuildFailed { .. } | Error::NoGo { .. }))
 }
@@ -140,7 +140,7 @@ fn the_publishers_digest_is_checked_and_kept() {
     let text = fs::read_to_string(kept(cache.path())).unwrap();
     assert!(text.starts_with(&format!("{}  tool\n", sha256(PROGRAM))), "{text}");
 
-    // With the set gone the kept digest is enough, whatever the publisher says by now.
+    // Without the set, the kept digest is enough, whatever the publisher serves by now.
     fs::remove_dir_all(cache.path().join("tools")).unwrap();
     site.serve(SUMS, &sums(REPLACED));
     assert_eq!(ensure_pins(&pins(None), &options).unwrap().tools[0].source, Source::Published);
@@ -234,7 +234,7 @@ fn in_ci_only_pins_count_neither_a_kept_digest_nor_a_set_that_was_taken_by_one()
 
 #[test]
 fn a_digest_that_does_not_come_over_tls_is_not_asked_for() {
-    // Not reached: no name is looked up.
+    // Not reached: no name is resolved.
     let cache = tempfile::tempdir().unwrap();
     let started = std::time::Instant::now();
     assert!(was_left_to_a_build(ensure_pins(&pins(None), &options(cache.path(), "http://mirror.invalid"))));
@@ -252,10 +252,10 @@ fn what_is_kept_and_is_no_digest_is_not_overlooked() {
     assert!(matches!(error, Error::KeptDigest { .. }), "{error}");
 }
 
-/// A test that is to run with other variables runs again, as a child with this one, which names its cache.
+/// The variable that marks a child in which a test runs again with other variables. It holds the path of its cache.
 const CHILD: &str = "PUBLISHED_TEST_CHILD";
 
-/// Runs a test again as a child that no proxy is named to; it must pass.
+/// Runs a test again in a child without the proxy variables of the environment; it must pass.
 fn again(test: &str, cache: &Path, variables: &[(&str, &str)]) {
     let mut child = Command::new(std::env::current_exe().unwrap());
     child.args(["--exact", test]).env(CHILD, cache);
@@ -356,7 +356,7 @@ fn pinning_writes_what_publishers_serve_and_says_what_it_could_not_get() {
     let comments =
         |text: &str| text.lines().filter(|l| l.contains('#')).map(str::to_owned).collect::<Vec<_>>();
     assert_eq!(comments(&after), comments(&before));
-    // Once more changes nothing.
+    // Running it again changes nothing.
     assert!(
         tools::pin(&options(dir.path(), &site.url), &file).unwrap().iter().all(|one| one
             .now

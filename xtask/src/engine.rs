@@ -1,4 +1,5 @@
-//! A Docker engine of our own: started by hand, with all that it makes in places of its own, and ended by its pid.
+//! A Docker engine of our own: started directly, with everything that it creates in separate places, and stopped by its
+//! process id.
 
 use std::{
     fs::{self, File},
@@ -19,22 +20,22 @@ use xshell::cmd;
 use crate::shell;
 use crate::supervisor::last_lines;
 
-/// A start takes a second or two; a busy machine gets this long.
+/// Time for a start. It takes a second or two, but a busy machine needs longer.
 const START_TIMEOUT: Duration = Duration::from_secs(60);
-/// dockerd gives its containers ten seconds, one after the other in the worst case.
+/// Time for a stop. dockerd gives each container ten seconds, one after the other in the worst case.
 const STOP_TIMEOUT: Duration = Duration::from_secs(60);
-/// What the engine left is noted here, in its data directory, until it is removed.
+/// The file in the data directory that records what the engine leaves behind, until that is removed.
 const TRACES: &str = "fleet-e2e.json";
-/// Held while an engine uses the data directory.
+/// The file that is locked while an engine uses the data directory.
 const LOCK: &str = "fleet-e2e.lock";
 
 /// What an engine is started with.
 pub struct Spec<'a> {
-    /// The program.
+    /// The dockerd program.
     pub dockerd: &'a Path,
     /// The directory of the workspace's programs.
     pub bin_dir: &'a Path,
-    /// Where it keeps its images.
+    /// The directory in which the engine keeps its images.
     pub data_root: &'a Path,
 }
 
@@ -46,26 +47,26 @@ pub struct Engine {
     _lock: File,
 }
 
-/// What an engine leaves beside its data.
+/// What an engine leaves behind in addition to its data.
 #[derive(Debug, Serialize, Deserialize)]
 struct Traces {
-    /// Holds socket, log, pid file and state.
+    /// The directory of the socket, log, pid file and state.
     dir: PathBuf,
-    /// Name of the control group that all its containers are in.
+    /// The name of the control group of all its containers.
     cgroup: String,
 }
 
 impl Engine {
-    /// Starts an engine and waits until it answers. Call it from the main thread: its life hangs on the thread that
-    /// forks. `started` gets its process id at once.
+    /// Starts an engine and waits until it answers. Must be called from the main thread, because the engine dies with
+    /// the thread that forks it. `started` is called with its process id as soon as there is one.
     pub fn start(spec: &Spec, started: impl FnOnce(u32)) -> anyhow::Result<Engine> {
         let lock = lock(spec.data_root)?;
-        // Whoever was killed could not tidy up.
+        // An engine that was killed could not clean up.
         if let Some(traces) = Traces::read(spec.data_root) {
             traces.remove();
         }
         let traces = Traces::make(spec.data_root)?;
-        let means = Means::own().context("cannot tell this process's capabilities")?;
+        let means = Means::own().context("cannot determine this process's capabilities")?;
         let log = File::create(traces.log()).context("cannot create dockerd's log")?;
         let mut command = command(spec, &traces, !means.lacking().is_empty());
         command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
@@ -78,22 +79,23 @@ impl Engine {
             engine.forget();
             return Err(error.context(format!("dockerd did not start; its last words:\n{last}")));
         }
-        // Containers and networks of one that was killed; dockerd made them anew.
+        // Containers and networks of an engine that was killed, which dockerd has just restored.
         engine.empty()?;
         Ok(engine)
     }
 
-    /// Its process id.
+    /// Returns the engine's process id.
     pub fn pid(&self) -> u32 {
         self.child.id()
     }
 
-    /// For `DOCKER_HOST`.
+    /// Returns the value for `DOCKER_HOST`.
     pub fn host(&self) -> String {
         format!("unix://{}", self.traces.socket().display())
     }
 
-    /// Removes every container, volume and network, ends the engine, and removes what else it made except its data.
+    /// Removes every container, volume and network, stops the engine, and removes everything else that it created,
+    /// except its data.
     pub fn stop(mut self) -> anyhow::Result<()> {
         let emptied = self.empty();
         self.end_process()?;
@@ -117,7 +119,7 @@ impl Engine {
 
     fn empty(&self) -> anyhow::Result<()> {
         if self.docker(&["version"]).is_err() {
-            // It was told to end, by a signal that was passed on, and removes nothing any more.
+            // A signal that was passed on has stopped it already, so nothing can be removed any more.
             return Ok(());
         }
         let containers = self.docker(&["ps", "--all", "--quiet"])?;
@@ -131,27 +133,27 @@ impl Engine {
         Ok(())
     }
 
-    /// What a docker command answers.
+    /// Runs a docker command and returns its output.
     fn docker(&self, args: &[&str]) -> anyhow::Result<String> {
         let shell = shell::within(Path::new("/"))?;
         let docker = cmd!(shell, "docker {args...}").env("DOCKER_HOST", self.host());
         shell::text(docker.env_remove("DOCKER_CONTEXT").env_remove("DOCKER_TLS_VERIFY"))
     }
 
-    /// Ends dockerd, which ends its containerd.
+    /// Stops dockerd, which stops its containerd.
     fn end_process(&mut self) -> anyhow::Result<()> {
         let pid = i32::try_from(self.child.id()).ok().and_then(Pid::from_raw);
         let pid = pid.context("dockerd has no process id")?;
         if self.child.try_wait()?.is_some() {
             return Ok(());
         }
-        kill_process(pid, Signal::TERM).context("cannot end dockerd")?;
+        kill_process(pid, Signal::TERM).context("cannot stop dockerd")?;
         let deadline = Instant::now() + STOP_TIMEOUT;
         while self.child.try_wait()?.is_none() {
             if Instant::now() > deadline {
                 self.child.kill()?;
                 self.child.wait()?;
-                bail!("dockerd did not end within {} s and was killed", STOP_TIMEOUT.as_secs());
+                bail!("dockerd did not stop within {} s and was killed", STOP_TIMEOUT.as_secs());
             }
             thread::sleep(Duration::from_millis(50));
         }
@@ -166,10 +168,10 @@ impl Engine {
 
 impl Traces {
     fn make(data_root: &Path) -> anyhow::Result<Traces> {
-        // Short: the socket's path may have 107 bytes.
+        // A short name, because the path of a socket is limited to 107 bytes.
         let dir = PathBuf::from(format!("/tmp/e2e-docker-{}", std::process::id()));
         let traces = Traces { dir, cgroup: format!("e2e-docker-{}", std::process::id()) };
-        // Noted before it is there, so that nothing is ever there without being noted.
+        // Recorded before it is created, so that nothing ever exists without a record.
         let path = data_root.join(TRACES);
         fs::write(&path, serde_json::to_vec(&traces)?)
             .with_context(|| format!("cannot write {}", path.display()))?;
@@ -185,7 +187,8 @@ impl Traces {
         serde_json::from_slice(&fs::read(data_root.join(TRACES)).ok()?).ok()
     }
 
-    /// Whether something is still in use the system tells; nothing else would be gained from an error here.
+    /// Removes the control groups and the directory. Ignores errors: the kernel refuses to remove what is in use, and
+    /// there is nothing more to do about it here.
     fn remove(&self) {
         let hierarchies = fs::read_dir("/sys/fs/cgroup").into_iter().flatten().flatten();
         let roots = hierarchies.map(|entry| entry.path()).chain([PathBuf::from("/sys/fs/cgroup")]);
@@ -208,7 +211,8 @@ impl Traces {
     }
 }
 
-/// dockerd, so that it ends with us, and neither reads the host's configuration nor changes its network.
+/// Returns the command for dockerd. It dies with us, does not read the host's configuration and does not change its
+/// network.
 fn command(spec: &Spec, traces: &Traces, short_of_capabilities: bool) -> Command {
     let mut command = Command::new(spec.bin_dir.join("e2e-shim"));
     command.arg("--term").arg(std::process::id().to_string()).arg(spec.dockerd);
@@ -217,7 +221,7 @@ fn command(spec: &Spec, traces: &Traces, short_of_capabilities: bool) -> Command
     command.arg("--data-root").arg(spec.data_root);
     command.arg("--exec-root").arg(traces.dir.join("exec"));
     command.arg("--pidfile").arg(traces.dir.join("dockerd.pid"));
-    // Ports are published by docker-proxy, a process, in place of rules in the firewall.
+    // Ports are published by a process, docker-proxy, instead of by firewall rules.
     command.args(["--bridge=none", "--iptables=false", "--ip6tables=false"]);
     command.args(["--ip-masq=false", "--ip-forward=false", "--userland-proxy=true"]);
     command.args(["--exec-opt", "native.cgroupdriver=cgroupfs"]);
@@ -227,12 +231,12 @@ fn command(spec: &Spec, traces: &Traces, short_of_capabilities: bool) -> Command
         command.arg("--add-runtime").arg(format!("e2e-runc={}", wrapper.display()));
         command.args(["--default-runtime", "e2e-runc"]);
     }
-    // A Ctrl-C at the terminal must not end it before the command could tidy up.
+    // A Ctrl-C at the terminal must not stop dockerd before the command has cleaned up.
     command.process_group(0);
     command
 }
 
-/// Takes the data directory for this engine.
+/// Locks the data directory for this engine.
 fn lock(data_root: &Path) -> anyhow::Result<File> {
     fs::create_dir_all(data_root).with_context(|| format!("cannot create {}", data_root.display()))?;
     let file = File::create(data_root.join(LOCK))
@@ -259,7 +263,7 @@ fn answers(socket: &Path) -> bool {
     ask().unwrap_or(false)
 }
 
-/// Removes empty control groups, the innermost first. One with processes stays.
+/// Removes empty control groups, the innermost first. A group with processes stays.
 fn remove_cgroups(group: &Path) {
     for entry in fs::read_dir(group).into_iter().flatten().flatten() {
         if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
@@ -269,13 +273,13 @@ fn remove_cgroups(group: &Path) {
     let _ = fs::remove_dir(group);
 }
 
-/// A program on `PATH`, or where programs for root are.
+/// Finds a program on `PATH`, or in the directories of programs for root.
 pub fn find_program(name: &str) -> Option<PathBuf> {
     let path = std::env::var_os("PATH").unwrap_or_default();
     find_program_in(std::env::split_paths(&path).chain(["/usr/sbin", "/sbin"].map(PathBuf::from)), name)
 }
 
-/// The first of these directories' programs of that name.
+/// Finds a program of that name in the first of these directories that has one.
 pub fn find_program_in(mut dirs: impl Iterator<Item = PathBuf>, name: &str) -> Option<PathBuf> {
     dirs.find_map(|dir| {
         let path = dir.join(name);

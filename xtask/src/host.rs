@@ -1,4 +1,4 @@
-//! What this machine has and lacks. The checks here start no process and take milliseconds.
+//! What this machine has and lacks. These checks start no process and take milliseconds.
 
 use std::{
     fs,
@@ -12,18 +12,19 @@ use rustix::process::{PidfdFlags, Resource};
 
 const GIB: u64 = 1 << 30;
 const MIB: u64 = 1 << 20;
-/// The suites that `ci` runs one after the other; smoke needs a third of it. `plan` has the figure of each profile.
+/// Memory for the suites that `ci` runs one after the other. smoke needs a third of it; `plan` prints the figure of
+/// each profile.
 const MEMORY_LEAST: u64 = 4 * GIB;
-/// What dev-500 takes (README).
+/// Memory for dev-500 (README).
 const MEMORY_ENOUGH: u64 = 17 * GIB;
-/// Tools, build artefacts and one run of dev-50.
+/// Disk space for tools, build artefacts and one run of dev-50.
 const DISK_LEAST: u64 = 10 * GIB;
-/// etcd's data of one run, in /tmp.
+/// Disk space for etcd's data of one run, in /tmp.
 const SCRATCH_LEAST: u64 = 2 * GIB;
-/// An apiserver holds hundreds of connections, the harness a few thousand.
+/// Open files: an apiserver holds hundreds of connections, the harness a few thousand.
 const FILES_LEAST: u64 = 4096;
 
-/// How a check came out.
+/// The result of a check.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum State {
     /// Fine.
@@ -34,37 +35,37 @@ pub enum State {
     Lacking,
 }
 
-/// One answered check.
+/// One check with its result.
 #[derive(Debug)]
 pub struct Finding {
-    /// What was looked at.
+    /// What was checked.
     pub name: &'static str,
-    /// How it came out.
+    /// The result.
     pub state: State,
     /// What was found.
     pub detail: String,
-    /// What to do about it; empty when it is good.
+    /// What to do about it; empty if the result is good.
     pub advice: String,
 }
 
 impl Finding {
-    /// Something is as it should be.
+    /// Creates a finding for something that is as it should be.
     pub fn good(name: &'static str, detail: impl Into<String>) -> Finding {
         Finding { name, state: State::Good, detail: detail.into(), advice: String::new() }
     }
 
-    /// Something is not ideal.
+    /// Creates a finding for something that is not ideal.
     pub fn poor(name: &'static str, detail: impl Into<String>, advice: impl Into<String>) -> Finding {
         Finding { name, state: State::Poor, detail: detail.into(), advice: advice.into() }
     }
 
-    /// Something is missing that no run can do without.
+    /// Creates a finding for something that is missing and without which no run is possible.
     pub fn lacking(name: &'static str, detail: impl Into<String>, advice: impl Into<String>) -> Finding {
         Finding { name, state: State::Lacking, detail: detail.into(), advice: advice.into() }
     }
 }
 
-/// Fails with everything that this machine lacks, and what to do about it.
+/// Fails with a list of everything that this machine lacks, and what to do about it.
 pub fn refuse_if_lacking(runs_dir: &Path) -> anyhow::Result<()> {
     let lacking: Vec<_> = check(runs_dir)
         .into_iter()
@@ -77,7 +78,7 @@ pub fn refuse_if_lacking(runs_dir: &Path) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// All checks of this file. `runs_dir` need not exist.
+/// Runs all checks of this file. `runs_dir` need not exist.
 pub fn check(runs_dir: &Path) -> Vec<Finding> {
     vec![
         cores(),
@@ -105,7 +106,7 @@ fn cores() -> Finding {
 }
 
 fn memory() -> Finding {
-    // A machine that does not say has none.
+    // If the available memory is unknown, it counts as zero.
     let available = platform::memory::available().ok();
     let mib = available.map_or(0, |available| available.mib);
     let mut detail = format!("{:.1} GiB available", mib as f64 / 1024.0);
@@ -113,7 +114,7 @@ fn memory() -> Finding {
         detail += &format!(" within the {:.1} GiB of the control group", limit_mib as f64 / 1024.0);
     }
     if mib * MIB < MEMORY_LEAST {
-        return Finding::lacking("memory", detail, "end other programs: dev-50 takes 4 GiB");
+        return Finding::lacking("memory", detail, "stop other programs: dev-50 takes 4 GiB");
     }
     if mib * MIB < MEMORY_ENOUGH {
         return Finding::poor("memory", detail, "enough for dev-50; dev-500 takes 16 GiB");
@@ -121,9 +122,9 @@ fn memory() -> Finding {
     Finding::good("memory", detail)
 }
 
-/// Whether there is room for `least` bytes where `path` is or will be.
+/// Checks whether there is room for `least` bytes where `path` is or will be.
 pub fn disk(name: &'static str, path: &Path, least: u64, advice: &str) -> Finding {
-    // A directory that is yet to be made will be on the disk of the nearest one above it.
+    // A directory that does not exist yet will be on the disk of the nearest existing directory above it.
     let existing = path.ancestors().find(|dir| dir.exists()).unwrap_or(Path::new("/"));
     match rustix::fs::statvfs(existing) {
         Ok(stat) => {
@@ -168,7 +169,7 @@ fn ports() -> Finding {
         Err(error) => Finding::lacking(
             "loopback ports",
             format!("32 at a time cannot be bound on 127.0.0.1: {error}"),
-            "see that the loopback device is up and net.ipv4.ip_local_port_range has room",
+            "check that the loopback device is up and net.ipv4.ip_local_port_range has room",
         ),
     }
 }

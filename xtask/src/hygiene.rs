@@ -1,4 +1,4 @@
-//! What nothing else would notice: dependencies that nobody uses, and a CI workflow that names what is not there.
+//! Faults that nothing else would detect: unused dependencies, and a CI workflow that names things that do not exist.
 
 use std::{
     collections::BTreeSet,
@@ -10,7 +10,7 @@ use crate::cargo::workspace_root;
 
 const WORKFLOW: &str = ".github/workflows/ci.yml";
 
-/// Called by code that `tonic-prost-build` generates.
+/// Dependencies that are called only from code that `tonic-prost-build` generates.
 const GENERATED: [(&str, &str); 1] = [("api", "tonic-prost")];
 
 fn read(path: impl AsRef<Path>) -> String {
@@ -18,14 +18,14 @@ fn read(path: impl AsRef<Path>) -> String {
     fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
 }
 
-/// The directories of the workspace's crates.
+/// Returns the directories of the workspace's crates.
 fn members() -> Vec<String> {
     let manifest = read("Cargo.toml");
     let list = manifest.lines().find_map(|line| line.strip_prefix("members = [")).unwrap();
     list.trim_end_matches(']').split(", ").map(|name| name.trim_matches('"').to_owned()).collect()
 }
 
-/// The dependencies in the tables of a manifest whose header ends as given.
+/// Returns the dependencies in those tables of a manifest whose header ends with `table`.
 fn dependencies(manifest: &str, table: &str) -> BTreeSet<String> {
     let mut inside = false;
     let mut found = BTreeSet::new();
@@ -42,7 +42,7 @@ fn dependencies(manifest: &str, table: &str) -> BTreeSet<String> {
 fn sources(dir: &Path, text: &mut String) {
     for entry in fs::read_dir(dir).unwrap().flatten() {
         let path = entry.path();
-        // A crate within a crate's directory is one of its own.
+        // A crate inside another crate's directory is a separate crate.
         if path.is_dir() && entry.file_name() != "target" && !path.join("Cargo.toml").exists() {
             sources(&path, text);
         } else if path.extension().is_some_and(|extension| extension == "rs") {
@@ -51,7 +51,7 @@ fn sources(dir: &Path, text: &mut String) {
     }
 }
 
-/// Whether a source has `name` as a word of its own before `::`, `;`, `!` or ` as `.
+/// Whether a source contains `name` as a whole word before `::`, `;`, `!` or ` as `.
 fn uses(source: &str, name: &str) -> bool {
     let is_word = |c: char| c.is_alphanumeric() || c == '_';
     source.match_indices(name).any(|(at, _)| {
@@ -99,7 +99,7 @@ fn ci_pins_its_actions_by_commit() {
     for (_, action) in actions {
         let (_, commit) = action.split_once('@').unwrap();
         let (commit, version) =
-            commit.split_once(" # v").unwrap_or_else(|| panic!("{action}: no version beside it"));
+            commit.split_once(" # v").unwrap_or_else(|| panic!("{action}: no version next to it"));
         assert!(commit.len() == 40 && commit.bytes().all(|b| b.is_ascii_hexdigit()), "{action}");
         assert!(version.starts_with(|c: char| c.is_ascii_digit()), "{action}");
     }
@@ -125,14 +125,15 @@ fn ci_makes_its_cache_keys_of_files_that_are_there() {
     assert!(files.len() >= 3, "{files:?}");
     for file in files {
         let there = workspace_root().join(file.trim_end_matches("/**"));
-        assert!(there.exists(), "{file} is not there: its key would not change with anything");
+        assert!(there.exists(), "{file} does not exist: the cache key would never change");
     }
 }
 
-/// Members that have to be compiled alone: something that they name has more features when all are built together.
+/// Members that must be checked alone, because something that they name has more features when all are built together.
 const CHECKED_ALONE: [&str; 2] = ["component", "host-speed"];
 
-/// What cargo would build, each package with its features; `depth` 1 is what a package names itself.
+/// Returns what cargo would build, each package with its features. `--depth 1` limits this to what a package itself
+/// names.
 fn tree(args: &[&str]) -> BTreeSet<String> {
     let mut command = crate::cargo::cargo(&["tree", "--locked", "--offline", "--edges", "normal,build,dev"]);
     command.args(["--prefix", "none", "--format", "{p}|{f}"]).args(args);
@@ -143,8 +144,9 @@ fn tree(args: &[&str]) -> BTreeSet<String> {
     String::from_utf8(output.stdout).unwrap().lines().map(bare).filter(|line| !line.is_empty()).collect()
 }
 
-/// A feature that another crate happens to switch on hides that one's own manifest lacks it. Where all that a member
-/// names has the same features alone and among all, the build of the workspace is the proof that it builds alone.
+/// A feature that another crate happens to switch on hides that a crate's own manifest lacks it. If everything that a
+/// member names has the same features alone and with all others, the build of the workspace proves that the member
+/// builds alone.
 #[test]
 fn only_members_that_are_checked_alone_see_features_that_others_switch_on() {
     let package = |line: &String| line.split_once('|').map(|(package, _)| package.to_owned());
@@ -166,7 +168,7 @@ fn only_members_that_are_checked_alone_see_features_that_others_switch_on() {
     assert_eq!(found, CHECKED_ALONE);
 }
 
-/// Which crates of ours each may name: floor upon floor, and never up.
+/// Which of our crates each crate may name: only those on the floors below its own.
 const FLOORS: [(&str, &[&str]); 18] = [
     ("platform", &[]),
     ("host-speed", &[]),
@@ -232,7 +234,7 @@ fn crates_name_only_those_of_the_floors_below_them() {
     }
 }
 
-/// The judge reads nothing but a run directory, the engine nothing at all.
+/// The judge reads only a run directory, and the engine reads nothing at all.
 #[test]
 fn what_is_pure_has_no_runtime_and_no_client() {
     for member in ["harness/analysis", "fleet/engine"] {

@@ -1,4 +1,4 @@
-//! What kind clusters need of this machine, beside what every run needs.
+//! What kind clusters need from this machine, in addition to what every run needs.
 
 use std::{fs, path::Path};
 
@@ -8,15 +8,15 @@ use xshell::cmd;
 use crate::host::{self, Finding};
 use crate::shell;
 
-/// A node image in the engine, and the anonymous volumes of five nodes.
+/// Disk space for a node image in the engine and the anonymous volumes of five nodes.
 const DISK_LEAST: u64 = 6 << 30;
-/// kubelet, containerd and systemd of each node take some; at the stock limit of 128 kind fails at the fourth cluster
-/// (kind docs, "Known Issues", "Pod errors due to too many open files").
+/// inotify instances per user. kubelet, containerd and systemd of each node take some; at the default limit of 128,
+/// kind fails at the fourth cluster (kind docs, "Known Issues", "Pod errors due to too many open files").
 const INOTIFY_INSTANCES_LEAST: u64 = 512;
-/// See [`INOTIFY_INSTANCES_LEAST`].
+/// inotify watches per user. See [`INOTIFY_INSTANCES_LEAST`].
 const INOTIFY_WATCHES_LEAST: u64 = 65_536;
 
-/// All checks of this file.
+/// Runs all checks of this file.
 pub fn check() -> Vec<Finding> {
     let mut findings = vec![engine(), control_groups(), capabilities()];
     findings.extend([
@@ -36,12 +36,12 @@ fn engine() -> Finding {
         Err(error) => Finding::lacking(
             NAME,
             error.to_string(),
-            "start Docker, or as root on a machine without: `cargo xtask dockerd --install -- COMMAND`",
+            "start Docker, or without Docker, as root: `cargo xtask dockerd --install -- COMMAND`",
         ),
     }
 }
 
-/// Both work; version 1 needs a flag of kubelet's, which we give.
+/// Both versions work. Version 1 needs a kubelet flag, which we set.
 fn control_groups() -> Finding {
     let v2 = Path::new("/sys/fs/cgroup/cgroup.controllers").exists();
     Finding::good("control groups", if v2 { "version 2" } else { "version 1" })
@@ -55,10 +55,10 @@ fn capabilities() -> Finding {
         }
         Ok(means) => Finding::poor(
             NAME,
-            format!("{} are lacking", means.lacking().join(", ")),
-            "a Docker of yours may not start privileged containers; `cargo xtask dockerd -- COMMAND` does (docs/kind.md)",
+            format!("missing: {}", means.lacking().join(", ")),
+            "your Docker may be unable to start privileged containers; `cargo xtask dockerd -- COMMAND` can (docs/kind.md)",
         ),
-        Err(error) => Finding::poor(NAME, format!("unknown: {error}"), "see whether /proc is mounted"),
+        Err(error) => Finding::poor(NAME, format!("unknown: {error}"), "check whether /proc is mounted"),
     }
 }
 
@@ -72,11 +72,11 @@ fn inotify(name: &'static str, key: &str, least: u64) -> Finding {
             format!("{limit} per user: enough for two or three clusters"),
             format!("`sudo sysctl fs.inotify.{key}={least}`"),
         ),
-        None => Finding::poor(name, format!("{path} is not readable"), "see whether /proc is mounted"),
+        None => Finding::poor(name, format!("{path} is not readable"), "check whether /proc is mounted"),
     }
 }
 
-/// Where the engine keeps images and volumes, if it is on this machine.
+/// Returns the directory in which the engine keeps images and volumes, if it is on this machine.
 fn data_root() -> Option<String> {
     let shell = shell::within(Path::new("/")).ok()?;
     let format = "{{.DockerRootDir}}";

@@ -1,8 +1,10 @@
-//! `cargo xtask`: the command line of the project. Thin: it prepares, starts programs of other crates, shows progress.
+//! `cargo xtask`: the command line of the project. It is a thin layer that prepares, starts programs of other crates
+//! and shows progress.
 //!
-//! One file per task. This crate depends on neither kube nor tokio, so that the first command after a clone starts soon.
+//! One file per task. This crate depends on neither kube nor tokio, so that the first command after a clone starts
+//! soon.
 
-/// Those of the standard library panic when nobody reads; `end` below tells what was lost.
+/// The macros of the standard library panic if the reader has gone. With these, `end` below reports what was lost.
 macro_rules! println {
     ($($text:tt)*) => { platform::say!($($text)*) };
 }
@@ -40,57 +42,57 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Task {
-    /// Run a scenario from nothing to its verdict.
+    /// Run a scenario, from start to verdict.
     E2e(tasks::e2e::Args),
-    /// Print what a profile would make, need and take, without running it.
+    /// Show what a profile would create, need and take, without running it.
     Plan(Forwarded),
     /// Run a scenario or a profile in virtual time, without control planes.
     Sim(Forwarded),
-    /// Recompute the verdict of a run directory from its files alone.
+    /// Recompute the verdict of a run directory from its files.
     Judge(Forwarded),
-    /// Draw the report of a run directory anew and print its path [default: target/e2e/latest].
+    /// Draw the report of a run directory again and print its path [default: target/e2e/latest].
     Report(Forwarded),
-    /// Draw the report of a run directory anew and open it.
+    /// Draw the report of a run directory again and open it.
     Open(tasks::open::Args),
-    /// Put two run directories, or two sets of them, side by side: `cargo xtask compare RUN RUN`, or
+    /// Compare two run directories, or two sets of them, side by side: `cargo xtask compare RUN RUN`, or
     /// `cargo xtask compare RUN RUN RUN -- RUN RUN RUN`.
     Compare(Forwarded),
-    /// Write a profile's ranges for a class of machines, from five passing runs or more.
+    /// Write a profile's ranges for this class of machines, from five or more passing runs.
     Calibrate(Forwarded),
     /// Write the page over all kept summaries, docs/results/README.md, or check it (`--check`).
     Results(Forwarded),
     /// Start control planes that stay until `down`.
     Up(Forwarded),
-    /// Show what a run does to a cluster of yours and let it, or (`--release`) take that back.
+    /// Show what a run does to an existing cluster and permit it, or withdraw the permission (`--release`).
     Adopt(Forwarded),
     /// Stop what `up` or `e2e --keep` left running.
     Down(Forwarded),
-    /// Show what runs.
+    /// Show what is running.
     Status(Forwarded),
     /// Show the log of a component.
     Logs(Forwarded),
     /// Run kubectl against a control plane: `cargo xtask kubectl -- get nodes`.
     Kubectl(Forwarded),
-    /// Check what this machine has and lacks, and say what to do about it.
+    /// Check what this machine has and lacks, and what to do about it.
     Doctor(tasks::doctor::Args),
     /// Write the files that are generated from Rust types, or check them.
     Codegen(Forwarded),
     /// Measure the figures that the project wants to reach.
     Bench(tasks::bench::Args),
-    /// Break one thing at a time and see that the claim about it turns red.
+    /// Break one thing at a time, and check that the claim about it turns red.
     Mutants(tasks::mutants::Args),
     /// Run all checks and tests, as CI does.
     Ci(tasks::ci::Args),
-    /// Find, download or build the pinned tools and print the directory that holds them.
+    /// Find, download or build the pinned tools, and print their directory.
     Tools(tasks::tools::Args),
-    /// Find or build the image of a kind node, load it into Docker and print its reference.
+    /// Find or build the image of a kind node, load it into Docker, and print its reference.
     NodeImage(tasks::node_image::Args),
-    /// Run a command with a Docker engine of its own, which ends with it: `cargo xtask dockerd -- docker ps`.
+    /// Run a command with its own Docker engine, which stops when the command ends: `cargo xtask dockerd -- docker ps`.
     Dockerd(tasks::dockerd::Args),
-    /// What nextest's setup scripts call (see .config/nextest.toml).
+    /// Called by nextest's setup scripts (see .config/nextest.toml).
     #[command(hide = true)]
     SuiteEnv(tasks::suite_env::Args),
-    /// What `bench` starts to tidy up after it.
+    /// Started by `bench` to clean up after it.
     #[command(hide = true)]
     BenchKeeper(tasks::bench::KeeperArgs),
 }

@@ -10,15 +10,15 @@ use anyhow::Context;
 
 use crate::cargo;
 
-/// A new run id: `<profile>-<yyyymmdd-hhmmss>-<4 hex>`, in UTC.
+/// Returns a new run id: `<profile>-<yyyymmdd-hhmmss>-<4 hex>`, in UTC.
 pub fn new_id(profile: &str) -> String {
     let now = jiff::Timestamp::now().strftime("%Y%m%d-%H%M%S");
-    // Two runs within a second are told apart by chance.
+    // Two runs that start within the same second differ in their random digits.
     let chance = RandomState::new().hash_one(std::process::id()) & 0xffff;
     format!("{}-{now}-{chance:04x}", profile_name(profile))
 }
 
-/// The name of a profile that may be given as a file; a `profile.yaml` is named by its directory.
+/// Returns the name of a profile, which may be given as a file. A `profile.yaml` is named after its directory.
 fn profile_name(profile: &str) -> String {
     let path = Path::new(profile);
     let stem = path.file_stem().unwrap_or_default();
@@ -31,9 +31,9 @@ fn profile_name(profile: &str) -> String {
     if name.is_empty() { "run".to_owned() } else { name }
 }
 
-/// The names of all profiles, if `profile` is neither one of them nor a file.
+/// Returns the names of all profiles if `profile` is neither one of them nor a file.
 ///
-/// The planner would say so, too, but only after it was built.
+/// The planner would report that, too, but only after it has been built.
 pub fn profiles_unless_known(profile: &str) -> anyhow::Result<Option<Vec<String>>> {
     let dir = cargo::workspace_root().join("fixtures/profiles");
     let entries = fs::read_dir(&dir).with_context(|| format!("cannot list {}", dir.display()))?;
@@ -44,16 +44,16 @@ pub fn profiles_unless_known(profile: &str) -> anyhow::Result<Option<Vec<String>
     Ok((!is_known).then_some(known))
 }
 
-/// Makes the run directory with its `logs/`, and lets `latest` beside it point to it.
+/// Creates the run directory with its `logs/`, and makes the `latest` link next to it point to it.
 pub fn create(root: &Path, id: &str) -> anyhow::Result<PathBuf> {
     let dir = root.join(id);
     fs::create_dir_all(dir.join("logs")).with_context(|| format!("cannot create {}", dir.display()))?;
     let latest = root.join("latest");
-    // Replaced by a rename, so that there is one at any moment.
+    // Replaced by a rename, so that the link exists at every moment.
     let new = root.join(format!(".latest-{id}"));
     let linked = std::os::unix::fs::symlink(id, &new).and_then(|()| fs::rename(&new, &latest));
     if let Err(error) = linked {
-        // Some file systems have no links; a run needs none.
+        // Some file systems have no links, and a run does not need one.
         eprintln!("Warning: {} does not point to the run: {error}", latest.display());
     }
     Ok(dir)

@@ -1,27 +1,27 @@
-//! Short commands that are run for their answer, through xshell.
+//! Short commands that are run for their output, through xshell.
 //!
-//! Programs that go on (control planes, cargo with its progress, an engine) are started with [`std::process::Command`]:
-//! they need a process id, a file for their output, or to take this process's place.
+//! Programs that keep running (control planes, cargo with its progress, an engine) are started with
+//! [`std::process::Command`]: they need a process id, a file for their output, or to replace this process.
 
 use std::path::Path;
 
 use anyhow::Context;
 use xshell::{Cmd, Shell};
 
-/// A shell that runs its commands in a directory; it neither changes nor reads this process's own.
+/// Returns a shell that runs its commands in a directory. It neither reads nor changes the directory of this process.
 ///
 /// # Errors
 /// When there is no current directory to start from.
 pub fn within(dir: &Path) -> anyhow::Result<Shell> {
-    let shell = Shell::new().context("cannot tell the current directory")?;
+    let shell = Shell::new().context("cannot determine the current directory")?;
     shell.change_dir(dir);
     Ok(shell)
 }
 
-/// What a command prints on stdout, byte for byte.
+/// Runs a command and returns what it prints on stdout, byte for byte.
 ///
 /// # Errors
-/// When it cannot be started, or fails: then with what it said on stderr.
+/// When it cannot be started, or fails; the error then contains its stderr.
 pub fn answer(command: Cmd<'_>) -> anyhow::Result<Vec<u8>> {
     let shown = command.to_string();
     let output =
@@ -34,10 +34,10 @@ pub fn answer(command: Cmd<'_>) -> anyhow::Result<Vec<u8>> {
     Ok(output.stdout)
 }
 
-/// The same as text, without the blanks around it.
+/// Runs a command and returns what it prints on stdout as text, without surrounding white space.
 ///
 /// # Errors
-/// As [`answer`].
+/// As for [`answer`].
 pub fn text(command: Cmd<'_>) -> anyhow::Result<String> {
     Ok(String::from_utf8_lossy(&answer(command)?).trim().to_owned())
 }

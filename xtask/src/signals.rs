@@ -1,5 +1,5 @@
-//! Signals while a scenario runs: passed on once, a second one kills. One that was ignored at the start stays so: who
-//! types `nohup cargo xtask e2e &` and closes the terminal wants the run to go on.
+//! Signals while a scenario runs: the first one is passed on, the second one kills. A signal that was ignored at the
+//! start stays ignored: a user who types `nohup cargo xtask e2e &` and closes the terminal wants the run to continue.
 
 use std::{
     sync::{
@@ -18,20 +18,20 @@ use signal_hook::{
 
 use crate::exit;
 
-/// Takes SIGINT, SIGTERM and SIGHUP, unless they are ignored, for the rest of the process's life.
+/// Handles SIGINT, SIGTERM and SIGHUP, unless they are ignored, until this process ends.
 #[derive(Debug, Clone)]
 pub struct Signals {
-    /// The process that winds down when told; 0 while there is none and ending at once harms nothing.
+    /// The process that winds down on a signal. 0 while there is none and an immediate exit does no harm.
     target: Arc<AtomicI32>,
     count: Arc<AtomicUsize>,
     /// Whether the terminal sends Ctrl-C to the child, too.
     shared_terminal: Arc<AtomicBool>,
-    /// Whether the child says itself that it winds down.
+    /// Whether the child itself reports that it winds down.
     child_tells: Arc<AtomicBool>,
 }
 
 impl Signals {
-    /// Starts to take signals. Until [`Signals::pass_to`] is called, one ends this process with exit code 130.
+    /// Starts to handle signals. Until [`Signals::pass_to`] is called, a signal ends this process with exit code 130.
     pub fn take() -> anyhow::Result<Signals> {
         let signals = Signals {
             target: Arc::default(),
@@ -51,23 +51,24 @@ impl Signals {
         Ok(signals)
     }
 
-    /// From now on signals go to this child, which must not have been waited for.
+    /// Passes signals on to this child from now on. The child must not have been waited for.
     pub fn pass_to(&self, pid: u32) {
         self.target.store(i32::try_from(pid).unwrap_or(0), Ordering::SeqCst);
     }
 
-    /// As [`Signals::pass_to`], for a child in our process group at a terminal: a Ctrl-C has reached it already.
+    /// Like [`Signals::pass_to`], for a child in our process group at a terminal, which a Ctrl-C has reached already.
     pub fn pass_to_neighbour(&self, pid: u32) {
         self.shared_terminal.store(true, Ordering::SeqCst);
         self.pass_to(pid);
     }
 
-    /// Whether the child says itself that it winds down, on a terminal where a line of ours would spoil its dashboard.
+    /// Sets whether the child itself reports that it winds down, on a terminal where a line of ours would spoil its
+    /// dashboard.
     pub fn child_tells(&self, tells: bool) {
         self.child_tells.store(tells, Ordering::SeqCst);
     }
 
-    /// Whether a signal came.
+    /// Whether a signal has arrived.
     pub fn interrupted(&self) -> bool {
         self.count.load(Ordering::SeqCst) > 0
     }
@@ -90,7 +91,7 @@ impl Signals {
             0 => eprintln!("winding down; once more kills"),
             _ => eprintln!("killing"),
         }
-        // The child may have ended meanwhile; then there is nothing to tell.
+        // The child may have ended in the meantime; then there is nothing to signal.
         let _ = kill_process(target, signal);
     }
 }
@@ -104,10 +105,10 @@ mod tests {
 
     use super::*;
 
-    /// Says that this test is to take signals instead of sending them.
+    /// Set when this test must receive signals instead of sending them.
     const TAKER: &str = "XTASK_TEST_TAKER";
 
-    /// This test again, as a child of a shell that has done `before`: it sends itself a SIGHUP.
+    /// Runs this test again, as a child of a shell that has run `before`. It sends itself a SIGHUP.
     fn hung_up_after(before: &str) -> Output {
         let test = "signals::tests::a_hang_up_that_is_ignored_at_the_start_stays_so";
         let script = format!(r#"{before}; exec "$0" --exact {test}"#);
@@ -128,7 +129,7 @@ mod tests {
         let ignored = hung_up_after(r#"trap "" HUP"#);
         assert!(ignored.status.success(), "{ignored:?}");
         assert!(String::from_utf8_lossy(&ignored.stdout).contains("1 passed"), "{ignored:?}");
-        // It must be able to fail.
+        // Proves that the test can fail.
         let taken = hung_up_after("true");
         assert_eq!(taken.status.code(), Some(i32::from(exit::INTERRUPTED)), "{taken:?}");
     }

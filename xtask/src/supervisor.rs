@@ -1,4 +1,4 @@
-//! Starts and ends `e2e-supervisor serve`.
+//! Starts and stops `e2e-supervisor serve`.
 
 use std::{
     fs::{self, File},
@@ -13,45 +13,45 @@ use serde::Deserialize;
 
 use crate::{exit, tasks::provider::Environment};
 
-/// A start takes milliseconds; a busy machine gets this long.
+/// Time for a start. It takes milliseconds, but a busy machine needs longer.
 const START_TIMEOUT: Duration = Duration::from_secs(30);
-/// How long it may take to end every process of a run.
+/// Time to stop every process of a run.
 const STOP_TIMEOUT: Duration = Duration::from_secs(30);
-/// The same where a cluster has to be cleaned that stays.
+/// Time for a stop that also has to clean up an existing cluster.
 const STOP_TIMEOUT_SHARED: Duration = Duration::from_secs(600);
-/// The variable that says where the cache is; `tools::Options` reads it.
+/// The variable with the cache directory, which `tools::Options` reads.
 const CACHE_VARIABLE: &str = "E2E_CACHE_DIR";
-/// The variable that asks for a level; `component::log` reads it.
+/// The variable with the log level, which `component::log` reads.
 pub const LOG_VARIABLE: &str = "E2E_LOG";
-/// How many lines of its log are shown when it fails.
+/// Number of log lines that are shown when it fails.
 const LOG_LINES: usize = 15;
 
 /// What a supervisor is started with.
 pub struct Spec<'a> {
-    /// In the environment of every process of the run.
+    /// The run id, which is in the environment of every process of the run.
     pub run_id: &'a str,
-    /// Holds `supervisor.json` and `logs/`.
+    /// The directory of `supervisor.json` and `logs/`.
     pub run_dir: &'a Path,
     /// The directory of the workspace's programs.
     pub bin_dir: &'a Path,
     /// The directory of the control-plane programs.
     pub tools_dir: &'a Path,
-    /// With whom it ends.
+    /// When the supervisor stops.
     pub owner: Owner,
-    /// How it makes control planes.
+    /// How it creates control planes.
     pub provider: &'a Environment,
-    /// Level that the programs of the run log at, if one was asked for.
+    /// The log level of the run's programs, if one was requested.
     pub log: Option<&'a str>,
 }
 
-/// With whom a supervisor ends.
+/// When a supervisor stops.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Owner {
-    /// With this process, and killed with it.
+    /// When this process ends; it is then killed.
     Us,
-    /// With another process, which it watches.
+    /// When another process ends, which it watches.
     Other(u32),
-    /// When told to.
+    /// On request only.
     Nobody,
 }
 
@@ -70,9 +70,10 @@ struct Announcement {
     socket: PathBuf,
 }
 
-/// Starts a supervisor and waits until it listens. Call it from the main thread: its life hangs on the thread that forks.
+/// Starts a supervisor and waits until it listens. Must be called from the main thread, because the supervisor dies
+/// with the thread that forks it.
 ///
-/// `started` gets its process id at once.
+/// `started` is called with its process id as soon as there is one.
 pub fn start(spec: &Spec, started: impl FnOnce(u32)) -> anyhow::Result<Supervisor> {
     let log = spec.run_dir.join("logs/supervisor.log");
     let file = File::create(&log).with_context(|| format!("cannot create {}", log.display()))?;
@@ -83,7 +84,7 @@ pub fn start(spec: &Spec, started: impl FnOnce(u32)) -> anyhow::Result<Superviso
         Owner::Other(_) | Owner::Nobody => Command::new(&program),
     };
     command.args(["serve", "--run-id", spec.run_id]);
-    // It works in the run directory: what is relative here would be another place there.
+    // The supervisor works in the run directory, where a relative path would mean a different place.
     let tools_dir = std::path::absolute(spec.tools_dir)?;
     command.arg("--run-dir").arg(spec.run_dir).arg("--tools-dir").arg(tools_dir);
     if let Some(cache) = std::env::var_os(CACHE_VARIABLE).filter(|dir| !dir.is_empty()) {
@@ -107,7 +108,7 @@ pub fn start(spec: &Spec, started: impl FnOnce(u32)) -> anyhow::Result<Superviso
     Ok(supervisor)
 }
 
-/// A command that dies with process `parent`, by way of `e2e-shim`.
+/// Returns a command that dies with process `parent`, by means of `e2e-shim`.
 pub fn shim(bin_dir: &Path, parent: u32, program: &Path) -> Command {
     let mut command = Command::new(bin_dir.join("e2e-shim"));
     command.arg(parent.to_string()).arg(program);
@@ -117,7 +118,8 @@ pub fn shim(bin_dir: &Path, parent: u32, program: &Path) -> Command {
 fn wait_until_it_listens(mut child: Child, file: &Path, log: &Path) -> anyhow::Result<Supervisor> {
     let deadline = Instant::now() + START_TIMEOUT;
     loop {
-        // It appears by a rename, hence whole; one of an earlier supervisor has another process id.
+        // The file appears by a rename and is therefore complete. That of an earlier supervisor has a different process
+        // id.
         let announced =
             fs::read(file).ok().and_then(|text| serde_json::from_slice::<Announcement>(&text).ok());
         if let Some(Announcement { socket, .. }) = announced.filter(|a| a.pid == child.id()) {
@@ -145,12 +147,12 @@ fn wait_until_it_listens(mut child: Child, file: &Path, log: &Path) -> anyhow::R
 }
 
 impl Supervisor {
-    /// Its process id.
+    /// Returns the supervisor's process id.
     pub fn pid(&self) -> u32 {
         self.child.id()
     }
 
-    /// Tells it to end everything, and waits until it did.
+    /// Asks it to stop everything, and waits until it has done so.
     pub fn stop(mut self) -> anyhow::Result<()> {
         if let Some(status) = self.child.try_wait()? {
             return self.ended(status);
@@ -169,7 +171,7 @@ impl Supervisor {
             if deadline < Instant::now() {
                 self.child.kill()?;
                 self.child.wait()?;
-                bail!("the supervisor did not end within {} s and was killed", self.stop_timeout.as_secs());
+                bail!("the supervisor did not stop within {} s and was killed", self.stop_timeout.as_secs());
             }
             thread::sleep(Duration::from_millis(20));
         }
@@ -193,15 +195,15 @@ impl Supervisor {
     }
 }
 
-/// What the supervisor has to say while it cleans existing clusters, line by line.
+/// The lines that the supervisor writes while it cleans up existing clusters.
 struct Cleanup {
     log: PathBuf,
-    /// Bytes.
+    /// Number of bytes shown so far.
     shown: usize,
 }
 
 impl Cleanup {
-    /// Whatever is there already was shown by the scenario.
+    /// The scenario has shown everything that is there already.
     fn skip(&mut self) {
         self.shown = fs::read(&self.log).map_or(0, |text| text.len());
     }
@@ -215,7 +217,7 @@ impl Cleanup {
     }
 }
 
-/// The end of a log file.
+/// Returns the end of a log file.
 pub fn last_lines(log: &Path) -> String {
     let text = fs::read(log).map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).unwrap_or_default();
     let lines: Vec<_> = text.lines().collect();

@@ -1,5 +1,5 @@
-//! Whatever ends a run, `kill -9` included: five seconds later nothing of it is left; thirty, where containers have to
-//! go as well (`E2E_PROVIDER=kind`).
+//! Whatever ends a run, even `kill -9`: five seconds later nothing of it is left, or thirty if containers have to be
+//! removed, too (`E2E_PROVIDER=kind`).
 
 #[path = "../src/cargo_env.rs"]
 mod cargo_env;
@@ -98,11 +98,11 @@ fn nextest() -> Started {
     let runs = tempfile::tempdir().unwrap();
     let nextest = std::env::var_os("E2E_NEXTEST").map_or_else(|| "cargo-nextest".into(), PathBuf::from);
     let mut command = Command::new(nextest);
-    // The whole workspace, as the test that is running: other choices of packages would be built anew.
+    // The whole workspace, like the test that is running: a different choice of packages would cause a rebuild.
     command.args(["nextest", "run", "--workspace"]);
-    // One that holds control planes for half a minute.
+    // A claim that holds control planes for half a minute.
     command.args(["--filterset", "test(=default_qps::binds_50_pods_per_second_and_the_limiter_is_named)"]);
-    // What the outer nextest set is about another run.
+    // What the outer nextest has set belongs to a different run.
     let is_foreign = |name: &str| name.starts_with("NEXTEST") || is_set_by_cargo(name);
     for (name, _) in std::env::vars().filter(|(name, _)| is_foreign(name)) {
         command.env_remove(name);

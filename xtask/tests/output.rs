@@ -1,4 +1,4 @@
-//! What `cargo xtask` does when its answer cannot be written.
+//! What `cargo xtask` does if its output cannot be written.
 
 use std::fs::File;
 use std::process::{Command, Output, Stdio};

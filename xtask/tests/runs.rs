@@ -1,4 +1,4 @@
-//! Whole runs of the smallest profile: one seed gives one outcome, and each break of the chain or of the
+//! Whole runs of the smallest profile: the same seed gives the same outcome, and each break in the chain or the
 //! measurement turns the right thing red. A harness whose gates cannot fail proves nothing.
 
 #[path = "../src/cargo_env.rs"]
@@ -94,7 +94,7 @@ fn without_an_engine_a_run_on_kind_clusters_ends_before_it_begins() {
         .unwrap();
     let told = String::from_utf8_lossy(&asked.stderr);
     assert_eq!(asked.status.code(), Some(ENVIRONMENT), "{told}");
-    // Which of the two is missing here: the client, or its engine.
+    // Either the client or its engine is missing here.
     assert!(told.contains("/nowhere/docker.sock") || told.contains("docker.io"), "{told}");
     assert_eq!(fs::read_dir(runs.path()).unwrap().count(), 0, "a run directory was made");
 }
@@ -102,7 +102,7 @@ fn without_an_engine_a_run_on_kind_clusters_ends_before_it_begins() {
 #[test]
 fn churn_without_controllers_loses_demand() {
     let runs = tempfile::tempdir().unwrap();
-    // It never becomes quiet, so there is no use in waiting long for that.
+    // It never becomes quiet, so it is pointless to wait long for that.
     let bare = ["workloads=bare", "loadDriver.bareTopUp=false", "churnPerMinute=1.0", "phases.quiesce=10s"];
     let args: Vec<&str> = bare.iter().flat_map(|set| ["--set", set]).collect();
     let run = Run::finished(runs.path(), &args);
@@ -199,7 +199,7 @@ fn up_with_the_fleet_brings_a_machine_for_a_pod() {
     fs::write(&manifest, pod.to_string()).unwrap();
     planes.kubectl(&["create", "-f", &manifest.to_string_lossy()]);
     planes.kubectl(&["wait", "pod/one", "--for=condition=Ready", "--timeout=60s"]);
-    // A kind cluster has a Node of its own.
+    // A kind cluster also has its own Node.
     let machines = "!node-role.kubernetes.io/control-plane";
     let nodes = planes.kubectl(&["get", "nodes", "--selector", machines, "-o", "name"]);
     assert_eq!(nodes.lines().count(), 1, "one Pod needs one machine: {nodes}");
@@ -207,9 +207,9 @@ fn up_with_the_fleet_brings_a_machine_for_a_pod() {
     assert_eq!(common::processes(), before);
 }
 
-/// What a shell may have in its environment for other programs. None of it changes a run.
+/// Variables that a shell may have in its environment for other programs. None of them changes a run.
 const BURDENS: [(&str, &str); 6] = [
-    // Nobody listens there.
+    // Nothing listens there.
     ("HTTPS_PROXY", "http://127.0.0.1:9"),
     ("https_proxy", "127.0.0.1:9"),
     ("ALL_PROXY", "socks5://127.0.0.1:9"),
@@ -227,7 +227,7 @@ fn says_nothing_but_its_verdict(run: &Run) {
     assert!(run.stdout.starts_with("PASS  smoke ("), "{}", run.stdout);
 }
 
-/// The shell's RUST_LOG and GODEBUG reach no program of a run.
+/// Checks that the shell's RUST_LOG and GODEBUG reach no program of a run.
 fn measures_nothing_but_what_it_is_to(run: &Run) {
     let logs = run.dir.join("logs");
     let dirs = [logs.clone(), logs.join("kwok-cluster-0")];
@@ -274,7 +274,8 @@ const AUTOSCALER: [&str; 3] = ["shard", "operator", "unschedulable-pod-controlle
 /// Builds the stub of examples/, and links its programs under the names of the contract.
 fn link_stub(dir: &Path) {
     let mut build = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-    // With the packages that a run builds: chosen alone it would have other features, and all it needs be built anew.
+    // Together with the packages that a run builds: built alone, it would have different features, and everything that
+    // it needs would be rebuilt.
     let packages = ["harness", "fleet", "tools", "stub-autoscaler"].map(|name| ["--package", name]);
     build.args(["build", "--quiet", "--bins"]).args(packages.concat()).current_dir(common::root());
     for (name, _) in std::env::vars_os().filter(|(name, _)| is_set_by_cargo(&name.to_string_lossy())) {
@@ -288,7 +289,7 @@ fn link_stub(dir: &Path) {
     }
 }
 
-/// Control planes that `up` started; `down` ends them, also when a test fails.
+/// Control planes that `up` started; `down` stops them, even if a test fails.
 struct Planes {
     state: tempfile::TempDir,
 }
@@ -308,7 +309,7 @@ impl Planes {
 
     fn ask(&self, verb: &str, args: &[&str]) -> String {
         let mut command = xtask();
-        // Downloads may need a proxy; control planes of ours are never asked through it.
+        // Downloads may need a proxy, but our control planes are never accessed through it.
         command.envs([("HTTPS_PROXY", "http://127.0.0.1:9"), ("http_proxy", "127.0.0.1:9")]);
         let asked = command.args([verb, "--state-dir"]).arg(self.state.path()).args(args).output().unwrap();
         assert!(asked.status.success(), "{verb}: {}", String::from_utf8_lossy(&asked.stderr));
@@ -328,11 +329,11 @@ struct Run {
     exit_code: i32,
     stdout: String,
     stderr: String,
-    /// Both.
+    /// stdout and stderr.
     output: String,
 }
 
-/// A run under way.
+/// A run in progress.
 struct Running {
     child: std::process::Child,
     root: PathBuf,
@@ -347,7 +348,7 @@ impl Run {
         Self::started_in(runs, args, &[])
     }
 
-    /// As [`Run::started`], with more in the environment.
+    /// Like [`Run::started`], with more variables in the environment.
     fn started_in(runs: &Path, args: &[&str], environment: &[(&str, &str)]) -> Running {
         let root = tempfile::tempdir_in(runs).unwrap().keep();
         let file = |name: &str| fs::File::create(root.join(name)).unwrap();
@@ -393,7 +394,7 @@ impl Running {
     }
 }
 
-/// Kills a process of a run of that name.
+/// Kills a new process with the name of a run's program.
 fn kill_new(program: &str, before: &BTreeSet<String>) {
     let is_it = |p: &String| !before.contains(p) && p.ends_with(&format!(" {program}"));
     let found = common::processes().into_iter().find(is_it);

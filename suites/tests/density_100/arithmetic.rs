@@ -1,4 +1,4 @@
-//! What the plan says is what the engine does: both are held to `fixtures/arithmetic.yaml`.
+//! The plan and the engine compute the same: both are compared with `fixtures/arithmetic.yaml`.
 
 use std::collections::BTreeMap;
 

@@ -1,4 +1,4 @@
-//! The runs of the whole chain that the claims read: one profile, varied.
+//! The runs of the whole chain that the claims read: one profile with variations.
 
 use std::collections::BTreeMap;
 
@@ -7,7 +7,7 @@ use harness_analysis::judge::packing::{self, NodeKey};
 use harness_model::record::Phase;
 use suites::scenarios::{Ended, Scenario, runs};
 
-/// Rules of validity that the evidence of packing rests on. The others are about speed, of which nothing is
+/// Rules of validity that the evidence of packing depends on. The others are about speed, about which nothing is
 /// claimed here.
 const NEEDED: [&str; 6] = [
     "completed",
@@ -18,7 +18,7 @@ const NEEDED: [&str; 6] = [
     "nodes_stayed_ready",
 ];
 
-/// What a run varies of the profile `density`.
+/// What a run varies in the profile `density`.
 #[derive(Clone, Copy, Debug)]
 pub struct Variant {
     pub name: &'static str,
@@ -38,7 +38,8 @@ pub const DEPLOYMENTS: Variant = Variant {
     name: "deployments-100",
     density: 100,
     pods: &[("deployment", 1450)],
-    // Half of so many at twice the pace would keep two cores busy; late CapacityRequests pass for more demand.
+    // Half as many Pods at twice the pace would keep two cores busy, and late CapacityRequests would look like more
+    // demand.
     set: &["churnPerMinute=0.5", "phases.soak=60s"],
 };
 
@@ -47,9 +48,10 @@ pub const CONSTRAINTS: Variant = Variant {
     density: 40,
     pods: &[("gang", 180), ("zone-spread", 220)],
     set: &[
-        // All gangs fit one rack: the first in order that has room for a gang is taken for each.
+        // All gangs fit on one rack, because each gang gets the first rack in order that has room for it.
         "inventory.idlePerShape.gang=24",
-        // A gang of which only a few Pods were created so far would fit one machine, and get one of any rack.
+        // With folding, a gang of which only a few Pods have been created so far would fit one machine, and get one on
+        // any rack.
         "shard.gangFolding=false",
     ],
 };
@@ -70,7 +72,7 @@ impl Variant {
     }
 }
 
-/// A run that has ended.
+/// A finished run.
 pub struct Run(Ended);
 
 impl std::ops::Deref for Run {
@@ -82,7 +84,7 @@ impl std::ops::Deref for Run {
 }
 
 impl Run {
-    /// The run of a variant. All variants are run at once, by the first trial that asks for any.
+    /// Returns the run of a variant. All variants are run at once, by the first trial that needs any.
     pub fn of(variant: &Variant) -> anyhow::Result<Self> {
         let runs = runs("density_100", &ALL.map(|variant| variant.scenario()), ALL.len())?;
         let ended = runs.get(variant.name).with_context(|| format!("there is no run {}", variant.name))?;
@@ -90,12 +92,12 @@ impl Run {
         Ok(Self(Ended::load(dir, &NEEDED)?))
     }
 
-    /// When everything was bound, and nothing was churned yet.
+    /// Returns the time when everything was bound, and nothing had been churned yet.
     pub fn after_the_ramp_us(&self) -> anyhow::Result<u64> {
         Ok(self.evidence.window(Phase::Soak).context("there was no soak")?.0)
     }
 
-    /// Pods on each Node of an archetype as of `at_us`, the fullest first.
+    /// Returns the Pods on each Node of an archetype at `at_us`, the fullest first.
     pub fn pods_per_node(&self, archetype: &str, at_us: u64) -> Vec<u64> {
         let zones = self.zones(archetype);
         let counts = packing::pods_per_node(&self.evidence, at_us);
@@ -105,7 +107,7 @@ impl Run {
         mine
     }
 
-    /// The Nodes that an archetype ever had, with their zones.
+    /// Returns all Nodes that an archetype ever had, with their zones.
     pub fn zones(&self, archetype: &str) -> BTreeMap<NodeKey<'_>, &str> {
         let mine = self.evidence.nodes.iter().filter(|n| n.archetype == archetype && n.created_us.is_some());
         mine.map(|n| ((n.cluster.as_str(), n.name.as_str()), n.zone.as_str())).collect()

@@ -1,4 +1,4 @@
-//! What the scheduler's configuration does to one Deployment, on Nodes that are there first: packing needs both
+//! How the scheduler's configuration affects one Deployment, on Nodes that exist before it: packing needs both
 //! MostAllocated and the spreading override (`docs/adr/0004-spreading-override.md`).
 
 use std::collections::BTreeMap;
@@ -17,9 +17,9 @@ use suites::shared::once;
 
 const NODES: usize = 20;
 const PODS_PER_NODE: usize = 50;
-/// Exactly three Nodes full, or seven to eight on each of the twenty.
+/// These fill exactly three Nodes, or put seven to eight on each of the twenty.
 const PODS: usize = 150;
-/// Most Pods on one Node that still count as spread: twice the mean. Calibrated: see [`spread`].
+/// Maximum number of Pods on one Node that still counts as spread: twice the mean. Calibrated: see [`spread`].
 const SPREAD_MAX: u64 = 15;
 
 /// Each configuration with the profile and the overrides that select it.
@@ -35,9 +35,9 @@ const CONFIGURATIONS: [(&str, &str, &[&str]); 4] = [
 struct Seen {
     /// Pods per used Node of a Deployment under the default scheduler, the fullest first.
     plain: Vec<u64>,
-    /// The same of a second Deployment under `spread-scheduler`, where there is one.
+    /// The same for a second Deployment under `spread-scheduler`, if there is one.
     spread_out: Vec<u64>,
-    /// The running scheduler's own account of its profiles.
+    /// The profiles that the running scheduler itself reports.
     profiles: Value,
 }
 
@@ -55,7 +55,7 @@ pub fn trials() -> Vec<Trial> {
         suites::trial("overlay::a_second_scheduler_spreads_beside_one_that_packs", || {
             let seen = seen("two-schedulers")?;
             ensure!(seen.plain == [50, 50, 50], "Pods of the default scheduler: {:?}", seen.plain);
-            // On the Nodes that the others left.
+            // On the Nodes that the other Pods left free.
             spread(&seen.spread_out, NODES - 3)
         }),
         suites::trial("overlay::what_runs_is_what_the_profile_says", || {
@@ -69,7 +69,7 @@ pub fn trials() -> Vec<Trial> {
     ]
 }
 
-/// Every Node used, and none by more than twice the mean.
+/// Checks that every Node is used, and none by more than twice the mean.
 fn spread(pods_per_node: &[u64], nodes: usize) -> anyhow::Result<()> {
     ensure!(
         pods_per_node.len() == nodes && pods_per_node[0] <= SPREAD_MAX,
@@ -90,7 +90,7 @@ fn seen(configuration: &str) -> anyhow::Result<Seen> {
     all.remove(configuration).with_context(|| format!("nothing was seen of {configuration}"))
 }
 
-/// One control plane per configuration, all at once: nothing here is about speed.
+/// Leases one control plane per configuration, all at once, because nothing here is about speed.
 async fn look_at_all() -> anyhow::Result<BTreeMap<String, Seen>> {
     let supervisor = Supervisor::connect(&suites::supervisor_socket()?).await?;
     let clusters = CONFIGURATIONS.iter().map(|(name, profile, set)| cluster(name, profile, set));
@@ -101,7 +101,7 @@ async fn look_at_all() -> anyhow::Result<BTreeMap<String, Seen>> {
     Ok(lease.clusters.iter().map(|cluster| cluster.name.clone()).zip(seen).collect())
 }
 
-/// The control plane that a run of the profile would have.
+/// Returns the control plane that a run of the profile would have.
 fn cluster(name: &str, profile: &str, set: &[&str]) -> anyhow::Result<ClusterSpec> {
     let overrides: Vec<String> = set.iter().map(|set| (*set).to_owned()).collect();
     let loaded = profile::load(&fixtures_dir(), profile, &overrides)?;

@@ -1,9 +1,9 @@
-//! Density holds with the real scheduler (ADR-0023, ADR-0022): demand takes exactly the machines that its sum
-//! does, and Pods fill them.
+//! Density holds with the real scheduler (ADR-0023, ADR-0022): demand takes exactly as many machines as its sum needs,
+//! and Pods fill them.
 //!
-//! `chain` runs the whole chain, from workload object to bound Pod on a machine that the fleet brought; the
-//! claims in `packed` read its run directories. `contrast` asks the scheduler alone, on Nodes that are there
-//! first, and shows what breaks packing. `arithmetic` holds the plan to the table that the engine is held to.
+//! `chain` runs the whole chain, from workload object to bound Pod on a machine that the fleet provided; the claims in
+//! `packed` read its run directories. `contrast` tests the scheduler alone, on Nodes that exist beforehand, and shows
+//! what breaks packing. `arithmetic` compares the plan with the table that the engine is compared with.
 
 mod arithmetic;
 mod chain;

@@ -1,4 +1,4 @@
-//! Claims over runs of the whole chain: what was asked for, and how full it got.
+//! Claims over runs of the whole chain: what was requested, and how full it became.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -12,7 +12,7 @@ use suites::snapshot;
 
 use crate::chain::{BARE, CONSTRAINTS, DEPLOYMENTS, Run, STATEFUL_SETS, Variant};
 
-/// Pods of one kind in one run, and what is forced on them.
+/// Pods of one kind in one run, and the constraints on them.
 #[derive(Clone, Copy)]
 struct Subject {
     name: &'static str,
@@ -22,9 +22,9 @@ struct Subject {
     gang: Option<u64>,
     /// Zones over which they spread evenly.
     zones: u64,
-    /// Most Pods that may sit elsewhere than packing wants after half of all were churned. A controller
-    /// replaces a Pod that is being deleted at once, while its room is still taken: the replacement goes to the
-    /// next Node, and the hole stays until the next Pod comes along.
+    /// Maximum number of misplaced Pods after half of all Pods were churned. A controller immediately replaces a Pod
+    /// that is being deleted, while its room is still taken. The replacement goes to the next Node, and the hole stays
+    /// until another Pod arrives.
     misplaced_max: u64,
 }
 
@@ -84,7 +84,7 @@ impl Subject {
         self.variant.pods.iter().filter(|(name, _)| *name == self.archetype).map(|(_, pods)| pods).sum()
     }
 
-    /// Pods on each machine, the fullest first, if nothing but the constraint keeps them from being packed.
+    /// Returns the Pods on each machine, the fullest first, if nothing but the constraint prevents packing.
     fn packed(&self) -> Vec<u64> {
         let density = self.variant.density;
         let full = |pods: u64| {
@@ -92,10 +92,10 @@ impl Subject {
             (0..machines).map(move |n| density.min(pods - n * density))
         };
         let (pods, zones) = (self.pods(), self.zones);
-        // Zones differ by one Pod at most.
+        // Zones differ by at most one Pod.
         let mut nodes: Vec<u64> = (0..zones).flat_map(|zone| full((pods + zone) / zones)).collect();
         if let Some(gang) = self.gang {
-            // Each gang takes whole machines, but all of them share those.
+            // Each gang needs whole machines, but all gangs share them.
             nodes.resize((pods / gang * gang.div_ceil(density)) as usize, 0);
         }
         nodes.sort_unstable_by(|a, b| b.cmp(a));
@@ -103,7 +103,7 @@ impl Subject {
     }
 }
 
-/// Pods that would have to move for `found` to be `packed` (both the fullest first).
+/// Returns the number of Pods that would have to move to turn `found` into `packed` (both the fullest first).
 fn misplaced(packed: &[u64], found: &[u64]) -> u64 {
     packed.iter().zip(found).map(|(wanted, there)| wanted.saturating_sub(*there)).sum()
 }
@@ -133,7 +133,7 @@ fn asked_for_exactly(subject: &Subject, run: &Run) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Machines that the shard's Needs claim when everything is quiet, by its own account.
+/// Returns the number of machines that the shard reports as claimed by its Needs when everything is quiet.
 fn claimed_by_needs(run: &Run) -> anyhow::Result<usize> {
     let account = run.evidence.events.iter().rev().find_map(|stamped| match &stamped.event {
         Event::ShardAccount { needs, .. } => Some(needs),
@@ -164,7 +164,7 @@ fn packed_after_the_ramp(subject: &Subject, run: &Run) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Over the whole run: each bind and each end of a Pod, in the order in which the watch told of them.
+/// Covers the whole run: each bind and each end of a Pod, in the order in which the watch reported them.
 fn never_over_allocatable(subject: &Subject, run: &Run) -> anyhow::Result<()> {
     let nodes = run.zones(subject.archetype);
     let mut fullest: BTreeMap<String, f64> = BTreeMap::new();
@@ -182,7 +182,7 @@ fn never_over_allocatable(subject: &Subject, run: &Run) -> anyhow::Result<()> {
             *share = share.max(*most as f64 / all as f64);
         }
     }
-    // Else the sum would be of something else.
+    // Otherwise the sum would be of something else.
     ensure!(fullest.get("cpu") == Some(&1.0), "no Node was ever full: {fullest:?}");
     Ok(())
 }

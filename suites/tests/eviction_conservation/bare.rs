@@ -1,4 +1,4 @@
-//! Pods without an owner: eviction destroys them and with them the demand, so that the surplus never ends.
+//! Pods without an owner: eviction destroys them and their demand, so that the surplus never ends.
 
 use anyhow::{Context, ensure};
 use harness_analysis::judge::cpu::used_ms;
@@ -9,12 +9,13 @@ use serde_json::json;
 
 use crate::chain::{BARE, CHURNED, Run, TOPPED_UP, claim};
 
-/// How far the observed share of surplus machines may lie from the model's, beside what a whole machine is: Pods
-/// are bound alike only to within one.
+/// How far the observed share of surplus machines may differ from the model's, in addition to the effect of one whole
+/// machine: Pods are spread evenly only to within one Pod.
 const BAND: f64 = 0.06;
-/// Machines that must go in the soak, and come, for a cascade. A model of the load moves 8 to 19 each way.
+/// Number of machines that must be removed and added in the soak for a cascade. A model of the load moves 8 to 19 each
+/// way.
 const CASCADE_MIN: usize = 6;
-/// Waves of fewer machines are all rounding.
+/// In waves of fewer machines, rounding dominates.
 const MACHINES_MIN: u64 = 5;
 
 pub fn trials() -> Vec<Trial> {
@@ -42,8 +43,8 @@ fn demand_is_destroyed(run: &Run) -> anyhow::Result<()> {
     run.figure("decay", json!({"reclaims by wave": waves, "Pods before": target, "Pods left": live}))
 }
 
-/// §4.10 of what is known of BigFleet: with N machines of capacity d and P Pods spread alike, S = N - P/d machines
-/// are surplus; without them N' = N - S and P' = P (1 - S/N), so S'/N' = S/N.
+/// §4.10 of what is known of BigFleet: with N machines of capacity d and P Pods spread evenly, S = N - P/d machines are
+/// surplus. Without them N' = N - S and P' = P (1 - S/N), so S'/N' = S/N.
 fn share_is_constant(run: &Run) -> anyhow::Result<()> {
     run.was_evicted()?;
     let shape = run.variant.shapes.first().context("a variant without Pods")?;
@@ -53,7 +54,7 @@ fn share_is_constant(run: &Run) -> anyhow::Result<()> {
     for wave in run.waves("Reclaim") {
         let share = wave as f64 / machines as f64;
         if machines >= MACHINES_MIN {
-            // Demand is rounded up to whole machines: the share may be that much smaller.
+            // Demand is rounded up to whole machines, so the share may be smaller by one machine.
             let least = model - 1.0 / machines as f64 - BAND;
             ensure!(
                 (least..=model + BAND).contains(&share),
@@ -68,7 +69,7 @@ fn share_is_constant(run: &Run) -> anyhow::Result<()> {
     run.figure("surplus-share", json!({"model": model, "by wave": seen}))
 }
 
-/// Machines that are taken away and brought in a window, and the same per second.
+/// Returns the machines that are removed and added in a window, and their number per second.
 pub fn churn(run: &Run, window: (u64, u64)) -> (usize, usize, f64) {
     let within = |kind: &str| {
         run.evidence
@@ -82,7 +83,7 @@ pub fn churn(run: &Run, window: (u64, u64)) -> (usize, usize, f64) {
     (reclaims, bootstraps, (reclaims + bootstraps) as f64 / seconds)
 }
 
-/// Churn of the last third of the soak, which only lasts if it sustains itself.
+/// Returns the churn of the last third of the soak, which lasts only if it sustains itself.
 fn sustained(run: &Run) -> anyhow::Result<(usize, usize, f64)> {
     let (from, to) = run.soak()?;
     Ok(churn(run, (to - (to - from) / 3, to)))
@@ -106,7 +107,7 @@ fn cascade(run: &Run) -> anyhow::Result<()> {
     )
 }
 
-/// ADR-0038 calls it a modest cost. What bare Pods cost more through the cascade is in the figure, too.
+/// ADR-0038 calls it a modest cost. The figure also shows what bare Pods cost in addition through the cascade.
 fn controllers_cost(managed: &Run, bare: &Run) -> anyhow::Result<()> {
     let kcm_ms = |run: &Run| -> anyhow::Result<(u64, f64)> {
         let (fill, _) = run.evidence.window(Phase::Fill).context("there was no fill")?;

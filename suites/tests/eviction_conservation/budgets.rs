@@ -1,4 +1,4 @@
-//! Drains under a PodDisruptionBudget, with the controller that counts what it allows.
+//! Drains under a PodDisruptionBudget, with the controller that counts the disruptions it allows.
 
 use std::collections::BTreeMap;
 
@@ -11,7 +11,7 @@ use serde_json::json;
 
 use crate::chain::{BUDGETED, REFUSED, Run, claim};
 
-/// What the profile's `shard.reclaimGrace` is.
+/// The profile's `shard.reclaimGrace`.
 const GRACE_US: u64 = 60_000_000;
 const REFUSED_GRACE_US: u64 = 8_000_000;
 /// `maxUnavailable` of [`BUDGETED`].
@@ -87,7 +87,7 @@ fn fails_and_says_why(run: &Run) -> anyhow::Result<()> {
         ensure!(why.contains("disruption budget"), "{} says {why:?}, which names no budget", node.name);
         ensure!(node.cordoned_us.is_some(), "{} was not cordoned", node.name);
         ensure!(node.gone_us.is_none(), "{} is gone, with the Pods that could not be evicted", node.name);
-        // Cordoned it was before it failed, and so it stays: nothing new is put there.
+        // It was cordoned before it failed, and stays cordoned: nothing new is put there.
         let late = run
             .evidence
             .pods
@@ -102,23 +102,23 @@ fn no_pod_touched(run: &Run) -> anyhow::Result<()> {
     let answers = run.evictions()?;
     ensure!(answers.get(&429).is_some_and(|n| *n > 0), "void: no eviction was asked for: {answers:?}");
     ensure!(answers.keys().all(|code| *code == 429), "evictions were not all refused: {answers:?}");
-    // Then load-driver takes back what it asked for more.
+    // After that, load-driver removes the additional Pods that it requested.
     let until = run.soak()?.0 + run.plan.profile.phases.soak.0.as_micros() as u64;
     let ended = run.evidence.pods.iter().find(|p| eviction::ended_us(p).is_some_and(|at| at < until));
     ensure!(ended.is_none(), "a Pod ended all the same: {ended:?}");
     Ok(())
 }
 
-/// What failed is out of the inventory: more demand takes Idle machines, although the failed ones still run.
+/// A failed machine is out of the inventory: more demand takes Idle machines, although the failed ones still run.
 fn replacement_comes(run: &Run) -> anyhow::Result<()> {
     let (soak, soak_end) = run.soak()?;
     let came: Vec<_> =
         run.done("Bootstrap").into_iter().filter(|a| (soak..soak_end).contains(&a.started_us)).collect();
     let density = run.variant.density;
-    // The wave of the profile asks for 30 Pods more.
+    // The profile's wave requests 30 more Pods.
     let more = (run.variant.pods() + 30).div_ceil(density) - run.variant.pods().div_ceil(density);
     ensure!(came.len() as u64 == more, "{} machines came instead of {more}: {came:?}", came.len());
-    // What came is taken away again once demand falls; only a machine whose drain failed before counts.
+    // Added machines are removed again once demand falls; only a machine whose drain failed before counts.
     let failed_before = |came: &Action| {
         let drains = run.evidence.actions.iter().filter(|a| a.outcome == "drain_failed");
         drains.into_iter().any(|a| a.machine == came.machine && a.started_us < came.started_us)

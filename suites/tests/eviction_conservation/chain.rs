@@ -1,4 +1,4 @@
-//! The runs of the whole chain that the claims read: one profile, varied.
+//! The runs of the whole chain that the claims read: one profile with variations.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -12,11 +12,11 @@ use libtest_mimic::Trial;
 use serde_json::{Value, json};
 use suites::scenarios::{Ended, Scenario, runs};
 
-/// Rules of validity that the evidence rests on. Others are about speed, and about Pods that are all there in the
-/// end: the contrasts have neither.
+/// Rules of validity that the evidence depends on. Others are about speed, and about all Pods existing at the end: the
+/// contrasts have neither.
 const NEEDED: [&str; 4] = ["completed", "components_alive", "watches_without_gap", "ledger_agrees_with_list"];
 
-/// What a run varies of the profile `eviction`.
+/// What a run varies in the profile `eviction`.
 #[derive(Clone, Copy, Debug)]
 pub struct Variant {
     pub name: &'static str,
@@ -25,7 +25,7 @@ pub struct Variant {
     pub set: &'static [&'static str],
 }
 
-/// Pods of one archetype, and the machines they are bound to at the start, alike.
+/// Pods of one archetype, and the machines over which they are spread evenly at the start.
 #[derive(Clone, Copy, Debug)]
 pub struct Shape {
     pub archetype: &'static str,
@@ -35,8 +35,8 @@ pub struct Shape {
 }
 
 const DEPLOYMENT: Shape = Shape { archetype: "deployment", pods: 175, configured: 25, idle: 6 };
-/// Three Needs, so that Pods drawn afresh shift demand from one to another. Each is three Pods above a whole number of
-/// machines: so many may be on their way from one controller's deletion to its creation when a roll-up comes.
+/// Three Needs, so that newly drawn Pods shift demand from one to another. Each is three Pods above a whole number of
+/// machines, because up to three may be between one controller's deletion and its creation when a roll-up comes.
 const MIX: &[Shape] = &[
     Shape { archetype: "deployment", pods: 88, configured: 25, idle: 8 },
     Shape { archetype: "service", pods: 58, configured: 17, idle: 8 },
@@ -45,7 +45,7 @@ const MIX: &[Shape] = &[
 const PLAIN: Variant = Variant { name: "", density: 10, shapes: &[DEPLOYMENT], set: &[] };
 
 /// The cure. No roll-up comes in the middle of the wave: it would see the moment between a Pod's eviction and its
-/// replacement, and that is a claim of its own (`moving`). Beside seven other runs a wave took up to 25 s.
+/// replacement, which is a separate claim (`moving`). In parallel with seven other runs, a wave took up to 25 s.
 pub const MANAGED: Variant = Variant {
     name: "managed",
     shapes: &[DEPLOYMENT, Shape { archetype: "stateful-set", pods: 66, configured: 9, idle: 3 }],
@@ -53,7 +53,7 @@ pub const MANAGED: Variant = Variant {
     ..PLAIN
 };
 
-/// The disease: each roll-up sees what the wave before it destroyed, all of it.
+/// The disease: each roll-up sees everything that the previous wave destroyed.
 pub const BARE: Variant = Variant {
     name: "bare",
     set: &[
@@ -67,7 +67,7 @@ pub const BARE: Variant = Variant {
     ..PLAIN
 };
 
-/// The disease as upstream had it: what is lost is made up for, by Pods of an object drawn afresh.
+/// The disease as upstream had it: lost Pods are replaced by Pods of a newly drawn object.
 pub const TOPPED_UP: Variant = Variant {
     name: "bare-topped-up",
     density: 5,
@@ -90,7 +90,7 @@ pub const CHURNED: Variant = Variant {
     set: &["churnPerMinute=0.5", "phases.soak=55s"],
 };
 
-/// Three scalings of a fifth, up and down.
+/// Three scalings by a fifth, up and down.
 pub const SWUNG: Variant = Variant {
     name: "managed-swung",
     set: &["demandWave={archetype: deployment, replicas: 30, period: 24s}", "phases.soak=36s"],
@@ -128,7 +128,7 @@ pub const FAKE_NAMES: Variant = Variant {
     ..PLAIN
 };
 
-/// A deleted Pod stays Terminating until after the next roll-up, as one with a grace period does.
+/// A deleted Pod stays Terminating until after the next roll-up, like one with a grace period.
 pub const ON_GONE: Variant = Variant {
     name: "on-gone",
     set: &[
@@ -146,7 +146,7 @@ pub const BUDGETED: Variant = Variant {
     ..PLAIN
 };
 
-/// Nothing may be evicted; demand rises when the drains have failed.
+/// No Pod may be evicted. Demand rises when the drains have failed.
 pub const REFUSED: Variant = Variant {
     name: "budget-of-none",
     set: &[
@@ -159,7 +159,7 @@ pub const REFUSED: Variant = Variant {
     ..PLAIN
 };
 
-/// The longest first.
+/// Ordered by duration, the longest first.
 const ALL: [Variant; 12] = [
     MANAGED,
     BARE,
@@ -175,11 +175,11 @@ const ALL: [Variant; 12] = [
     FAKE_NAMES,
 ];
 
-/// Control planes that two cores keep up with.
+/// Number of control planes that two cores can keep up with.
 const AT_ONCE: usize = 6;
 
 impl Shape {
-    /// Machines beyond what the Pods need.
+    /// Returns the number of machines beyond what the Pods need.
     pub fn surplus(&self, density: u64) -> u64 {
         self.configured - self.pods.div_ceil(density)
     }
@@ -190,12 +190,12 @@ impl Variant {
         self.shapes.iter().map(|s| s.pods).sum()
     }
 
-    /// Machines beyond what the Pods need.
+    /// Returns the number of machines beyond what the Pods need.
     pub fn surplus(&self) -> u64 {
         self.shapes.iter().map(|s| s.surplus(self.density)).sum()
     }
 
-    /// Fewest evictions that taking away the surplus can come to: Pods are bound alike to all machines.
+    /// Returns the least number of evictions for removing the surplus: Pods are spread evenly over all machines.
     pub fn evictions_min(&self) -> u64 {
         self.shapes.iter().map(|s| s.surplus(self.density) * (s.pods / s.configured)).sum()
     }
@@ -218,7 +218,7 @@ impl Variant {
     }
 }
 
-/// A claim about the run of a variant.
+/// Returns a claim about the run of a variant.
 pub fn claim(name: &str, variant: &'static Variant, claim: fn(&Run) -> anyhow::Result<()>) -> Trial {
     suites::trial(name, move || {
         let run = Run::of(variant)?;
@@ -226,7 +226,7 @@ pub fn claim(name: &str, variant: &'static Variant, claim: fn(&Run) -> anyhow::R
     })
 }
 
-/// A run that has ended.
+/// A finished run.
 pub struct Run {
     pub variant: &'static Variant,
     pub dir: RunDir,
@@ -235,7 +235,7 @@ pub struct Run {
 }
 
 impl Run {
-    /// The run of a variant. All variants are run beside each other, by the first trial that asks for any.
+    /// Returns the run of a variant. All variants are run in parallel, by the first trial that needs any.
     pub fn of(variant: &'static Variant) -> anyhow::Result<Self> {
         let runs = runs("eviction_conservation", &ALL.map(|variant| variant.scenario()), AT_ONCE)?;
         let ended = runs.get(variant.name).with_context(|| format!("there is no run {}", variant.name))?;
@@ -251,7 +251,8 @@ impl Run {
         Ok(run)
     }
 
-    /// Without Pods on every machine, the surplus would be empty, and to take it away would prove nothing.
+    /// Checks the start: without Pods on every machine, the surplus would be empty, and removing it would prove
+    /// nothing.
     fn started_alike(&self) -> anyhow::Result<()> {
         let resumed_us = self.resumed_us()?;
         for shape in self.variant.shapes {
@@ -273,16 +274,16 @@ impl Run {
         Ok(())
     }
 
-    /// When the shard began to act.
+    /// Returns the time when the shard began to act.
     pub fn resumed_us(&self) -> anyhow::Result<u64> {
         let resumed = self.evidence.events.iter().find(|e| e.event == Event::ActuationResumed);
-        // The first thing it does may be a moment ahead of our hearing of it.
+        // Its first action may be slightly earlier than our record of the event.
         let first = self.evidence.actions.iter().map(|a| a.started_us).min();
         let resumed_us = resumed.context("the shard was never told to act")?.at_us;
         Ok(first.map_or(resumed_us, |first| first.min(resumed_us)))
     }
 
-    /// From the first action to the end of what was observed.
+    /// Returns the window from the first action to the end of the observation.
     pub fn acting(&self) -> anyhow::Result<(u64, u64)> {
         Ok((self.resumed_us()?, self.evidence.end_us))
     }
@@ -291,30 +292,30 @@ impl Run {
         self.evidence.window(Phase::Soak).context("there was no soak")
     }
 
-    /// Actions of a kind that succeeded, in order of their beginning.
+    /// Returns the successful actions of a kind, in the order of their start.
     pub fn done(&self, kind: &str) -> Vec<&Action> {
         self.evidence.actions.iter().filter(|a| a.kind == kind && a.outcome == "success").collect()
     }
 
-    /// Sizes of the waves of a kind of action, in order.
+    /// Returns the sizes of the waves of a kind of action, in order.
     pub fn waves(&self, kind: &str) -> Vec<u64> {
         self.evidence.waves(&[kind])
     }
 
-    /// Machines that were taken away at any time.
+    /// Returns the machines that were removed at any time.
     pub fn reclaimed(&self) -> BTreeSet<&str> {
         let away = self.evidence.actions.iter().filter(|a| matches!(a.kind.as_str(), "Reclaim" | "Preempt"));
         away.map(|a| a.machine.as_str()).collect()
     }
 
-    /// Requests for `pods/eviction` since the fill by the code of their answer, as the apiserver counted them.
+    /// Returns the requests for `pods/eviction` since the fill by response code, as the apiserver counted them.
     pub fn evictions(&self) -> anyhow::Result<BTreeMap<u16, u64>> {
         let (start, _) = self.evidence.window(Phase::Fill).context("there was no fill")?;
         let answers = eviction::answers(&self.evidence, (start, self.evidence.end_us));
         answers.context("the apiserver's request counts were not scraped before the fill and after")
     }
 
-    /// Evictions that were granted.
+    /// Returns the number of evictions that were granted.
     pub fn granted(&self) -> anyhow::Result<u64> {
         Ok(self.evictions()?.into_iter().filter(|(code, _)| (200..300).contains(code)).map(|(_, n)| n).sum())
     }
@@ -329,7 +330,7 @@ impl Run {
         Ok(())
     }
 
-    /// Cycles of the shard in a window.
+    /// Returns the number of the shard's cycles in a window.
     pub fn cycles(&self, window: (u64, u64)) -> anyhow::Result<u64> {
         let (_, shard) = self.evidence.timelines("shard").next().context("the shard was not scraped")?;
         let count = |at_us: u64| {
@@ -339,15 +340,15 @@ impl Run {
         Ok((count(window.1)? - count(window.0)?) as u64)
     }
 
-    /// Live Pods at the end.
+    /// Returns the live Pods at the end.
     pub fn live_at_the_end(&self) -> impl Iterator<Item = &PodRecord> {
         self.evidence.pods.iter().filter(|p| p.is_live())
     }
 
-    /// Keeps a measured figure beside the run, where people look for it; no claim rests on the file.
+    /// Stores a measured figure in the run directory, where people look for it. No claim depends on the file.
     pub fn figure(&self, name: &str, value: Value) -> anyhow::Result<()> {
         let figures = self.dir.root().join("figures");
-        std::fs::create_dir_all(&figures).with_context(|| format!("making {}", figures.display()))?;
+        std::fs::create_dir_all(&figures).with_context(|| format!("creating {}", figures.display()))?;
         let text = json!({ "run": self.variant.name, "figure": name, "value": value });
         eprintln!("{text}");
         Ok(self.dir.write_json(&figures.join(format!("{name}.json")), &text)?)

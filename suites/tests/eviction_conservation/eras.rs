@@ -1,4 +1,4 @@
-//! What else upstream had to get right before controllers could stop the cascade, one fault at a time.
+//! What else upstream had to fix before controllers could stop the cascade, one fault at a time.
 
 use anyhow::{Context, ensure};
 use harness_analysis::judge::eviction;
@@ -25,15 +25,15 @@ pub fn trials() -> Vec<Trial> {
     ]
 }
 
-/// Machines that the first wave leaves for churned Pods which are pending at its moment: three Pods are churned in two
-/// seconds and are soon bound again, and ten fit a machine.
+/// Machines that the first wave leaves for churned Pods that are pending at that moment: three Pods are churned in two
+/// seconds and are soon bound again, and a machine has room for ten.
 const LEFT_MAX: u64 = 2;
 
-/// ADR-0039: bound Pods that never were unschedulable are no demand, so that all machines under them are surplus. They
-/// go, their Pods become unschedulable, and machines come back for an unchanged number of Pods.
+/// ADR-0039: bound Pods that were never unschedulable are not demand, so that all machines under them are surplus. The
+/// machines are removed, the Pods become unschedulable, and machines come back for an unchanged number of Pods.
 ///
-/// The swing dies out: who was unschedulable once keeps its request. How long that takes is left to chance (the last
-/// machine came 14 to 77 s after the wave), so that nothing is claimed of it.
+/// The swing dies out, because a Pod that was unschedulable once keeps its request. How long that takes is random (the
+/// last machine came 14 to 77 s after the wave), so nothing is claimed about it.
 fn oscillates(run: &Run) -> anyhow::Result<()> {
     let away = run.waves("Reclaim");
     let first = away.first().copied().unwrap_or(0);
@@ -55,7 +55,8 @@ fn oscillates(run: &Run) -> anyhow::Result<()> {
     )
 }
 
-/// Upstream's shard does not wait for the operator's evictions: another cluster could have the machine meanwhile.
+/// Upstream's shard does not wait for the operator's evictions, so another cluster could get the machine in the
+/// meantime.
 fn free_with_pods(run: &Run) -> anyhow::Result<()> {
     let free = eviction::idle(&run.evidence).len() as u64;
     ensure!(free >= run.variant.surplus(), "void: only {free} machines were given back");
@@ -74,7 +75,8 @@ fn free_with_pods(run: &Run) -> anyhow::Result<()> {
     )
 }
 
-/// Under `fake-<machine>` the operator that cordons and evicts by machine finds no Node and no Pod.
+/// With names of the form `fake-<machine>`, the operator, which cordons and evicts by machine, finds no Node and no
+/// Pod.
 fn nothing_evicted(run: &Run) -> anyhow::Result<()> {
     let (reclaims, surplus) = (run.done("Reclaim").len() as u64, run.variant.surplus());
     ensure!(reclaims >= surplus, "void: {reclaims} machines were reclaimed, not {surplus}");
@@ -89,7 +91,7 @@ fn nothing_evicted(run: &Run) -> anyhow::Result<()> {
     )
 }
 
-/// A Terminating Pod counts beside its replacement: demand seems to have grown by what was evicted.
+/// A Terminating Pod counts in addition to its replacement, so demand seems to have grown by the evicted Pods.
 fn echoes(run: &Run) -> anyhow::Result<()> {
     run.was_evicted()?;
     let surplus = run.variant.surplus() as usize;

@@ -1,5 +1,5 @@
-//! What is done while a drain runs, and roll-ups that lose nearly everything. Each play has a control plane of its
-//! own; all are played at once, by the first trial that asks for any.
+//! Interventions during a drain, and roll-ups that lose nearly everything. Each play has its own control plane; all are
+//! played at once, by the first trial that needs any.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -25,8 +25,8 @@ use suites::shared::once;
 
 use crate::world::{CEILING, TICK, World};
 
-/// Four machines with 14 Pods where two would do. No roll-up comes in the middle of a drain: half of all Pods are on
-/// their way then, and demand seems to be half of what it is.
+/// Four machines with 14 Pods, where two machines would do. No roll-up comes in the middle of a drain: half of all Pods
+/// are being moved then, and demand would seem to be half of what it is.
 const SMALL: [&str; 5] = [
     "podsPerCluster=14",
     "podsPerArchetype={deployment: 14}",
@@ -35,7 +35,7 @@ const SMALL: [&str; 5] = [
     "operator.rollupInterval=5s",
 ];
 const SURPLUS: usize = 2;
-/// Needs of the roll-up that collapses, one machine each.
+/// Number of Needs in the roll-up that collapses, one machine each.
 const ROWS: usize = 12;
 
 type Play = fn() -> BoxFuture<'static, anyhow::Result<()>>;
@@ -72,7 +72,7 @@ fn with<'a>(base: &[&'a str], more: &[&'a str]) -> Vec<&'a str> {
     base.iter().chain(more).copied().collect()
 }
 
-/// Real DaemonSet Pods: a drain ends although they stay, and asks for no eviction of theirs.
+/// With real DaemonSet Pods, a drain ends although they stay, and does not request their eviction.
 async fn passed_over() -> anyhow::Result<()> {
     let world = World::start("daemon-set", &SMALL, &["daemonset-controller"]).await?;
     world.fill().await?;
@@ -114,7 +114,7 @@ async fn passed_over() -> anyhow::Result<()> {
     let evicted = before.iter().filter(on_them).count() as u64;
     let evictions = world.evictions().await?;
     ensure!(evicted > 0, "void: the machines that went had no Pods");
-    // More than there were: a Pod may first come to the other machine that goes.
+    // There may be more evictions than Pods: a Pod may first move to the other machine that is removed.
     ensure!(
         evictions.keys().eq([&201]) && evictions[&201] >= evicted,
         "{evicted} Pods of workloads were on the machines that went, and evictions were answered {evictions:?}"
@@ -127,7 +127,7 @@ async fn passed_over() -> anyhow::Result<()> {
     world.until_restored().await
 }
 
-/// Killed while a budget keeps everything; what it then does rests on what it had written down.
+/// The operator is killed while a budget keeps every Pod. What it does afterwards depends on what it has recorded.
 async fn resumes() -> anyhow::Result<()> {
     let set = with(&SMALL, &["disruptionBudget={maxUnavailable: 0}", "shard.reclaimGrace=60s"]);
     let world = World::start("killed-operator", &set, &[]).await?;
@@ -140,7 +140,7 @@ async fn resumes() -> anyhow::Result<()> {
         };
         all.iter().map(|u| (u.name_any(), order(u))).collect()
     };
-    // The phase alone says nothing: the shard's own word of the machine may set it before the drain has begun.
+    // The phase alone proves nothing: the shard's own status of the machine may set it before the drain has begun.
     let is_written = |u: &api::UpcomingNode| {
         let order = [names::DRAIN_DEADLINE, names::DRAIN_INSTRUCTION];
         is_draining(u) && order.iter().all(|key| u.annotations().contains_key(*key))
@@ -175,8 +175,8 @@ async fn resumes() -> anyhow::Result<()> {
     world.until_restored().await
 }
 
-/// The operator lists a Node's Pods and asks for their evictions one a second. Meanwhile the Pods are deleted by
-/// somebody else, and their successors of the same names live elsewhere when the requests arrive.
+/// The operator lists a Node's Pods and requests their evictions, one per second. Meanwhile another client deletes the
+/// Pods, and their successors with the same names are elsewhere when the requests arrive.
 async fn not_hit() -> anyhow::Result<()> {
     let set = [
         "podsPerCluster=14",
@@ -234,7 +234,7 @@ async fn not_hit() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Deletes the Pods on these machines that nobody has deleted yet; uid by name.
+/// Deletes the Pods on these machines that are not yet being deleted; returns uid by name.
 async fn delete_all_on(
     world: &World,
     machines: &BTreeSet<String>,
@@ -248,7 +248,7 @@ async fn delete_all_on(
         }
         let only_this = Preconditions { uid: pod.uid(), resource_version: None };
         let params = DeleteParams { preconditions: Some(only_this), ..DeleteParams::default() };
-        // Evicted in this instant: then it is no case of ours.
+        // If it was evicted at this very moment, it does not belong to this case.
         if pods.delete(&pod.name_any(), &params).await.is_ok() {
             deleted.insert(pod.name_any(), pod.uid());
         }
@@ -256,10 +256,11 @@ async fn delete_all_on(
     Ok(deleted)
 }
 
-/// Upstream's shard takes a machine for free when it has asked for it, not when its Node is empty. Whatever needs a
-/// place in the meantime finds an open Node; here the operator is stopped, to make that time long.
+/// Upstream's shard considers a machine free when it has requested it, not when its Node is empty. Pods that need a
+/// place in the meantime find an open Node. Here the operator is stopped, to prolong that time.
 async fn bound_to_free() -> anyhow::Result<()> {
-    // One request a second, and every Pod's request to acknowledge: it has cordoned nothing when it is stopped.
+    // One request per second, and every Pod's request has to be acknowledged: it has cordoned nothing when it is
+    // stopped.
     let slow = ["shard.waitForEviction=false", "operator.qps=1", "operator.burst=1"];
     let world = World::start("bound-to-free", &with(&SMALL, &slow), &[]).await?;
     world.fill().await?;
@@ -269,7 +270,7 @@ async fn bound_to_free() -> anyhow::Result<()> {
     let away: BTreeSet<&str> = reclaims.iter().map(|r| r.machine.as_str()).collect();
     ensure!(reclaims.iter().all(|r| r.outcome == "success"), "void: a machine is not free: {reclaims:?}");
     let cluster = &world.plan.clusters[0];
-    // As many as there is room for on all machines.
+    // As many as all machines have room for.
     let room = 4 * world.plan.profile.density - cluster.pods;
     let more = Workload { name: "more".to_owned(), replicas: room, ..cluster.workloads[0].clone() };
     match template::manifest(&world.plan.catalog, &more, room) {
@@ -300,7 +301,8 @@ async fn bound_to_free() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Twelve Needs, of which eleven vanish between two roll-ups: with the guard the third in a row is believed.
+/// Twelve Needs, of which eleven vanish between two roll-ups. With the guard, only the third such roll-up in a row is
+/// believed.
 async fn collapse(guard: bool, believed: usize) -> anyhow::Result<()> {
     let guard_set = format!("shard.emptyRollupGuard={guard}");
     let set = [
@@ -321,7 +323,7 @@ async fn collapse(guard: bool, believed: usize) -> anyhow::Result<()> {
         |rollups: &[crate::world::Rollup], crs: usize| rollups.last().is_some_and(|r| r.crs == crs as u64);
     world.until_rolled_up("all requests to be in a roll-up", |r| last_is(r, ROWS)).await?;
     world.resume().await?;
-    // Right after a roll-up: all of them vanish before the next.
+    // Just after a roll-up, so that all of them vanish before the next one.
     let seen = world.until_rolled_up("a roll-up", |_| true).await?.len();
     let seen = world.until_rolled_up("the shard to act", |r| r.len() >= seen + 2).await?.len();
     ensure!(world.done("Reclaim")?.is_empty(), "machines were taken from {ROWS} Needs that have one each");
@@ -333,7 +335,7 @@ async fn collapse(guard: bool, believed: usize) -> anyhow::Result<()> {
     let first = world.until_done("Reclaim", 1).await?;
     let began = first.iter().map(|r| r.started_unix_nanos).min().unwrap_or_default();
     let rollups = world.until_rolled_up("roll-ups", |r| last_is(r, 1)).await?;
-    // Only those since: one of the beginning may have seen the first of the twelve alone.
+    // Only the later ones: an early roll-up may have seen only the first of the twelve.
     let since = &rollups[seen..];
     ensure!(since.iter().all(|r| r.crs == 1), "void: a roll-up saw only some of them vanish: {rollups:?}");
     let agreeing = since.iter().filter(|r| r.at_unix_ns <= began).count();

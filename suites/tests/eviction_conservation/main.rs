@@ -1,11 +1,10 @@
-//! Eviction conserves demand (ADR-0038): what is surplus is taken away once, its Pods come back elsewhere, and
-//! nothing else moves.
+//! Eviction conserves demand (ADR-0038): surplus is removed once, its Pods come back elsewhere, and nothing else moves.
 //!
-//! One profile is varied (`chain`), every run is made once, and the claims read run directories. `managed` is the
-//! cure: Pods that controllers own. `bare` is the disease: Pods that eviction destroys. `eras` shows what else
-//! upstream had to get right, one fault at a time; `rails` and `budgets` hold the drains to their limits; `moving`
-//! conserves while Pods end, are churned and scaled. `predicted` holds the runs against the simulator; `interrupted`
-//! does something while a drain runs.
+//! One profile is varied (`chain`), every run is made once, and the claims read run directories. `managed` is the cure:
+//! Pods that controllers own. `bare` is the disease: Pods that eviction destroys. `eras` shows what else upstream had
+//! to fix, one fault at a time; `rails` and `budgets` check the limits of drains; `moving` checks conservation while
+//! Pods end, are churned and scaled. `predicted` compares the runs with the simulator; `interrupted` intervenes during
+//! a drain.
 
 mod bare;
 mod budgets;

@@ -1,4 +1,4 @@
-//! Pods that controllers own: the surplus goes once, in one wave, and demand is what it was.
+//! Pods that controllers own: the surplus is removed once, in one wave, and demand is the same afterwards.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -13,9 +13,9 @@ use suites::snapshot;
 use crate::chain::{MANAGED, Run, claim};
 use crate::ordinals;
 
-/// After the last eviction of a wave, everything must be bound again.
+/// Time after the last eviction of a wave by which everything must be bound again.
 const RESTORED_WITHIN_US: u64 = 10_000_000;
-/// Time and cycles in which nothing may be taken away after the wave.
+/// Time and cycles after the wave in which nothing may be removed.
 const CALM_US: u64 = 60_000_000;
 const CALM_CYCLES: u64 = 20;
 
@@ -174,7 +174,7 @@ fn none_on_free_machines(run: &Run) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Declared, live, requested and bound Pods are the target in all three looks of the end.
+/// Declared, live, requested and bound Pods equal the target at all three quiet points at the end.
 pub fn requests_agree(run: &Run) -> anyhow::Result<()> {
     let target = run.variant.pods();
     let looks: Vec<_> = run

@@ -1,4 +1,4 @@
-//! Conservation while Pods end by themselves, are churned and scaled, and roll-ups come at any moment.
+//! Conservation while Pods end on their own, are churned and scaled, and roll-ups come at any moment.
 
 use anyhow::{Context, ensure};
 use harness_analysis::judge::eviction;
@@ -82,7 +82,7 @@ fn no_machine_moves(run: &Run) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// cpu-batch is modelled by ageing (ADR-0038): the Pod is deleted, and its ReplicaSet makes a new one.
+/// cpu-batch is modelled by ageing (ADR-0038): the Pod is deleted, and its ReplicaSet creates a new one.
 fn ageing_replaces(run: &Run) -> anyhow::Result<()> {
     let report = run.evidence.events.iter().rev().find_map(|stamped| match &stamped.event {
         Event::DriverReport { status, .. } => status.get("streams").cloned(),
@@ -108,7 +108,7 @@ fn down_and_up(run: &Run) -> anyhow::Result<()> {
     run.was_evicted()?;
     let (reclaims, bootstraps, _) = churn(run, (run.soak()?.0, run.evidence.end_us));
     let density = run.variant.density;
-    // The profile's wave: 30 Pods more, 30 fewer, 30 more, and back.
+    // The profile's wave: 30 more Pods, 30 fewer, 30 more, and back.
     let at = |pods: u64| pods.div_ceil(density) as usize;
     let (low, plain, high) =
         (at(run.variant.pods() - 30), at(run.variant.pods()), at(run.variant.pods() + 30));

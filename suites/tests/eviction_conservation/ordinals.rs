@@ -1,4 +1,4 @@
-//! What a StatefulSet promises of its Pods while they are evicted: one Pod per ordinal, and in order.
+//! What a StatefulSet guarantees for its Pods while they are evicted: one Pod per ordinal, and in order.
 
 use std::collections::BTreeMap;
 
@@ -8,7 +8,7 @@ use harness_model::record::PodRecord;
 
 use crate::chain::Run;
 
-/// The controller acts on what it last saw: that another Pod has just been evicted may not have reached it.
+/// The controller acts on its last known state, which may not include the eviction of another Pod a moment ago.
 const SEEN_WITHIN_US: u64 = 1_000_000;
 
 /// Pods of each StatefulSet by ordinal, in order of their creation.
@@ -26,14 +26,14 @@ fn ordinals(run: &Run) -> Ordinals<'_> {
     sets
 }
 
-/// Void unless ordinals came back at all.
+/// The claim is void unless ordinals were recreated at all.
 fn recreated(sets: &Ordinals<'_>) -> anyhow::Result<()> {
     let again = sets.values().flat_map(BTreeMap::values).filter(|pods| pods.len() > 1).count();
     ensure!(again > 0, "void: no Pod of a StatefulSet was evicted");
     Ok(())
 }
 
-/// Of each ordinal one object at a time, Terminating ones included: two would share an identity.
+/// Each ordinal has only one object at a time, including Terminating ones: two would share an identity.
 pub fn never_twice(run: &Run) -> anyhow::Result<()> {
     let sets = ordinals(run);
     recreated(&sets)?;
@@ -50,7 +50,7 @@ pub fn never_twice(run: &Run) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Ordinal i comes when all before it are Ready, also in the middle of a wave.
+/// Ordinal i is created when all before it are Ready, even in the middle of a wave.
 pub fn in_order(run: &Run) -> anyhow::Result<()> {
     let sets = ordinals(run);
     recreated(&sets)?;

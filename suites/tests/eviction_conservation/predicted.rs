@@ -1,5 +1,5 @@
-//! The simulator beside the real runs: one engine and one plan, and Pods, controllers and evictions once as a model and
-//! once for real.
+//! The simulator compared with the real runs: the same engine and the same plan, with Pods, controllers and evictions
+//! as a model in one and real in the other.
 
 use anyhow::ensure;
 use libtest_mimic::Trial;
@@ -8,10 +8,10 @@ use sim::beside::{self, Course};
 
 use crate::chain::{BARE, CAPPED, MANAGED, Run, claim};
 
-/// How many machines more or fewer than predicted may be gone after any wave of a cascade: a roll-up that comes while
+/// How many more or fewer machines than predicted may be gone after any wave of a cascade: a roll-up that comes while
 /// Pods are being evicted splits a wave, and each part is rounded.
 const ASTRAY_MAX: u64 = 2;
-/// Waves that are compared at the least.
+/// Least number of waves that are compared.
 const WAVES_MIN: usize = 4;
 
 pub fn trials() -> Vec<Trial> {
@@ -22,7 +22,7 @@ pub fn trials() -> Vec<Trial> {
     ]
 }
 
-/// What the simulator says, and what happened; both are kept beside the run.
+/// Returns what the simulator predicts, and what happened; both are stored in the run directory.
 fn courses(run: &Run) -> anyhow::Result<(Course, Course)> {
     run.was_evicted()?;
     let predicted = Course::predicted(&beside::predict(run.plan.clone())?);
@@ -37,7 +37,7 @@ fn as_predicted(run: &Run) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Machines gone after each wave that was seen.
+/// Compares the machines that are gone after each observed wave.
 fn nearly_as_predicted(run: &Run) -> anyhow::Result<()> {
     let (predicted, seen) = courses(run)?;
     ensure!(seen.given_back.len() >= WAVES_MIN, "void: only {:?} went", seen.given_back);

@@ -1,4 +1,4 @@
-//! Rails (ADR-0046): how fast surplus may go, and what a sudden drop of demand may do.
+//! Rails (ADR-0046): how fast surplus may be removed, and the effect that a sudden drop of demand may have.
 
 use anyhow::ensure;
 use libtest_mimic::Trial;
@@ -11,7 +11,7 @@ pub fn trials() -> Vec<Trial> {
     vec![claim("reclaim_cap::lets_the_surplus_go_in_the_computed_steps", &CAPPED, computed_steps)]
 }
 
-/// max(1, floor(5 % of what is Configured)) in each cycle, until the surplus is gone.
+/// max(1, floor(5 % of the Configured machines)) in each cycle, until the surplus is gone.
 fn computed(machines: u64, needed: u64) -> Vec<u64> {
     let mut steps = Vec::new();
     let mut configured = machines;

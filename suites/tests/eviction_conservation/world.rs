@@ -1,4 +1,4 @@
-//! A control plane with an autoscaler on it, for what no profile can say: something is done while a drain runs.
+//! A control plane with an autoscaler on it, for what no profile can express: interventions during a drain.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -23,9 +23,9 @@ use kube::{Api, Client};
 use serde::Deserialize;
 use serde_json::Value;
 
-/// How often things are looked at.
+/// Time between two polls.
 pub const TICK: Duration = Duration::from_millis(50);
-/// Only a fault reaches it.
+/// Only a bug reaches it.
 pub const CEILING: Duration = Duration::from_secs(90);
 const OPERATOR: &str = "operator";
 const SCHEDULER: &str = "kube-scheduler";
@@ -48,19 +48,19 @@ pub struct Rollup {
     pub crs: u64,
 }
 
-/// A leased control plane with the autoscaler of the profile `eviction` on it, paused. Given back when dropped.
+/// A leased control plane with the autoscaler of the profile `eviction` on it, paused. Released when dropped.
 pub struct World {
     supervisor: Supervisor,
     lease: Lease,
     pub dir: RunDir,
     pub plan: Plan,
     fleet: Fleet,
-    /// As admin.
+    /// A client of the administrator.
     pub admin: Client,
 }
 
 impl World {
-    /// Leases it and starts everything. `controllers` come beside the ones that workloads need.
+    /// Leases it and starts everything. `controllers` run in addition to those that workloads need.
     pub async fn start(name: &str, overrides: &[&str], controllers: &[&str]) -> anyhow::Result<Self> {
         let supervisor = Supervisor::connect(&suites::supervisor_socket()?).await?;
         let status = supervisor.status().await?;
@@ -93,7 +93,7 @@ impl World {
         Ok(Self { supervisor, lease, dir, plan, fleet, admin })
     }
 
-    /// Declares the plan's Pods, bound alike to all machines.
+    /// Declares the plan's Pods, spread evenly over all machines.
     pub async fn fill(&self) -> anyhow::Result<()> {
         let driver = &self.fleet.drivers[0];
         self.act(SCHEDULER, Verb::Pause).await?;
@@ -118,7 +118,7 @@ impl World {
         scrape::post(&format!("{}/actuation/resume", self.fleet.shard_http)).await.map(drop)
     }
 
-    /// Does something to the operator.
+    /// Applies a verb to the operator.
     pub async fn operator(&self, verb: Verb) -> anyhow::Result<()> {
         self.act(OPERATOR, verb).await
     }
@@ -129,7 +129,7 @@ impl World {
         Ok(())
     }
 
-    /// Machines that the shard has in a state.
+    /// Returns the machines that are in a state, according to the shard.
     pub async fn machines_in(&self, state: &str) -> anyhow::Result<BTreeSet<String>> {
         let text = scrape::get(&format!("{}/debug/machines", self.fleet.shard_http)).await?;
         let machines: Vec<Value> = serde_json::from_str(&text).context("reading the shard's machines")?;
@@ -137,7 +137,7 @@ impl World {
         Ok(mine.filter_map(|m| m["id"].as_str().map(str::to_owned)).collect())
     }
 
-    /// What the shard did so far.
+    /// Returns the shard's actions of a kind so far.
     pub fn done(&self, kind: &str) -> anyhow::Result<Vec<Done>> {
         let mut done: Vec<Done> = match self.dir.audit().exists() {
             true => lines::read_lines(&self.dir.audit())?,
@@ -147,7 +147,7 @@ impl World {
         Ok(done)
     }
 
-    /// Waits until so many actions of a kind have ended.
+    /// Waits until that many actions of a kind have ended.
     pub async fn until_done(&self, kind: &str, count: usize) -> anyhow::Result<Vec<Done>> {
         let what = format!("{count} {kind}s to end");
         let waited = poll::until(&what, TICK, CEILING, || async {
@@ -177,7 +177,7 @@ impl World {
         Ok(waited.await?)
     }
 
-    /// Waits until so many UpcomingNodes are as wanted.
+    /// Waits until that many UpcomingNodes are as wanted.
     pub async fn until_upcoming(
         &self,
         what: &str,
@@ -201,14 +201,14 @@ impl World {
         Ok(waited.await?)
     }
 
-    /// All Pods, as admin.
+    /// Returns all Pods with these labels, as the administrator sees them.
     pub async fn pods(&self, labels: &str) -> anyhow::Result<Vec<Pod>> {
         let params = ListParams::default().labels(labels);
         let pods = Api::<Pod>::namespaced(self.admin.clone(), "default").list(&params).await;
         Ok(pods.context("listing Pods")?.items)
     }
 
-    /// Requests for `pods/eviction` so far by the code of their answer, as the apiserver counts them.
+    /// Returns the requests for `pods/eviction` so far by response code, as the apiserver counts them.
     pub async fn evictions(&self) -> anyhow::Result<BTreeMap<u16, u64>> {
         let text = scrape::get_kube(&self.admin, "/metrics").await?;
         let series = parse(&text, |name| name == "apiserver_request_total");
@@ -222,7 +222,7 @@ impl World {
         Ok(answers)
     }
 
-    /// Live Pods as load-driver counts them.
+    /// Returns the live Pods as load-driver counts them.
     pub async fn live(&self) -> anyhow::Result<Value> {
         Ok(self.fleet.drivers[0].status().await?["counts"].clone())
     }

@@ -1,4 +1,4 @@
-//! The label that lets runs in.
+//! The label that permits runs.
 
 use anyhow::ensure;
 use suites::block_on;
@@ -6,7 +6,7 @@ use suites::block_on;
 use crate::by_hand::{ByHand, LEFT_BY, succeeded};
 use crate::everything;
 
-/// Shown, asked, done, undone.
+/// Shows the changes, asks, makes them, and undoes them.
 pub fn asks_first(label: &'static str) -> anyhow::Result<()> {
     block_on(async {
         let cluster = ByHand::new(label).await?;

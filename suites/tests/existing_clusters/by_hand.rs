@@ -1,4 +1,4 @@
-//! A cluster as a user has it: with things of his own in it, and none of ours.
+//! A cluster as a user has it: with the user's own objects in it, and none of ours.
 
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output};
@@ -25,18 +25,18 @@ use crate::everything::{self, Everything};
 
 pub const TICK: Duration = Duration::from_millis(200);
 pub const CEILING: Duration = Duration::from_secs(60);
-/// What nothing of a run may outlive its end by, in the cluster.
+/// Time after the end of a run by which nothing of it may be left in the cluster.
 pub const LEFT_BY: Duration = Duration::from_secs(30);
-/// Namespace of the user's own.
+/// The user's own namespace.
 pub const THEIRS: &str = "bystander";
 
-/// The cluster, which ends with this.
+/// The cluster, which ends with this value.
 pub struct ByHand {
     /// The owner's kubeconfig.
     pub kubeconfig: PathBuf,
-    /// With it.
+    /// A client that uses it.
     pub client: Client,
-    /// A Node of the owner's.
+    /// One of the owner's Nodes.
     pub node: String,
     /// Everything that was there at first.
     pub before: Everything,
@@ -47,7 +47,7 @@ pub struct ByHand {
 }
 
 impl ByHand {
-    /// Makes it, and puts things of the user's own into it.
+    /// Creates the cluster, and puts the user's own objects into it.
     pub async fn new(label: &str) -> anyhow::Result<Self> {
         let dir = tempfile::tempdir()?;
         let kubeconfig = dir.path().join("owner.kubeconfig");
@@ -77,17 +77,17 @@ impl ByHand {
         Ok(Self { kubeconfig, client, node, before, local, _kind: kind, _dir: dir })
     }
 
-    /// A supervisor to which this cluster was given.
+    /// Returns a supervisor that uses this cluster.
     pub async fn world(&self, label: &str) -> anyhow::Result<World> {
         World::of_existing(label, std::slice::from_ref(&self.kubeconfig)).await
     }
 
-    /// `e2e-supervisor adopt --kubeconfig FILE ARGS`, without a terminal.
+    /// Runs `e2e-supervisor adopt --kubeconfig FILE ARGS`, without a terminal.
     pub fn adopt(&self, args: &[&str]) -> anyhow::Result<Output> {
         self.adopt_with(args, &[])
     }
 
-    /// The same, with these variables.
+    /// The same, with these environment variables.
     pub fn adopt_with(&self, args: &[&str], vars: &[(&str, &str)]) -> anyhow::Result<Output> {
         let program = starter::bin_dir()?.join("e2e-supervisor");
         let mut command = Command::new(program);
@@ -96,12 +96,12 @@ impl ByHand {
         command.stdin(std::process::Stdio::null()).output().context("starting e2e-supervisor")
     }
 
-    /// Puts the label on.
+    /// Adds the label.
     pub fn let_in(&self) -> anyhow::Result<()> {
         succeeded(&self.adopt(&["--yes"])?)
     }
 
-    /// Takes it off, and sees that everything is as it was at first, but for what expires by itself.
+    /// Removes the label, and checks that everything is as it was at first, except for what expires on its own.
     pub async fn ends_as_it_began(self) -> anyhow::Result<()> {
         succeeded(&self.adopt(&["--release"])?)?;
         everything::becomes(&self.client, &self.before, LEFT_BY).await?;
@@ -112,13 +112,13 @@ impl ByHand {
     }
 }
 
-/// That a program ended with 0, or what it said.
+/// Checks that a program exited with 0; otherwise fails with its stderr.
 pub fn succeeded(output: &Output) -> anyhow::Result<()> {
     ensure!(output.status.success(), "{}: {}", output.status, String::from_utf8_lossy(&output.stderr));
     Ok(())
 }
 
-/// A control plane of our own making, whose kwok is stopped.
+/// Creates one of our own control planes, with kwok stopped.
 async fn local(label: &str, kubeconfig: &Path) -> anyhow::Result<World> {
     let world = World::new(&format!("{label}-theirs"), None, None).await?;
     let lease = world.client.lease(&LeaseSpec::of(1)).await?;
@@ -128,12 +128,12 @@ async fn local(label: &str, kubeconfig: &Path) -> anyhow::Result<World> {
     Ok(world)
 }
 
-/// Removes what our control planes hold from the start.
+/// Removes the objects that our control planes have from the start.
 async fn take_ours_away(client: &Client) -> anyhow::Result<()> {
     for dir in ["crds", "rbac", "seed", "kwok"] {
         for entry in std::fs::read_dir(fixtures_dir().join(dir))? {
             let path = entry?.path();
-            // Not an object, but kwok's configuration.
+            // This is not an object but kwok's configuration.
             if path.ends_with("kwok/kwok.yaml") {
                 continue;
             }
@@ -165,13 +165,13 @@ async fn delete(client: &Client, object: &DynamicObject) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Things of the user's own, some of which look a little like ours.
+/// Creates the user's own objects, some of which look a little like ours.
 async fn bystanders(client: &Client) -> anyhow::Result<()> {
     let labels = json!({"app": "theirs", "scaletest.bigfleet/state": "steady"});
     create(client, "v1", "Namespace", None, json!({"metadata": {"name": THEIRS, "labels": labels}})).await?;
     let data = json!({"metadata": {"name": "settings", "labels": labels}, "data": {"key": "value"}});
     create(client, "v1", "ConfigMap", Some(THEIRS), data.clone()).await?;
-    // Beside the load.
+    // In the namespace of the load.
     create(client, "v1", "ConfigMap", Some("default"), data).await?;
     let template =
         json!({"metadata": {"labels": labels}, "spec": {"containers": [{"name": "c", "image": "none"}]}});
@@ -192,7 +192,7 @@ async fn bystanders(client: &Client) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// A Node of the user's own, with marks of his: a real one, where there is one.
+/// Marks one of the user's own Nodes: a real one if there is one.
 async fn node(client: &Client) -> anyhow::Result<String> {
     let nodes: Api<Node> = Api::all(client.clone());
     let marks = json!({"labels": {"node-role.kubernetes.io/control-plane": "", "disk": "ssd"}, "annotations": {"theirs": "yes"}});
@@ -230,8 +230,7 @@ pub async fn create(
     created.map(drop).with_context(|| format!("creating a {kind}"))
 }
 
-/// A kind cluster, removed with this.
-/// Waits for what a kubelet makes some seconds after its cluster answers: its lease, and a Pod for each static one.
+/// Waits for what a kubelet creates some seconds after its cluster answers: its lease, and a Pod for each static one.
 async fn kubelet_has_told(client: &Client) -> anyhow::Result<()> {
     let leases: Api<Lease> = Api::namespaced(client.clone(), "kube-node-lease");
     let pods: Api<Pod> = Api::namespaced(client.clone(), "kube-system");
@@ -252,19 +251,20 @@ async fn kubelet_has_told(client: &Client) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// A kind cluster, which is removed when dropped.
 struct KindCluster {
     kind: PathBuf,
     name: String,
 }
 
 impl KindCluster {
-    /// `kind create cluster`, as docs/existing.md says.
+    /// Runs `kind create cluster`, as docs/existing.md says.
     fn create(kind: &Path, image: &str, label: &str, dir: &Path) -> anyhow::Result<Self> {
         let page = include_str!("../../../docs/existing.md");
         let config = page.split("```yaml\n").nth(1).and_then(|rest| rest.split("```").next());
         let config = config.context("docs/existing.md has no configuration")?;
         let etcd = std::env::var("E2E_NODE_ETCD_TAG").context("E2E_NODE_ETCD_TAG is not set")?;
-        // kubeadm would wait for an image that the node does not have, until it gives up.
+        // Otherwise kubeadm would wait for an image that the node does not have, until it gives up.
         ensure!(
             config.contains(&format!("imageTag: {etcd}")),
             "docs/existing.md names another etcd than {etcd}"
@@ -291,7 +291,7 @@ impl KindCluster {
 
 impl Drop for KindCluster {
     fn drop(&mut self) {
-        // Also where the claim is wrong: nothing is to stay. Its kubeconfig is not the user's.
+        // Also if the claim fails, because nothing must stay. It does not use the user's kubeconfig.
         let mut command = Command::new(&self.kind);
         command.args(["delete", "cluster", "--name", &self.name, "--kubeconfig", "/dev/null"]);
         let _ = command.stdout(std::io::stderr()).status();

@@ -11,7 +11,7 @@ use suites::world::client;
 use crate::by_hand::{ByHand, LEFT_BY};
 use crate::{everything, runs};
 
-/// The janitor has the files that it takes.
+/// The janitor has the files that it needs.
 pub fn supervisor(label: &'static str) -> anyhow::Result<()> {
     block_on(async {
         let cluster = ByHand::new(label).await?;
@@ -27,7 +27,7 @@ pub fn supervisor(label: &'static str) -> anyhow::Result<()> {
     })
 }
 
-/// Both are killed, and the scratch directory is lost; the cluster alone knows.
+/// Both are killed, and the scratch directory is lost; only the cluster has the information.
 pub fn janitor_too(label: &'static str) -> anyhow::Result<()> {
     block_on(async {
         let cluster = ByHand::new(label).await?;
@@ -57,7 +57,7 @@ pub fn janitor_too(label: &'static str) -> anyhow::Result<()> {
     })
 }
 
-/// Processes with the scratch directory on their command line that are janitors.
+/// Returns the janitors among the processes with the scratch directory on their command line.
 fn janitors_of(scratch: &str) -> Vec<u32> {
     let pids = std::fs::read_dir("/proc").into_iter().flatten().flatten();
     let pids = pids.filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok());

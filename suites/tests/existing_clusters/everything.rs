@@ -12,13 +12,13 @@ use serde_json::Value;
 
 use crate::by_hand::{CEILING, TICK};
 
-/// `Kind namespace/name` to the object, without what its own controllers keep changing.
+/// Objects by `Kind namespace/name`, without what their own controllers keep changing.
 pub type Everything = BTreeMap<String, Value>;
 
-/// What expires by itself, and what is no stored object.
+/// Kinds that expire on their own, or are not stored objects.
 const LEFT_OUT: [&str; 2] = ["Event", "ComponentStatus"];
 
-/// All kinds but those.
+/// Returns the objects of all other kinds.
 async fn now(client: &Client) -> anyhow::Result<Everything> {
     let mut all = Everything::new();
     let discovery = Discovery::new(client.clone()).run().await?;
@@ -38,7 +38,7 @@ async fn now(client: &Client) -> anyhow::Result<Everything> {
     Ok(all)
 }
 
-/// Leases are renewed, states change, and versions with them.
+/// Removes what changes: Leases are renewed, and states change, with the versions.
 fn lasting(kind: &str, object: &DynamicObject) -> anyhow::Result<Value> {
     let mut value = serde_json::to_value(object)?;
     if let Some(object) = value.as_object_mut() {
@@ -49,14 +49,14 @@ fn lasting(kind: &str, object: &DynamicObject) -> anyhow::Result<Value> {
     }
     if let Some(metadata) = value["metadata"].as_object_mut() {
         metadata.remove("resourceVersion");
-        // It has the times of others' changes; whose fields they are is compared as the object.
+        // It holds the times of changes by others. The fields themselves are compared as part of the object.
         metadata.remove("managedFields");
     }
     Ok(value)
 }
 
-/// All of it, once nothing changes any more. A definition that has just come or gone cannot be listed for a moment (429,
-/// "storage is (re)initializing"): the cluster is not at rest then.
+/// Returns everything, once nothing changes any more. A definition that has just been created or deleted cannot be
+/// listed for a moment (429, "storage is (re)initializing"); the cluster is then not at rest.
 pub async fn at_rest(client: &Client) -> anyhow::Result<Everything> {
     let mut last = now(client).await;
     for _ in 0..CEILING.as_secs() {

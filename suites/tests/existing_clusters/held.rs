@@ -1,4 +1,4 @@
-//! What keeps a cluster from being given back: an object that does not go, and another holder.
+//! What prevents a cluster from being released: an object that cannot be deleted, and another holder.
 
 use anyhow::{Context, bail, ensure};
 use api::names;
@@ -27,7 +27,7 @@ async fn finalizers(client: &Client, held: &[&str]) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// By the run, by the next one, and by `adopt --release`.
+/// Reported by the run, by the next one, and by `adopt --release`.
 pub fn by_a_finalizer(label: &'static str) -> anyhow::Result<()> {
     block_on(async {
         let cluster = ByHand::new(label).await?;
@@ -65,7 +65,7 @@ pub fn by_a_finalizer(label: &'static str) -> anyhow::Result<()> {
     })
 }
 
-/// The run is told, its kwok ends, and nothing is removed in a cluster that is another's.
+/// The run is notified, its kwok ends, and nothing is removed from a cluster that another run holds.
 pub fn by_another(label: &'static str) -> anyhow::Result<()> {
     block_on(async {
         let cluster = ByHand::new(label).await?;
@@ -98,7 +98,7 @@ pub fn by_another(label: &'static str) -> anyhow::Result<()> {
         Api::<Node>::all(cluster.client.clone()).get("m-1").await.context("it was removed")?;
         world.end().await?;
 
-        // As if the other had given up.
+        // As if the other run had given up.
         change(json!({"metadata": {"annotations": {"e2e.bigfleet.lucy.sh/given-up": "now"}}})).await?;
         cluster.ends_as_it_began().await
     })

@@ -1,7 +1,8 @@
-//! Claims about clusters that are somebody else's: a run is let in by a label, leaves nothing, touches nothing else.
+//! Claims about existing clusters: a label permits runs, which leave nothing behind and change nothing else.
 //!
-//! The cluster is one that a user has made by hand (`by_hand`): with `E2E_PROVIDER=kind` by `kind create cluster` and
-//! the configuration of docs/existing.md; otherwise a local control plane from which everything of ours was taken.
+//! The cluster is one that a user has built by hand (`by_hand`). With `E2E_PROVIDER=kind`, that is done by
+//! `kind create cluster` and the configuration of docs/existing.md; otherwise it is a local control plane from which
+//! everything of ours was removed.
 
 mod adopted;
 mod by_hand;

@@ -22,7 +22,7 @@ fn refusal(leased: Result<Lease, Error>, exit_code: u8, parts: &[&str]) -> anyho
     Ok(())
 }
 
-/// One after the other, on one cluster.
+/// One obstacle after the other, on one cluster.
 pub fn obstacles(label: &'static str) -> anyhow::Result<()> {
     block_on(async {
         let cluster = ByHand::new(label).await?;
@@ -68,7 +68,7 @@ pub fn obstacles(label: &'static str) -> anyhow::Result<()> {
     })
 }
 
-/// By another supervisor, and by the label's way out.
+/// While a cluster is in use, another supervisor and `adopt --release` are refused.
 pub fn in_use(label: &'static str) -> anyhow::Result<()> {
     block_on(async {
         let cluster = ByHand::new(label).await?;

@@ -18,7 +18,8 @@ use crate::everything;
 
 const REPLICAS: usize = 5;
 
-/// A Node as node-creator makes it, a workload as load-driver does, a request; all bound and running.
+/// Creates a Node as node-creator does, a workload as load-driver does, and a request; waits until all Pods are bound
+/// and running.
 pub async fn load(admin: &Client) -> anyhow::Result<()> {
     let room = json!({"cpu": "10", "memory": "10Gi", "pods": "100"});
     let metadata = json!({"name": "m-1", "annotations": {names::KWOK_NODE: names::KWOK_FAKE},
@@ -72,7 +73,7 @@ async fn all_run(admin: &Client) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// That the load is where it belongs, and the real Node has our taint.
+/// Checks that the load is where it belongs, and that the real Node has our taint.
 async fn in_full_swing(cluster: &Cluster) -> anyhow::Result<()> {
     let admin = client(cluster, "admin").await?;
     load(&admin).await?;
@@ -91,7 +92,7 @@ fn names_of(nodes: &[Node]) -> Vec<String> {
     nodes.iter().map(ResourceExt::name_any).collect()
 }
 
-/// Everything, compared before and after.
+/// Compares everything before and after.
 pub fn as_before(label: &'static str) -> anyhow::Result<()> {
     block_on(async {
         let cluster = ByHand::new(label).await?;
@@ -102,7 +103,7 @@ pub fn as_before(label: &'static str) -> anyhow::Result<()> {
         let leased = &lease.clusters[0];
         let total_ms = leased.steps.last().context("no steps")?.duration_ms;
         eprintln!("ready after {total_ms} ms; notes: {:?}", leased.notes);
-        // What was read must be as asked, and what was not must be told.
+        // What was read must be as requested, and what could not be read must be reported.
         for name in [SCHEDULER, "kube-controller-manager"] {
             let told = leased.notes.iter().any(|note| note.starts_with(&format!("{name} cannot be read")));
             ensure!(leased.read_back.contains_key(name) != told, "{name}: {leased:?}");
@@ -116,7 +117,7 @@ pub fn as_before(label: &'static str) -> anyhow::Result<()> {
     })
 }
 
-/// kwok is ours; the others are the owner's.
+/// kwok is ours; the other components are the owner's.
 pub fn verbs(label: &'static str) -> anyhow::Result<()> {
     block_on(async {
         let cluster = ByHand::new(label).await?;

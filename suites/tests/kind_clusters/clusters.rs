@@ -19,11 +19,11 @@ use crate::engine;
 
 pub const TICK: Duration = Duration::from_millis(100);
 pub const CEILING: Duration = Duration::from_secs(60);
-/// What nothing of a run may outlive its end by.
+/// Time after the end of a run by which nothing of it may be left.
 pub const LEFT_BY: Duration = Duration::from_secs(30);
 const NAME: &str = "kwok-cluster-0";
 
-/// Ends the supervisor in order: nothing is left then either.
+/// Stops the supervisor in an orderly way: nothing must be left then either.
 async fn end(mut world: World, volumes: &[String]) -> anyhow::Result<()> {
     let prefix = engine::prefix(&world);
     world.client.shutdown().await?;
@@ -31,7 +31,7 @@ async fn end(mut world: World, volumes: &[String]) -> anyhow::Result<()> {
     engine::nothing_is_left(&prefix, volumes).await
 }
 
-/// Two at once, with settings as asked, each component found and running.
+/// Two clusters at once, with settings as requested, and each component found and running.
 pub fn ready_as_asked(label: &'static str) -> anyhow::Result<()> {
     block_on(async {
         let volumes = engine::volumes()?;
@@ -57,7 +57,7 @@ pub fn ready_as_asked(label: &'static str) -> anyhow::Result<()> {
     })
 }
 
-/// kwok plays annotated Nodes only, and nothing of the load comes to the real one.
+/// kwok plays only annotated Nodes, and no load gets onto the real one.
 pub fn real_node(label: &'static str) -> anyhow::Result<()> {
     block_on(async {
         let volumes = engine::volumes()?;
@@ -106,7 +106,7 @@ pub fn binds_and_runs(label: &'static str) -> anyhow::Result<()> {
             {"name": "c", "image": "none", "resources": {"requests": {"cpu": "1"}}}]}}))?;
         pods.create(&PostParams::default(), &pod).await?;
         let pods = &pods;
-        // The scheduler has looked at the real Node, and left it.
+        // The scheduler has considered the real Node, and not used it.
         until_pod(pods, "the Pod to be unschedulable", |pod| {
             let conditions = pod.status.as_ref().and_then(|s| s.conditions.as_ref());
             conditions.into_iter().flatten().any(|c| c.reason.as_deref() == Some("Unschedulable"))
@@ -140,7 +140,7 @@ async fn until_pod(pods: &Api<Pod>, what: &str, is_so: fn(&Pod) -> bool) -> anyh
     Ok(())
 }
 
-/// What the engine publishes on the host.
+/// Checks what the engine publishes on the host.
 pub fn loopback_only(label: &'static str) -> anyhow::Result<()> {
     block_on(async {
         let volumes = engine::volumes()?;
@@ -156,7 +156,7 @@ pub fn loopback_only(label: &'static str) -> anyhow::Result<()> {
     })
 }
 
-/// kubeadm waits for a component that does not start: its end is told, and the container goes.
+/// kubeadm waits for a component that does not start. The failure is reported, and the container is removed.
 pub fn wrong_flag(label: &'static str) -> anyhow::Result<()> {
     block_on(async {
         let volumes = engine::volumes()?;
@@ -191,7 +191,7 @@ pub fn mistyped(label: &'static str) -> anyhow::Result<()> {
     })
 }
 
-/// kubelet would bring it back at once.
+/// kubelet would restart it at once.
 pub fn scheduler_verbs(label: &'static str) -> anyhow::Result<()> {
     block_on(async {
         let volumes = engine::volumes()?;

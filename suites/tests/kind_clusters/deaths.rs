@@ -12,7 +12,7 @@ use suites::world::{World, idle_process};
 use crate::clusters::{CEILING, TICK};
 use crate::engine;
 
-/// The supervisor cannot do anything any more: the janitor does.
+/// The supervisor cannot do anything any more, so the janitor cleans up.
 pub fn supervisor_killed(label: &'static str) -> anyhow::Result<()> {
     block_on(async {
         let volumes = engine::volumes()?;
@@ -25,7 +25,7 @@ pub fn supervisor_killed(label: &'static str) -> anyhow::Result<()> {
     })
 }
 
-/// While kind makes its container, which comes a moment after kind's end.
+/// Killed while kind creates its container, which appears a moment after kind's end.
 pub fn killed_during_create(label: &'static str) -> anyhow::Result<()> {
     block_on(async {
         let volumes = engine::volumes()?;

@@ -1,4 +1,4 @@
-//! What the engine itself says of a run's containers, volumes and networks.
+//! What the engine itself reports about a run's containers, volumes and networks.
 
 use std::process::Command;
 
@@ -8,7 +8,7 @@ use suites::world::World;
 
 use crate::clusters::{LEFT_BY, TICK};
 
-/// What `docker ARGS` printed, in lines.
+/// Returns the lines that `docker ARGS` printed.
 pub fn docker(args: &[&str]) -> anyhow::Result<Vec<String>> {
     let output = Command::new("docker").args(args).output().context("starting docker")?;
     let said = String::from_utf8_lossy(&output.stderr);
@@ -16,22 +16,22 @@ pub fn docker(args: &[&str]) -> anyhow::Result<Vec<String>> {
     Ok(String::from_utf8_lossy(&output.stdout).lines().map(str::to_owned).collect())
 }
 
-/// What everything of a run is named after.
+/// Returns the prefix of all names of a run.
 pub fn prefix(world: &World) -> String {
     world.announcement.scratch.file_name().unwrap_or_default().to_string_lossy().into_owned()
 }
 
-/// Names of a run's containers, running or not.
+/// Returns the names of a run's containers, running or not.
 pub fn containers(prefix: &str) -> anyhow::Result<Vec<String>> {
     docker(&["ps", "--all", "--filter", &format!("name=^/?{prefix}-"), "--format", "{{.Names}}"])
 }
 
-/// Volumes of all containers.
+/// Returns the volumes of all containers.
 pub fn volumes() -> anyhow::Result<Vec<String>> {
     docker(&["volume", "ls", "--quiet"])
 }
 
-/// Waits until neither containers, volumes (beyond those of before) nor the network of a run are there.
+/// Waits until no container, volume (beyond those of before) or network of a run is left.
 pub async fn nothing_is_left(prefix: &str, volumes_before: &[String]) -> anyhow::Result<()> {
     poll::until("containers, volumes and network of the run to be gone", TICK, LEFT_BY, || async {
         let left = || -> anyhow::Result<Vec<String>> {

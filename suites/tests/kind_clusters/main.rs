@@ -1,7 +1,7 @@
-//! Claims about the kind provider: clusters that are what they say, and nothing left behind.
+//! Claims about the kind provider: clusters are what they claim to be, and nothing is left behind.
 //!
-//! Where no kind clusters are asked for (`E2E_PROVIDER=kind`), every one of them is listed as ignored: `cargo xtask ci`
-//! says so, and counts them apart.
+//! If kind clusters are not requested (`E2E_PROVIDER=kind`), all of these claims are listed as ignored:
+//! `cargo xtask ci` says so, and counts them separately.
 
 mod clusters;
 mod deaths;

@@ -17,11 +17,11 @@ use kube::{Api, Client};
 use serde_json::{Value, json};
 
 const TICK: Duration = Duration::from_millis(50);
-/// Only a fault reaches it.
+/// Only a bug reaches it.
 const CEILING: Duration = Duration::from_secs(30);
 
-/// Five workloads or more, one archetype for each refusal. What makes two of them refused is put in by hand: a profile
-/// that is refused by every cluster is refused before it runs.
+/// Returns a plan with five workloads or more, one archetype for each refusal. Two of the causes are inserted by hand,
+/// because a profile that every cluster refuses is rejected before it runs.
 ///
 /// # Errors
 /// When it cannot be derived.
@@ -40,10 +40,10 @@ pub fn plan() -> anyhow::Result<Plan> {
     Ok(plan)
 }
 
-/// Makes what the environment refuses by, and waits until it does.
+/// Creates the objects by which the environment refuses load, and waits until they take effect.
 ///
 /// # Errors
-/// When an object is refused itself, or has no effect.
+/// When such an object is itself refused, or has no effect.
 pub async fn environment(admin: &Client) -> anyhow::Result<()> {
     let (all, post) = (Api::all(admin.clone()), PostParams::default());
     let policy: ValidatingAdmissionPolicy = object(json!({
@@ -57,17 +57,17 @@ pub async fn environment(admin: &Client) -> anyhow::Result<()> {
             "validations": [{"expression": "false", "message": "not today"}],
         },
     }))?;
-    all.create(&post, &policy).await.context("making a policy")?;
+    all.create(&post, &policy).await.context("creating a policy")?;
     let binding: ValidatingAdmissionPolicyBinding = object(json!({
         "metadata": {"name": "no-deployments"},
         "spec": {"policyName": "no-deployments", "validationActions": ["Deny"]},
     }))?;
-    Api::all(admin.clone()).create(&post, &binding).await.context("making a binding")?;
+    Api::all(admin.clone()).create(&post, &binding).await.context("creating a binding")?;
     let webhook: ValidatingWebhookConfiguration = object(json!({
         "metadata": {"name": "no-batch"},
         "webhooks": [{
             "name": "batch.example.com",
-            // Nobody listens there.
+            // Nothing listens there.
             "clientConfig": {"url": "https://127.0.0.1:1/"},
             "rules": [rule()],
             "objectSelector": {"matchLabels": {api::names::ARCHETYPE: "batch"}},
@@ -76,33 +76,33 @@ pub async fn environment(admin: &Client) -> anyhow::Result<()> {
             "admissionReviewVersions": ["v1"],
         }],
     }))?;
-    Api::all(admin.clone()).create(&post, &webhook).await.context("making a webhook")?;
+    Api::all(admin.clone()).create(&post, &webhook).await.context("creating a webhook")?;
     let range: LimitRange = object(json!({
         "metadata": {"name": "not-small"},
         "spec": {"limits": [{"type": "Container", "min": {"cpu": "200m"}}]},
     }))?;
     let ranges = Api::<LimitRange>::namespaced(admin.clone(), template::NAMESPACE);
-    ranges.create(&post, &range).await.context("making a LimitRange")?;
+    ranges.create(&post, &range).await.context("creating a LimitRange")?;
     for (archetype, cpu) in [("deployment", "1"), ("batch", "1"), ("another", "100m")] {
         until_refused(admin, archetype, "e2e-100", cpu).await?;
     }
     Ok(())
 }
 
-/// Makes a quota for Pods of priority 1000, and waits until it is in effect.
+/// Creates a quota for Pods of priority 1000, and waits until it is in effect.
 ///
 /// # Errors
-/// As [`environment`].
+/// As for [`environment`].
 pub async fn quota(admin: &Client) -> anyhow::Result<()> {
     let scope = json!({"matchExpressions": [{"scopeName": "PriorityClass", "operator": "In", "values": ["e2e-1000"]}]});
     make_quota(admin, json!({"hard": {"pods": "0"}, "scopeSelector": scope})).await?;
     until_refused(admin, "service", "e2e-1000", "1").await
 }
 
-/// Makes a quota for no Pod at all.
+/// Creates a quota that allows no Pods at all.
 ///
 /// # Errors
-/// As [`environment`].
+/// As for [`environment`].
 pub async fn quota_for_all(admin: &Client) -> anyhow::Result<()> {
     make_quota(admin, json!({"hard": {"pods": "0"}})).await
 }
@@ -110,15 +110,15 @@ pub async fn quota_for_all(admin: &Client) -> anyhow::Result<()> {
 async fn make_quota(admin: &Client, spec: Value) -> anyhow::Result<()> {
     let quotas = Api::<ResourceQuota>::namespaced(admin.clone(), template::NAMESPACE);
     let quota: ResourceQuota = object(json!({"metadata": {"name": "few"}, "spec": spec}))?;
-    quotas.create(&PostParams::default(), &quota).await.context("making a quota")?;
-    // Where no controller counts, the status is ours to write.
+    quotas.create(&PostParams::default(), &quota).await.context("creating a quota")?;
+    // No controller counts here, so we may write the status.
     let status = json!({"status": {"hard": {"pods": "0"}, "used": {"pods": "0"}}});
     let patched = quotas.patch_status("few", &PatchParams::default(), &Patch::Merge(status)).await;
     patched.context("writing the quota's status")?;
     Ok(())
 }
 
-/// Leaves load-driver these rights beside those to follow Pods, or not even these.
+/// Reduces load-driver's rights to those to follow Pods, or removes even these.
 ///
 /// # Errors
 /// When the role cannot be changed.
@@ -132,7 +132,7 @@ pub async fn rights(admin: &Client, follows: bool) -> anyhow::Result<()> {
     if follows { Ok(()) } else { until_forbidden(admin, "", "pods", "list").await }
 }
 
-/// Asks what load-driver may do until it may not: rights are read with some delay, too.
+/// Reviews load-driver's rights until it lacks this one: rights are also read with some delay.
 async fn until_forbidden(admin: &Client, group: &str, resource: &str, verb: &str) -> anyhow::Result<()> {
     let attributes =
         json!({"namespace": template::NAMESPACE, "group": group, "resource": resource, "verb": verb});
@@ -151,12 +151,12 @@ async fn until_forbidden(admin: &Client, group: &str, resource: &str, verb: &str
     Ok(())
 }
 
-/// Pods that come to be.
+/// Matches the creation of Pods.
 fn rule() -> Value {
     json!({"apiGroups": [""], "apiVersions": ["v1"], "resources": ["pods"], "operations": ["CREATE"]})
 }
 
-/// Tries such a Pod until it is refused. What admits it reads its rules with some delay.
+/// Tries such a Pod until it is refused. Admission reads its rules with some delay.
 async fn until_refused(admin: &Client, archetype: &str, class: &str, cpu: &str) -> anyhow::Result<()> {
     let pod: Pod = object(json!({
         "metadata": {"generateName": "try-", "labels": {api::names::ARCHETYPE: archetype}},

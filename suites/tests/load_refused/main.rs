@@ -1,8 +1,8 @@
-//! Load that is refused, by whom ever, is noticed within 15 s, told in the words of who refused it, and never taken for
-//! a slow autoscaler; unless the autoscaler itself brought what refuses.
+//! Load that is refused, by anyone, is noticed within 15 s, reported in the words of the refusing side, and never
+//! mistaken for a slow autoscaler, unless the autoscaler itself created what refuses.
 //!
-//! The refusals are played together on one control plane, each to a workload of its own. One whole run shows what
-//! becomes of a verdict; the others, which kill load-driver or wait for churn, are of the nightly kind.
+//! The refusals are played together on one control plane, each with its own workload. One whole run shows the effect on
+//! a verdict. The others, which kill load-driver or wait for churn, run only at night.
 
 mod injected;
 mod refusals;
@@ -14,7 +14,7 @@ use libtest_mimic::{Arguments, Trial};
 
 use crate::refusals::{Told, told};
 
-/// How soon load that is not made must be noticed, seconds.
+/// Time within which missing load must be noticed, in seconds.
 pub const NOTICED_WITHIN_S: f64 = 15.0;
 
 fn main() -> std::process::ExitCode {
@@ -36,10 +36,10 @@ fn main() -> std::process::ExitCode {
     suites::run(&Arguments::from_args(), trials)
 }
 
-/// The claim's subject, the workload's archetype, the words, the object, and on whom it is.
+/// The claim's subject, the workload's archetype, the words, the object, and the side at fault.
 type Refusal = (&'static str, &'static str, &'static str, Option<&'static str>, Blame);
 
-/// Those that controllers meet.
+/// The refusals that controllers meet.
 const REFUSALS: [Refusal; 5] = [
     (
         "denying_policy",

@@ -17,25 +17,25 @@ use serde::{Deserialize, Serialize};
 
 use crate::{NOTICED_WITHIN_S, injected};
 
-/// A failure, and how long after the fill began it was told.
+/// A failure, and how long after the start of the fill it was reported.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct Told {
     pub failed: LoadFailed,
     pub after_s: f64,
 }
 
-/// What came of it all.
+/// The results of all refusals.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct Everything {
-    /// Of what controllers were refused.
+    /// What controllers were refused.
     pub refused: Vec<Told>,
-    /// Of a load-driver that may only follow Pods.
+    /// The failure of a load-driver that may only follow Pods.
     pub forbidden: Told,
-    /// What starting one came to that may not even do that.
+    /// The start error of a load-driver that may not even do that.
     pub blind: String,
 }
 
-/// What is told of each refusal.
+/// Returns what is reported for each refusal.
 ///
 /// # Errors
 /// When it could not be played.
@@ -51,7 +51,7 @@ async fn play() -> anyhow::Result<Everything> {
     let lease = supervisor.lease(&LeaseSpec { clusters: vec![spec] }).await?;
     let cluster = &lease.clusters[0];
     let admin = component::client::connect_unlimited(&cluster.kubeconfigs["admin"]).await?;
-    let dir = tempfile::tempdir().context("making a directory for load-driver")?;
+    let dir = tempfile::tempdir().context("creating a directory for load-driver")?;
     std::fs::write(dir.path().join("plan.json"), plan.to_json()).context("writing the plan")?;
     let stage =
         Stage { supervisor: &supervisor, lease: &lease.id, cluster, dir: dir.path(), admin: &admin, plan };
@@ -88,7 +88,7 @@ impl Stage<'_> {
         Ok(Everything { refused, forbidden, blind })
     }
 
-    /// Starts a load-driver and its fill, and waits until it could not get so many things; ends it.
+    /// Starts a load-driver and its fill, waits until that many failures are reported, and kills it.
     async fn fill(
         &self,
         name: &str,

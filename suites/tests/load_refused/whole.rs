@@ -1,4 +1,4 @@
-//! Whole runs whose load stops being made.
+//! Whole runs whose load stops being created.
 
 use std::time::Duration;
 
@@ -19,16 +19,16 @@ use suites::scenarios::{Places, Scenario, run};
 use crate::{NOTICED_WITHIN_S, injected};
 
 const TICK: Duration = Duration::from_millis(50);
-/// A start of control planes, or a fill.
+/// Time for a start of control planes, or a fill.
 const CEILING: Duration = Duration::from_secs(120);
 
-/// A whole run, as far as it came.
+/// A whole run, as far as it got.
 struct Played {
     summary: Summary,
     evidence: Evidence,
 }
 
-/// The class that all its Pods have goes before they come.
+/// The class of all its Pods is deleted before the Pods are created.
 pub async fn missing_priority_class() -> anyhow::Result<()> {
     let played = play("missing-priority-class", &[], async |stage: Stage| {
         let lease = stage.lease().await?;
@@ -51,7 +51,7 @@ pub async fn missing_priority_class() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// A quota that comes when the autoscaler runs refuses the Pods that churn should bring back.
+/// A quota that appears once the autoscaler runs refuses the Pods that churn should bring back.
 pub async fn quota_in_the_soak() -> anyhow::Result<()> {
     let played = play("quota-of-the-autoscaler", &[], async |stage: Stage| {
         let lease = stage.lease().await?;
@@ -89,7 +89,7 @@ async fn killed(name: &str, phase: Phase, overrides: &[&str]) -> anyhow::Result<
         let processes = stage.supervisor.processes().await?;
         let driver = processes.iter().find(|p| p.name == "load-driver").context("no load-driver runs")?;
         let pid = i32::try_from(driver.pid).ok().and_then(Pid::from_raw).context("a process without id")?;
-        // Not by the supervisor: an end that was asked for is none.
+        // Not by the supervisor: an end that was requested does not count.
         kill_process(pid, Signal::KILL).context("killing load-driver")
     };
     let Played { summary, evidence } = play(name, overrides, kill).await?;
@@ -103,7 +103,7 @@ async fn killed(name: &str, phase: Phase, overrides: &[&str]) -> anyhow::Result<
     Ok(())
 }
 
-/// Where a run is disturbed from.
+/// The handle for disturbing a run.
 struct Stage {
     supervisor: Supervisor,
     dir: RunDir,
@@ -139,7 +139,7 @@ impl Stage {
     }
 }
 
-/// Plays the smallest profile beside what disturbs it.
+/// Runs the smallest profile together with a disturbance.
 async fn play(
     name: &str,
     overrides: &[&str],

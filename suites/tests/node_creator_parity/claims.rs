@@ -16,18 +16,18 @@ use serde_json::json;
 
 use crate::plane::{CEILING, Plane, TICK, machines};
 
-/// Machines that become Ready before node-creator looks.
+/// Machines that become Ready before node-creator starts.
 const MACHINES: usize = 500;
-/// From node-creator's start to the receipt of the last of [`MACHINES`] Nodes on our own watch.
+/// Time from node-creator's start to the receipt of the last of [`MACHINES`] Nodes on our own watch.
 const ALL_NODES_WITHIN: Duration = Duration::from_secs(20);
-/// The limits under which it is killed: 50 Nodes at once, then 200/s, so that there is a middle to kill it in.
+/// The limits under which it is killed: 50 Nodes at once, then 200/s, so that it can be killed in the middle.
 const SLOW: [&str; 2] = ["--qps=200", "--burst=50"];
-/// Nodes that are there when it is killed, at the least.
+/// Least number of Nodes that exist when it is killed.
 const BEFORE_THE_KILL: usize = 100;
-/// Of their machines, those that go while it is down.
+/// How many of their machines are removed while it is down.
 const GONE_MEANWHILE: usize = 50;
 
-/// A Node made for a machine that says nothing of Pods is played by kwok, and the real scheduler binds to it.
+/// kwok plays a Node for a machine that says nothing about Pods, and the real scheduler binds to it.
 pub async fn nodes_take_pods() -> anyhow::Result<()> {
     let plane = Plane::lease(true).await?;
     let mut creator = plane.node_creator(&[])?;
@@ -63,14 +63,14 @@ pub async fn nodes_take_pods() -> anyhow::Result<()> {
     plane.release().await
 }
 
-/// Ready, by kwok's word: it signs as the kubelet's version.
+/// Whether kwok has made it Ready: kwok signs as the kubelet's version.
 fn is_played(node: &Node) -> bool {
     let Some(status) = &node.status else { return false };
     let ready = status.conditions.iter().flatten().any(|c| c.type_ == "Ready" && c.status == "True");
     ready && status.node_info.as_ref().is_some_and(|info| info.kubelet_version == "kwok")
 }
 
-/// All machines are Ready when node-creator starts; the time is taken until the last Node is seen.
+/// All machines are Ready when node-creator starts. The time is measured until the last Node is seen.
 pub async fn five_hundred_at_once() -> anyhow::Result<()> {
     let plane = Plane::lease(false).await?;
     let mut creator = plane.node_creator(&[])?;
@@ -113,8 +113,8 @@ fn machine_ids() -> Vec<String> {
     (0..MACHINES).map(|n| format!("m-{n:03}")).collect()
 }
 
-/// Killed in the middle, some machines go, started again: a Node for each machine that is left, none else,
-/// and those that were right are the same as before.
+/// It is killed in the middle, some machines are removed, and it is started again: there is a Node for each remaining
+/// machine, no other Node, and those that were right are the same as before.
 pub async fn a_kill_in_the_middle_converges() -> anyhow::Result<()> {
     let plane = Plane::lease(false).await?;
     let mut creator = plane.node_creator(&SLOW)?;
@@ -158,7 +158,7 @@ pub async fn a_kill_in_the_middle_converges() -> anyhow::Result<()> {
     plane.release().await
 }
 
-/// The sum of what the stories' counters tell.
+/// Checks the sum of what the stories' counters report.
 pub fn outcomes_add_up(results: &crate::play::Results) -> anyhow::Result<()> {
     use harness_model::prometheus::sum;
     let kind = &crate::program::NODE_CREATOR;

@@ -1,5 +1,4 @@
-//! Where the two programs differ, and where they may: `fixtures/stories/intended-differences.yaml`, which is
-//! the only place that says so.
+//! Where the two programs differ, and where they may: only `fixtures/stories/intended-differences.yaml` defines that.
 
 use std::collections::BTreeMap;
 
@@ -21,13 +20,13 @@ pub struct Difference {
     pub pod_shim: String,
 }
 
-/// A difference that is meant to be.
+/// An intended difference.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Intended {
-    /// Names it, in snapshots and failures.
+    /// Its name in snapshots and failures.
     pub name: String,
-    /// Why it is meant to be.
+    /// Why it is intended.
     pub why: String,
     /// Facts that may differ in any story, and do in at least one.
     #[serde(default)]
@@ -40,10 +39,10 @@ pub struct Intended {
 /// Differences by story.
 pub type Differences = BTreeMap<String, Vec<Difference>>;
 
-/// The list.
+/// Loads the list.
 ///
 /// # Errors
-/// As [`fixture`], or when an entry gives no reason.
+/// As for [`fixture`], or when an entry gives no reason.
 pub fn intended() -> anyhow::Result<Vec<Intended>> {
     let list: Vec<Intended> = fixture("intended-differences.yaml")?;
     for entry in &list {
@@ -52,8 +51,8 @@ pub fn intended() -> anyhow::Result<Vec<Intended>> {
     Ok(list)
 }
 
-/// What differs between the two programs' views of one story. Where one has a Node and the other has none,
-/// that is the difference, and not each of the Node's fields.
+/// Returns the differences between the two programs' views of one story. If one has a Node and the other has none, that
+/// is the only difference, and not each of the Node's fields.
 pub fn differences(node_creator: &View, pod_shim: &View) -> Vec<Difference> {
     let none = "none";
     let of = |view: &View, key: &str| view.get(key).map_or(none, String::as_str).to_owned();
@@ -72,7 +71,7 @@ pub fn differences(node_creator: &View, pod_shim: &View) -> Vec<Difference> {
     found
 }
 
-/// The entry of the list that allows a difference in a story.
+/// Returns the entry of the list that allows a difference in a story.
 pub fn allowed_by<'a>(list: &'a [Intended], story: &str, difference: &Difference) -> Option<&'a str> {
     let here = |entry: &&Intended| {
         let in_story = entry.stories.get(story).is_some_and(|all| all.contains(difference));
@@ -81,10 +80,10 @@ pub fn allowed_by<'a>(list: &'a [Intended], story: &str, difference: &Difference
     list.iter().find(here).map(|entry| entry.name.as_str())
 }
 
-/// No story shows a difference that the list does not have.
+/// Checks that every difference in a story is on the list.
 ///
 /// # Errors
-/// Names story, fact and both values of each that it does.
+/// Names story, fact and both values of each difference that is not.
 pub fn none_is_unlisted(list: &[Intended], found: &Differences) -> anyhow::Result<()> {
     let mut unlisted = Vec::new();
     for (story, differences) in found {
@@ -104,7 +103,7 @@ pub fn none_is_unlisted(list: &[Intended], found: &Differences) -> anyhow::Resul
     Ok(())
 }
 
-/// Every difference of the list occurs.
+/// Checks that every difference on the list occurs.
 ///
 /// # Errors
 /// Names those that do not.

@@ -1,9 +1,9 @@
-//! ADR-0023, decision 1: node-creator does exactly what pod-shim's first job was, making Nodes of
-//! UpcomingNodes, and nothing with Pods.
+//! ADR-0023, decision 1: node-creator does exactly what pod-shim's first job was, creating Nodes for UpcomingNodes, and
+//! does nothing with Pods.
 //!
-//! Life stories of UpcomingNodes (`fixtures/stories`) are played on both programs, once per run, by the first
-//! trial that needs them; each story is a trial. A snapshot tells what came of a story; in what the two may
-//! differ stands in `fixtures/stories/intended-differences.yaml` and nowhere else.
+//! Life stories of UpcomingNodes (`fixtures/stories`) are played on both programs, once per run, by the first trial
+//! that needs them; each story is a trial. A snapshot records the result of a story. Only
+//! `fixtures/stories/intended-differences.yaml` defines in what the two may differ.
 
 mod claims;
 mod compare;
@@ -66,7 +66,7 @@ fn main() -> ExitCode {
     suites::run(&Arguments::from_args(), trials)
 }
 
-/// A claim with a control plane of its own.
+/// Returns a claim with its own control plane.
 fn claim<F>(name: &str, claim: fn() -> F) -> Trial
 where
     F: Future<Output = anyhow::Result<()>> + 'static,
@@ -74,7 +74,7 @@ where
     suites::trial(name, move || suites::block_on(claim()))
 }
 
-/// What came of the story is what its snapshot says.
+/// Returns the claim that the result of the story matches its snapshot.
 fn tell(story: Story, stories: Arc<Vec<Story>>) -> Trial {
     suites::trial(&format!("story::{}", story.name), move || {
         let results = results(&stories)?;
@@ -90,14 +90,14 @@ fn tell(story: Story, stories: Arc<Vec<Story>>) -> Trial {
     })
 }
 
-/// What came of all stories; played by the first that asks.
+/// Returns the results of all stories, which are played by the first trial that needs them.
 fn results(stories: &[Story]) -> anyhow::Result<Results> {
     let fixture = harness_model::profile::fixtures_dir().join("stories/stories.yaml");
     let files = [NODE_CREATOR.path()?, POD_SHIM.path()?, fixture];
     suites::shared::once("node-creator-parity", &files, || suites::block_on(play::play(stories)))
 }
 
-/// node-creator's view of a story, and where pod-shim's differs.
+/// Returns node-creator's view of a story, and where pod-shim's differs.
 fn compared(story: &Story, results: &Results) -> anyhow::Result<(View, Vec<Difference>)> {
     let of = |kind: &'static Kind| -> anyhow::Result<View> {
         let played = results.get(&story.name).and_then(|by_program| by_program.get(kind.name));

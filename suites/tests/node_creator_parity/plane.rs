@@ -1,4 +1,4 @@
-//! One control plane with node-creator on it, for claims that are no stories.
+//! One control plane with node-creator on it, for claims that are not stories.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -19,28 +19,28 @@ use serde_json::json;
 
 use crate::program::{NODE_CREATOR, Program};
 
-/// How often things are looked at.
+/// Time between two polls.
 pub const TICK: Duration = Duration::from_millis(20);
-/// Only a fault reaches it.
+/// Only a bug reaches it.
 pub const CEILING: Duration = Duration::from_secs(60);
-/// Requests of ours in flight.
+/// Number of our requests in flight.
 const IN_FLIGHT: usize = 32;
 
 /// A leased control plane.
 pub struct Plane {
     supervisor: Supervisor,
     lease: Lease,
-    /// As admin.
+    /// A client of the administrator.
     pub admin: Client,
-    /// All Nodes, as admin.
+    /// All Nodes, as the administrator.
     pub nodes: Api<Node>,
 }
 
 impl Plane {
-    /// Leases one, with kwok, and with the real scheduler if there are Pods to bind.
+    /// Leases a control plane with kwok, and with the real scheduler if there are Pods to bind.
     ///
     /// # Errors
-    /// As the supervisor has it.
+    /// Those of the supervisor.
     pub async fn lease(run_scheduler: bool) -> anyhow::Result<Self> {
         let supervisor = Supervisor::connect(&suites::supervisor_socket()?).await?;
         let cluster = ClusterSpec { run_scheduler, ..ClusterSpec::named(NODE_CREATOR.name) };
@@ -53,15 +53,15 @@ impl Plane {
         &self.lease.clusters[0]
     }
 
-    /// A node-creator on it, not started yet.
+    /// Returns a node-creator for it, which is not started yet.
     ///
     /// # Errors
-    /// As [`Program::new`].
+    /// As for [`Program::new`].
     pub fn node_creator(&self, flags: &[&str]) -> anyhow::Result<Program> {
         Program::new(&NODE_CREATOR, &self.supervisor, &self.lease.id, self.cluster(), flags)
     }
 
-    /// A client with node-creator's identity.
+    /// Returns a client with node-creator's identity.
     ///
     /// # Errors
     /// When its kubeconfig cannot be used.
@@ -69,7 +69,7 @@ impl Plane {
         component::client::connect_unlimited(&self.cluster().kubeconfigs[NODE_CREATOR.name]).await
     }
 
-    /// Makes UpcomingNodes of ordinary machines, Ready.
+    /// Creates UpcomingNodes of ordinary machines, Ready.
     ///
     /// # Errors
     /// When one is refused.
@@ -88,11 +88,11 @@ impl Plane {
             apiserver::patch_status::<UpcomingNode>(&self.admin, None, &name, &ready).await
         };
         let made = stream::iter(ids).map(make).buffer_unordered(IN_FLIGHT).try_collect::<Vec<()>>().await;
-        made.context("making UpcomingNodes")?;
+        made.context("creating UpcomingNodes")?;
         Ok(())
     }
 
-    /// uid of each machine's Node, by name.
+    /// Returns the uid of each machine's Node, by name.
     ///
     /// # Errors
     /// When Nodes cannot be listed.
@@ -101,10 +101,10 @@ impl Plane {
         Ok(nodes.iter().map(|n| (n.name_any(), n.uid().unwrap_or_default())).collect())
     }
 
-    /// Waits until `wanted` says that the Nodes (uid by name) are as they should be.
+    /// Waits until `wanted` returns true for the Nodes (uid by name).
     ///
     /// # Errors
-    /// When they are not, in time; with their number.
+    /// When it does not in time; the error has the number of Nodes.
     pub async fn wait_for_nodes(
         &self,
         what: &str,
@@ -121,7 +121,7 @@ impl Plane {
         Ok(waited.await?)
     }
 
-    /// Gives it back.
+    /// Releases the lease.
     ///
     /// # Errors
     /// When the supervisor does not know it.
@@ -131,7 +131,7 @@ impl Plane {
     }
 }
 
-/// Nodes that are machines, and none of a control plane's own.
+/// Selects the Nodes that are machines, and not a control plane's own.
 pub fn machines() -> ListParams {
     ListParams::default().labels(names::MACHINE_NODES)
 }

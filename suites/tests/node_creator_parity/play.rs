@@ -1,7 +1,7 @@
-//! Playing stories: on a control plane without scheduler and kwok, so that a Node is its maker's alone.
+//! Plays stories, on a control plane without scheduler and kwok, so that only its creator changes a Node.
 //!
-//! A story begins with a new process and an empty cluster, so its counters are the outcomes of this story and
-//! no other. Stories of one program are told one after the other, those of the two side by side.
+//! A story begins with a new process and an empty cluster, so that its counters are the outcomes of this story and no
+//! other. The stories of one program are played one after the other, those of the two programs in parallel.
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -29,39 +29,39 @@ use crate::program::{Kind, NODE_CREATOR, POD_SHIM, Program};
 use crate::story::{Restart, Step, Story, Switch, Target};
 
 const TICK: Duration = Duration::from_millis(20);
-/// A program is at rest when counters and Nodes have not changed for that long: all it does takes some
-/// milliseconds, and the next retry of what was refused may come later.
+/// A program is at rest if counters and Nodes have not changed for this long: everything it does takes some
+/// milliseconds, and the next retry of something that was refused may come later.
 const AT_REST: Duration = Duration::from_millis(120);
-/// What a program gets to notice a write to an UpcomingNode, or to a Node: twenty times what it takes. Not all
-/// is to be noticed.
+/// Time for a program to notice a write to an UpcomingNode, or to a Node: twenty times what it takes. Not every write
+/// has to be noticed.
 const PATIENCE: Duration = Duration::from_secs(1);
 const PATIENCE_WITH_NODES: Duration = Duration::from_millis(500);
-/// The same once the apiserver was restarted: watches come back after some seconds.
+/// The same after a restart of the apiserver: watches come back after some seconds.
 const PATIENCE_AFTER_RESTART: Duration = Duration::from_secs(60);
-/// Only a fault reaches it.
+/// Only a bug reaches it.
 const CEILING: Duration = Duration::from_secs(90);
 
-/// What stands under the Node name of a story's machine after a step.
+/// The Node under the name of a story's machine after a step.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Standing {
-    /// Nothing.
+    /// There is none.
     NoNode,
     /// A Node; the same as before, if there was one.
     Node,
-    /// Another Node than before the step.
+    /// A different Node than before the step.
     AnotherNode,
 }
 
-/// What came of a story on one program.
+/// The result of a story on one program.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Played {
-    /// By step.
+    /// The Node after each step.
     pub after: Vec<Standing>,
     /// The program's own series, over all processes of the story.
     pub metrics: Series,
     /// The Node at the end.
     pub node: Option<Node>,
-    /// uid and resource version of the Node that somebody else made.
+    /// uid and resource version of the Node that another client created.
     pub foreign: Option<(String, String)>,
     /// uid of the UpcomingNode at the end.
     pub upcoming_uid: Option<String>,
@@ -69,20 +69,20 @@ pub struct Played {
     pub others: Vec<String>,
 }
 
-/// Results by story and program; why there is none, in words.
+/// Results by story and program, or why there is none.
 pub type Results = BTreeMap<String, BTreeMap<String, Result<Played, String>>>;
 
 /// Plays all stories on both programs.
 ///
 /// # Errors
-/// When there is no control plane; what goes wrong in a story is its result.
+/// When there is no control plane. A failure within a story is its result.
 pub async fn play(stories: &[Story]) -> anyhow::Result<Results> {
     let supervisor = Supervisor::connect(&suites::supervisor_socket()?).await?;
     let cluster = |kind: &Kind| ClusterSpec { run_scheduler: false, ..ClusterSpec::named(kind.name) };
     let spec = LeaseSpec { clusters: vec![cluster(&NODE_CREATOR), cluster(&POD_SHIM)] };
     let lease = supervisor.lease(&spec).await?;
     let tell = async |kind: &'static Kind| {
-        // kwok would write to Nodes, and only to those that carry its annotation.
+        // kwok would write to Nodes, and only to those that have its annotation.
         supervisor.component(&lease.id, Some(kind.name), KWOK, Verb::Kill).await?;
         let cluster = lease.cluster(kind.name).context("the lease lacks a cluster that was asked for")?;
         let program = Program::new(kind, &supervisor, &lease.id, cluster, &[])?;
@@ -121,7 +121,7 @@ struct Player {
     nodes: Api<Node>,
 }
 
-/// A look at what a program may change.
+/// A snapshot of what a program may change.
 #[derive(Clone, Debug, PartialEq)]
 struct Scene {
     /// Outcomes counted by the running process.
@@ -167,7 +167,7 @@ impl Player {
         })
     }
 
-    /// An empty cluster and a new process.
+    /// Empties the cluster and starts a new process.
     async fn begin(&mut self) -> anyhow::Result<()> {
         if self.program.is_running() {
             self.program.stop().await?;
@@ -179,7 +179,7 @@ impl Player {
         self.program.start().await
     }
 
-    /// Does what the step says; answers the Node that somebody else made, if it does so.
+    /// Executes a step. Returns the Node if the step creates one as another client.
     async fn act(&mut self, step: &Step, upcoming: &str, node: &str) -> anyhow::Result<Option<Node>> {
         match step {
             Step::Create(spec) => self.create(upcoming, spec).await?,
@@ -205,7 +205,7 @@ impl Player {
         Ok(None)
     }
 
-    /// As it is in the story: the type would refuse, or mend, what the schema lets pass.
+    /// Creates it exactly as in the story: the type would reject, or correct, what the schema accepts.
     async fn create(&self, name: &str, spec: &Value) -> anyhow::Result<()> {
         let object = json!({
             "apiVersion": UpcomingNode::api_version(&()), "kind": UpcomingNode::kind(&()),
@@ -237,7 +237,7 @@ impl Player {
         Ok(poll::until("the apiserver to answer again", TICK, CEILING, answers).await?)
     }
 
-    /// Waits until the program has noticed what happened (or had the time to) and is at rest.
+    /// Waits until the program has noticed the change (or had the time to) and is at rest.
     async fn rest(&self, before: f64, patience: Duration) -> anyhow::Result<()> {
         let begin = Instant::now();
         let last: RefCell<Option<(Scene, Instant)>> = RefCell::default();

@@ -11,26 +11,26 @@ use harness_supervisor::Client as Supervisor;
 use harness_supervisor::protocol::{SpawnRequest, Verb};
 use tempfile::TempDir;
 
-/// What is particular to a program.
+/// The properties of a program.
 #[derive(Debug)]
 pub struct Kind {
     /// Name of the program, of the identity it runs under and of the cluster its stories are played on.
     pub name: &'static str,
-    /// What its metrics' names begin with.
+    /// Prefix of its metrics' names.
     pub metrics: &'static str,
-    /// What it puts before the machine id to name a Node, unless told.
+    /// Default prefix that it puts before the machine id to name a Node.
     pub node_prefix: &'static str,
 }
 
-/// ADR-0023, decision 1.
+/// The program of ADR-0023, decision 1.
 pub const NODE_CREATOR: Kind =
     Kind { name: "node-creator", metrics: "bigfleet_scaletest_node_creator_", node_prefix: "" };
-/// What ADR-0023 retires.
+/// The program that ADR-0023 retires.
 pub const POD_SHIM: Kind =
     Kind { name: "pod-shim", metrics: "bigfleet_scaletest_pod_shim_", node_prefix: "fake-" };
 
 impl Kind {
-    /// Where the program is.
+    /// Returns the path of the program.
     ///
     /// # Errors
     /// When it was not built.
@@ -40,12 +40,12 @@ impl Kind {
         Ok(path)
     }
 
-    /// The counter of what came of looking at UpcomingNodes.
+    /// Returns the name of the counter of outcomes for UpcomingNodes.
     pub fn observed(&self) -> String {
         format!("{}upcoming_nodes_observed_total", self.metrics)
     }
 
-    /// Outcomes that the counter knows, with their counts.
+    /// Returns the outcomes that the counter has, with their counts.
     pub fn outcomes(&self, series: &Series) -> Vec<(String, f64)> {
         let of_one =
             |(key, count): (&str, f64)| label(key, "outcome").map(|outcome| (outcome.to_owned(), count));
@@ -53,15 +53,15 @@ impl Kind {
     }
 }
 
-/// A program that works on a cluster; it can be ended and started again.
+/// A program that works on a cluster; it can be stopped and started again.
 pub struct Program {
-    /// Which.
+    /// Which of the two it is.
     pub kind: &'static Kind,
     supervisor: Supervisor,
     lease: String,
     cluster: Cluster,
     flags: Vec<String>,
-    /// Its ready file is in there.
+    /// The directory of its ready file.
     dir: TempDir,
     spawned: bool,
     running: bool,
@@ -70,7 +70,7 @@ pub struct Program {
 }
 
 impl Program {
-    /// Not started yet. `flags` come after the ones that all programs share.
+    /// Creates a program that is not started yet. `flags` follow the ones that all programs share.
     ///
     /// # Errors
     /// When there is no place for its ready file.
@@ -87,7 +87,7 @@ impl Program {
             lease: lease.to_owned(),
             cluster: cluster.clone(),
             flags: flags.iter().map(|flag| (*flag).to_owned()).collect(),
-            dir: tempfile::tempdir().context("making a directory for a ready file")?,
+            dir: tempfile::tempdir().context("creating a directory for a ready file")?,
             spawned: false,
             running: false,
             past: Series::new(),
@@ -138,7 +138,7 @@ impl Program {
         Ok(())
     }
 
-    /// Ends it in order. What it counted is kept.
+    /// Stops it in an orderly way and keeps what it counted.
     ///
     /// # Errors
     /// When it does not run, or its metrics cannot be read before.
@@ -148,7 +148,7 @@ impl Program {
         self.act(Verb::Stop).await
     }
 
-    /// Ends it by SIGKILL.
+    /// Kills it by SIGKILL.
     ///
     /// # Errors
     /// When it does not run.
@@ -167,7 +167,7 @@ impl Program {
         Ok(())
     }
 
-    /// Its own series, summed over its processes since the last [`Program::forget`].
+    /// Returns its own series, summed over its processes since the last [`Program::forget`].
     ///
     /// # Errors
     /// When the running process does not answer.
@@ -181,7 +181,7 @@ impl Program {
         Ok(totals)
     }
 
-    /// How many outcomes the running process has counted.
+    /// Returns how many outcomes the running process has counted.
     ///
     /// # Errors
     /// When it does not answer.
@@ -203,7 +203,7 @@ impl Program {
         self.dir.path().join(format!("{}.ready.json", self.kind.name))
     }
 
-    /// Where to look when something is odd.
+    /// Returns the path of its log, for error messages.
     pub fn log_file(&self) -> String {
         format!("{}/{}.log", self.cluster.logs_dir.display(), self.kind.name)
     }

@@ -1,4 +1,4 @@
-//! A story and what came of it, as the text that is kept as a snapshot.
+//! A story and its result, as the text that is kept as a snapshot.
 
 use std::fmt::Write;
 
@@ -6,7 +6,7 @@ use crate::compare::{Difference, Intended, allowed_by};
 use crate::story::Story;
 use crate::view::{NODE, View, after_step};
 
-/// The whole of a story: its steps, what node-creator made of them, and where pod-shim differs.
+/// Returns the whole of a story: its steps, what node-creator did in response, and where pod-shim differs.
 pub fn text(story: &Story, view: &View, differences: &[Difference], list: &[Intended]) -> String {
     let mut text = format!("{}\n\n", story.shows);
     let value = |key: &str| view.get(key).map_or("none", String::as_str);
@@ -34,6 +34,6 @@ pub fn text(story: &Story, view: &View, differences: &[Difference], list: &[Inte
 }
 
 fn line(text: &mut String, line: &str) {
-    // Writing to a text cannot fail.
+    // Writing to a string cannot fail.
     let _ = writeln!(text, "{}", line.trim_end());
 }

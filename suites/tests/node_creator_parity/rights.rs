@@ -1,4 +1,4 @@
-//! What node-creator may do, and what becomes of it when it may not.
+//! What node-creator may do, and what happens when it lacks a right.
 
 use std::collections::BTreeSet;
 
@@ -16,13 +16,13 @@ use serde_json::{Value, json};
 use crate::plane::{CEILING, Plane, TICK};
 use crate::program::Program;
 
-/// Its role, made from `fixtures/rbac/node-creator.yaml`.
+/// Its role, created from `fixtures/rbac/node-creator.yaml`.
 const ROLE: &str = "e2e:node-creator";
-/// Resources by which Pods are read, made, bound, changed or removed.
+/// Resources by which Pods are read, created, bound, changed or removed.
 const PODS: [&str; 2] = ["pods", "bindings"];
 
-/// ADR-0023: "zero responsibility for Pods". No rule of the identity names them, each real attempt is
-/// refused, and node-creator does its work nevertheless.
+/// ADR-0023: "zero responsibility for Pods". No rule of the identity names them, each real attempt is refused, and
+/// node-creator does its work nevertheless.
 pub async fn works_without_any_verb_on_pods() -> anyhow::Result<()> {
     let plane = Plane::lease(false).await?;
     let identity = plane.as_node_creator().await?;
@@ -38,7 +38,7 @@ pub async fn works_without_any_verb_on_pods() -> anyhow::Result<()> {
     plane.release().await
 }
 
-/// All rules that apply to the identity, whatever role and group they come from.
+/// Checks all rules that apply to the identity, whatever role and group they come from.
 async fn no_rule_names_pods(identity: &Client) -> anyhow::Result<()> {
     let review = SelfSubjectRulesReview {
         spec: SelfSubjectRulesReviewSpec { namespace: Some("default".to_owned()) },
@@ -55,7 +55,7 @@ async fn no_rule_names_pods(identity: &Client) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Whether a rule speaks of one of these resources, or of a subresource of it.
+/// Whether a rule names one of these resources, or a subresource of it.
 fn names(rule: &ResourceRule, kinds: &[&str]) -> bool {
     rule.resources.iter().flatten().any(|resource| {
         let kind = resource.split('/').next().unwrap_or_default();
@@ -90,7 +90,7 @@ async fn every_attempt_is_refused(identity: &Client) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// A deletion that is refused is counted, tried again, and done once it is allowed.
+/// A refused deletion is counted, retried, and done once it is allowed.
 pub async fn a_refused_deletion_is_told_and_retried() -> anyhow::Result<()> {
     let plane = Plane::lease(false).await?;
     let mut creator = plane.node_creator(&[])?;
@@ -118,8 +118,8 @@ pub async fn a_refused_deletion_is_told_and_retried() -> anyhow::Result<()> {
     plane.release().await
 }
 
-/// Waits until the apiserver's answer to a deletion by node-creator has that code: the authorizer takes a
-/// moment to see a changed role.
+/// Waits until the apiserver answers a deletion by node-creator with that code: it takes a moment until the authorizer
+/// sees a changed role.
 async fn answered_with(plane: &Plane, code: u16) -> anyhow::Result<()> {
     let nodes: Api<Node> = Api::all(plane.as_node_creator().await?);
     let nodes = &nodes;

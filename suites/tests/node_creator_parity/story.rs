@@ -1,4 +1,4 @@
-//! Life stories of UpcomingNodes, as `fixtures/stories/stories.yaml` tells them.
+//! Life stories of UpcomingNodes, as defined in `fixtures/stories/stories.yaml`.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -13,7 +13,7 @@ use serde_json::Value;
 #[derive(Clone, Debug, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Story {
-    /// Names trial and snapshot.
+    /// Name of trial and snapshot.
     pub name: String,
     /// What it shows, in a sentence.
     pub shows: String,
@@ -28,19 +28,19 @@ pub struct Story {
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub enum Step {
-    /// The UpcomingNode is made with this spec, and without a status.
+    /// The UpcomingNode is created with this spec, and without a status.
     Create(Value),
     /// Its phase is set.
     Phase(UpcomingNodePhase),
-    /// Its phase is set several times; taken apart when stories are loaded.
+    /// Its phase is set several times; split into single steps when stories are loaded.
     Phases(Vec<UpcomingNodePhase>),
     /// This is merged into its spec.
     Update(Value),
     /// Something is deleted.
     Delete(Target),
-    /// Somebody else makes a Node of the name that the program would use.
+    /// Another client creates a Node with the name that the program would use.
     ForeignNode(Value),
-    /// The program is ended or started again.
+    /// The program is stopped or started again.
     Creator(Switch),
     /// kube-apiserver is killed and started again.
     Apiserver(Restart),
@@ -52,7 +52,7 @@ pub enum Step {
 pub enum Target {
     /// The UpcomingNode.
     UpcomingNode,
-    /// The Node of its name, by somebody else.
+    /// The Node of its name, by another client.
     Node,
 }
 
@@ -75,13 +75,13 @@ pub enum Restart {
 }
 
 impl Story {
-    /// Name of its UpcomingNode.
+    /// Returns the name of its UpcomingNode.
     pub fn upcoming_node(&self) -> String {
         let ordinary = || api::names::upcoming_node_name(&self.name.replace('_', "-"));
         self.upcoming_node.clone().unwrap_or_else(ordinary)
     }
 
-    /// The machine id in that name; the whole name if it has not the `un-` form.
+    /// Returns the machine id in that name; the whole name if it does not have the `un-` form.
     pub fn machine_id(&self) -> String {
         let name = self.upcoming_node();
         api::names::machine_id(&name).unwrap_or(&name).to_owned()
@@ -105,10 +105,10 @@ impl fmt::Display for Step {
     }
 }
 
-/// All stories.
+/// Loads all stories.
 ///
 /// # Errors
-/// When the file is unreadable or no list of stories, a name occurs twice, or a story has no steps.
+/// When the file is unreadable or not a list of stories, a name occurs twice, or a story has no steps.
 pub fn load() -> anyhow::Result<Vec<Story>> {
     let mut stories: Vec<Story> = fixture("stories.yaml")?;
     let mut names = BTreeSet::new();
@@ -127,10 +127,10 @@ fn taken_apart(step: Step) -> Vec<Step> {
     }
 }
 
-/// A file of `fixtures/stories`.
+/// Loads a file of `fixtures/stories`.
 ///
 /// # Errors
-/// When it is unreadable or says something else than is asked for.
+/// When it is unreadable or does not have the expected content.
 pub fn fixture<T: DeserializeOwned>(name: &str) -> anyhow::Result<T> {
     let path = harness_model::profile::fixtures_dir().join("stories").join(name);
     let text = std::fs::read_to_string(&path).with_context(|| format!("reading {}", path.display()))?;
@@ -139,10 +139,10 @@ pub fn fixture<T: DeserializeOwned>(name: &str) -> anyhow::Result<T> {
     serde_json::from_value(document).with_context(|| format!("{} is not as expected", path.display()))
 }
 
-/// The stories together go through every phase and every transition between two of them.
+/// Checks that the stories together go through every phase and every transition between two of them.
 ///
 /// # Errors
-/// When they do not; names what is missing.
+/// When they do not; the error names what is missing.
 pub fn cover_every_transition(stories: &[Story]) -> anyhow::Result<()> {
     use UpcomingNodePhase::{Drained, Draining, Failed, Launched, Provisioning, Ready, Registered};
     let all = [Provisioning, Launched, Registered, Ready, Draining, Drained, Failed];

@@ -1,4 +1,4 @@
-//! What came of a story, as a table of facts: one text per key. Two programs are compared key by key.
+//! The result of a story as a table of facts: one text per key. Two programs are compared key by key.
 
 use std::collections::BTreeMap;
 
@@ -15,7 +15,7 @@ pub type View = BTreeMap<String, String>;
 /// The key that says whether there is a Node.
 pub const NODE: &str = "node";
 
-/// Facts about a story that was played on a program.
+/// Returns the facts about a story that was played on a program.
 pub fn view(kind: &Kind, story: &Story, played: &Played) -> View {
     let mut view = View::new();
     for (n, (step, standing)) in story.steps.iter().zip(&played.after).enumerate() {
@@ -51,12 +51,12 @@ pub fn view(kind: &Kind, story: &Story, played: &Played) -> View {
     view
 }
 
-/// The key of what stands after a step.
+/// Returns the key of the Node after a step.
 pub fn after_step(n: usize, step: &str) -> String {
     format!("after step {}, {step}", n + 1)
 }
 
-/// What stands, in words.
+/// Returns a text for the Node after a step.
 pub fn standing_text(standing: Standing) -> &'static str {
     match standing {
         Standing::NoNode => "no Node",
@@ -65,7 +65,7 @@ pub fn standing_text(standing: Standing) -> &'static str {
     }
 }
 
-/// Whose the Node at the end is.
+/// Returns to whom the Node at the end belongs.
 fn node_text(played: &Played) -> &'static str {
     let Some(node) = &played.node else { return "none" };
     match &played.foreign {
@@ -80,10 +80,10 @@ fn node_text(played: &Played) -> &'static str {
     }
 }
 
-/// The Node as it was written, without what the apiserver adds.
+/// Returns the Node as it was written, without what the apiserver adds.
 ///
-/// Whose a field is cannot be read from `managedFields`: a status that comes with the create request has no
-/// owner there. But nobody else writes to Nodes here.
+/// The owner of a field cannot be read from `managedFields`: a status that comes with the create request has no owner
+/// there. But nothing else writes to Nodes here.
 fn fields(played: &Played) -> Option<Value> {
     let node = played.node.as_ref()?;
     let mut fields = serde_json::to_value(node).ok()?;
@@ -95,14 +95,14 @@ fn fields(played: &Played) -> Option<Value> {
         metadata.retain(|key, _| !added.contains(&key.as_str()));
     }
     if let Some(status) = fields["status"].as_object_mut() {
-        // Nobody writes them here; the apiserver fills them with empty texts and port 0.
+        // No client writes them here; the apiserver fills them with empty texts and port 0.
         status
             .retain(|key, value| !matches!(key.as_str(), "daemonEndpoints" | "nodeInfo") || !is_empty(value));
     }
     Some(fields)
 }
 
-/// Whether there is nothing in it but empty texts and zeros.
+/// Whether it contains nothing but empty texts and zeros.
 fn is_empty(value: &Value) -> bool {
     match value {
         Value::Null => true,
@@ -114,7 +114,7 @@ fn is_empty(value: &Value) -> bool {
     }
 }
 
-/// One entry per leaf: `a.b[key with dots].c`; items of lists by their name, where they have one.
+/// Writes one entry per leaf: `a.b[key with dots].c`. Items of lists have their name as key, if they have one.
 fn flatten(at: &str, value: &Value, view: &mut View) {
     match value {
         Value::Object(fields) if !fields.is_empty() => {
@@ -138,7 +138,7 @@ fn flatten(at: &str, value: &Value, view: &mut View) {
     }
 }
 
-/// What identifies a condition, a taint or an address.
+/// Returns the name that identifies a condition, a taint or an address.
 fn name_of(item: &Value) -> Option<String> {
     let name = item.get("type").or_else(|| item.get("key"))?.as_str()?;
     Some(name.to_owned())

@@ -1,4 +1,4 @@
-//! What becomes of more requests at once than an apiserver works on: they wait, and none is turned away.
+//! What happens when more requests come at once than an apiserver works on: they wait, and none is rejected.
 
 use std::path::Path;
 use std::time::Duration;
@@ -16,10 +16,10 @@ use suites::block_on;
 
 use suites::world::World;
 
-/// More than the built-in level `workload-high` works on and lets wait, of one user: about 240 seats, and 50 in each
-/// of the user's 6 queues (Kubernetes docs, "API Priority and Fairness").
+/// More requests of one user than the built-in level `workload-high` works on and queues: about 240 seats, and 50 in
+/// each of the user's 6 queues (Kubernetes docs, "API Priority and Fairness").
 const BURST: usize = 1_000;
-/// How long etcd stands still, as one does whose disk is busy.
+/// How long etcd stands still, as it does when its disk is busy.
 const STALL: Duration = Duration::from_secs(2);
 
 /// The scheduler and the controllers write to an etcd that stands still for a moment.
@@ -52,7 +52,7 @@ pub fn bursts_wait(label: &'static str) -> anyhow::Result<()> {
     })
 }
 
-/// Creates that many Events at once; what those that failed were answered.
+/// Creates that many Events at once, and returns the errors of those that failed.
 async fn burst(client: &Client, prefix: &str) -> Vec<String> {
     let events: Api<Event> = Api::namespaced(client.clone(), "default");
     let create = |number: usize| {
@@ -67,7 +67,7 @@ async fn burst(client: &Client, prefix: &str) -> Vec<String> {
     join_all((0..BURST).map(create)).await.into_iter().flatten().collect()
 }
 
-/// As somebody whom the administrator may speak for.
+/// Returns a client for a user that the administrator may impersonate.
 async fn connect_as(admin: &Path, user: &str) -> anyhow::Result<Client> {
     let mut kubeconfig: Value = serde_json::from_slice(&std::fs::read(admin)?)?;
     let credentials = kubeconfig.pointer_mut("/users/0/user").context("no user in the kubeconfig")?;

@@ -1,4 +1,4 @@
-//! What kwok may do to Pods: it deletes by name, and a name may have a new owner by then.
+//! What kwok may do to Pods: it deletes by name, and by then a name may belong to a different Pod.
 
 use anyhow::{Context, ensure};
 use component::poll::{self, Look};
@@ -14,7 +14,7 @@ use suites::world::{World, client};
 
 use crate::planes::{CEILING, TICK, make_node};
 
-/// As kwok, a running Pod cannot be deleted; once somebody else has deleted it, kwok removes it.
+/// kwok's identity cannot delete a running Pod. Once another client has deleted it, kwok removes it.
 pub fn removes_only_what_is_to_go(label: &'static str) -> anyhow::Result<()> {
     block_on(async {
         let world = World::new(label, None, None).await?;
@@ -30,8 +30,8 @@ pub fn removes_only_what_is_to_go(label: &'static str) -> anyhow::Result<()> {
         let kubeconfig = cluster.kubeconfigs["admin"].with_file_name("kwok.kubeconfig");
         let as_kwok: Api<Pod> = Api::namespaced(connect_unlimited(&kubeconfig).await?, "default");
         let as_kwok = &as_kwok;
-        // The apiserver takes a moment to read its policies. 422, not 403: kwok has the right, the policy refuses
-        // this use of it.
+        // The apiserver takes a moment to read its policies. 422, not 403: kwok has the right, the policy refuses this
+        // use of it.
         let dry_run = DeleteParams { grace_period_seconds: Some(0), ..DeleteParams::default() }.dry_run();
         let dry_run = &dry_run;
         poll::until("a deletion as kwok to be refused", TICK, CEILING, || async move {

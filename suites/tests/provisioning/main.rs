@@ -1,6 +1,6 @@
-//! Claims about the local provider: control planes that are what they say, and nothing left behind.
+//! Claims about the local provider: control planes are what they claim to be, and nothing is left behind.
 //!
-//! Each trial starts its own supervisor on the real binaries; none uses the supervisor's book to prove what
+//! Each trial starts its own supervisor on the real binaries. None relies on the supervisor's own records to prove what
 //! is left (see `traces`).
 
 mod flow;

@@ -21,7 +21,7 @@ use suites::world::{World, client, idle_process, pause_and_restart_apiserver};
 pub const TICK: Duration = Duration::from_millis(50);
 pub const CEILING: Duration = Duration::from_secs(60);
 
-/// Two control planes at once: settings as asked, probes removed, all processes running.
+/// Two control planes at once: settings as requested, probes removed, all processes running.
 pub fn ready_as_asked(label: &'static str) -> anyhow::Result<()> {
     block_on(async {
         let world = World::new(label, None, None).await?;
@@ -117,7 +117,7 @@ pub fn node_creator_rights(label: &'static str) -> anyhow::Result<()> {
     })
 }
 
-/// A component that does not start is told with the reason that it logged, and the lease is undone.
+/// If a component does not start, the error has the reason that it logged, and the lease is undone.
 pub fn wrong_flag(label: &'static str) -> anyhow::Result<()> {
     block_on(async {
         let world = World::new(label, None, None).await?;
@@ -146,7 +146,7 @@ pub fn too_little_memory(label: &'static str) -> anyhow::Result<()> {
     })
 }
 
-/// A caller that dies gives its control planes back.
+/// When a caller dies, its control planes are released.
 pub fn released_on_close(label: &'static str) -> anyhow::Result<()> {
     block_on(async {
         let world = World::new(label, None, None).await?;
@@ -166,7 +166,7 @@ pub fn released_on_close(label: &'static str) -> anyhow::Result<()> {
     })
 }
 
-/// A death that nobody asked for is reported; a restarted scheduler is the same one again.
+/// An unexpected death is reported; a restarted scheduler is the same one again.
 pub fn scheduler_verbs(label: &'static str) -> anyhow::Result<()> {
     block_on(async {
         let world = World::new(label, None, None).await?;
@@ -200,7 +200,7 @@ pub fn apiserver_verbs(label: &'static str) -> anyhow::Result<()> {
     })
 }
 
-/// A program is ready when its ready file is there; one that ends before is an error with its last words.
+/// A program is ready when its ready file exists. One that ends before is an error with its last output.
 pub fn spawned_programs(label: &'static str) -> anyhow::Result<()> {
     block_on(async {
         let world = World::new(label, None, None).await?;
@@ -252,7 +252,7 @@ pub fn owner_killed(label: &'static str) -> anyhow::Result<()> {
     })
 }
 
-/// In order.
+/// Stops it in an orderly way.
 pub fn supervisor_terminated(label: &'static str) -> anyhow::Result<()> {
     block_on(async {
         let mut world = World::new(label, None, None).await?;
@@ -264,7 +264,7 @@ pub fn supervisor_terminated(label: &'static str) -> anyhow::Result<()> {
     })
 }
 
-/// Two control planes and a program that ignores SIGTERM; the addresses they listen on.
+/// Starts two control planes and a program that ignores SIGTERM; returns the addresses they listen on.
 async fn with_load(world: &World) -> anyhow::Result<BTreeSet<std::net::SocketAddr>> {
     let lease = world.client.lease(&LeaseSpec::of(2)).await?;
     ensure!(Path::new(&lease.clusters[0].kubeconfigs["admin"]).starts_with(&world.announcement.scratch));
@@ -275,7 +275,7 @@ async fn with_load(world: &World) -> anyhow::Result<BTreeSet<std::net::SocketAdd
         ..SpawnRequest::default()
     };
     world.client.spawn(stubborn).await?;
-    // A process that is just becoming another program shows no environment for a moment.
+    // A process that is just executing another program shows no environment for a moment.
     let what = "10 components, a program, supervisor and janitor to run";
     poll::until(what, TICK, CEILING, || async {
         match traces::processes(&world.run_id).len() {

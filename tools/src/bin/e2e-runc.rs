@@ -1,6 +1,6 @@
-//! `e2e-runc ARGS...`: runc, for a host that lacks a capability. See `tools::runc`.
+//! `e2e-runc ARGS...`: runc for a host that lacks a capability. See `tools::runc`.
 //!
-//! Docker calls it in runc's place (`--add-runtime`); it becomes runc once it has changed what runc will read.
+//! Docker calls it instead of runc (`--add-runtime`). It changes what runc will read and then becomes runc.
 
 use std::{
     ffi::OsString,
@@ -20,8 +20,8 @@ fn main() -> ExitCode {
     if let Some(described) = Described::of_call(&args)
         && let Err(error) = restrict(&described)
     {
-        // runc may manage all the same, and says better what is wrong when it does not.
-        eprintln!("Warning: e2e-runc leaves {} as it is: {error}", described.path().display());
+        // runc may succeed nevertheless, and gives a better error message if it does not.
+        eprintln!("Warning: e2e-runc leaves {} unchanged: {error}", described.path().display());
     }
     let error = Command::new("runc").args(args).exec();
     eprintln!("Error: e2e-runc cannot start runc: {error}");

@@ -1,4 +1,4 @@
-//! Changes to a pinned module: a copy of it in which they were made takes its place.
+//! Changes to a pinned module: a changed copy takes its place.
 
 use std::{
     collections::BTreeSet,
@@ -13,15 +13,15 @@ use crate::{
     pins::{ModulePin, PatchPin, ToolPin},
 };
 
-/// Makes the changes of `module`, whose `go.mod` is in `dir`, before `tools` are built: each module that is changed is copied to `dir/patched`,
-/// and `go.mod` is told to take it from there.
+/// Applies the changes of `module`, whose `go.mod` is in `dir`, before `tools` are built. Each changed module is copied
+/// to `dir/patched`, and `go.mod` is set to use the copy.
 pub(super) fn apply(module: &ModulePin, tools: &[&ToolPin], dir: &Path, offline: bool) -> Result<(), Error> {
     let go = |args: &[&str]| run(module, tools, dir, offline, args);
     let changed: BTreeSet<&str> = module.patches.iter().map(|patch| patch.module.as_str()).collect();
     for (number, path) in changed.into_iter().enumerate() {
         // Relative, so that no path of this machine gets into the program.
         let place = format!("./patched/{number}");
-        // Fetched first if need be.
+        // Fetches it first if needed.
         go(&["mod", "download", path])?;
         let kept = go(&["list", "-m", "-f", "{{.Dir}}", path])?;
         let source = PathBuf::from(String::from_utf8_lossy(&kept.stdout).trim());
@@ -53,7 +53,7 @@ fn run(
     }
 }
 
-/// Go's own copy is read-only.
+/// Copies a directory. Go's own copy is read-only.
 fn copy_writable(from: &Path, to: &Path) -> Result<(), Error> {
     fs::create_dir_all(to).map_err(Error::io("create", to))?;
     for entry in fs::read_dir(from).map_err(Error::io("list", from))? {
@@ -62,7 +62,7 @@ fn copy_writable(from: &Path, to: &Path) -> Result<(), Error> {
         if entry.file_type().map_err(Error::io("read", entry.path()))?.is_dir() {
             copy_writable(&entry.path(), &target)?;
         } else {
-            // Without its permissions: a new file may be written to.
+            // Without its permissions, because a new file is writable.
             let content = fs::read(entry.path()).map_err(Error::io("read", entry.path()))?;
             fs::write(&target, content).map_err(Error::io("write", &target))?;
         }

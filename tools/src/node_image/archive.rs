@@ -1,4 +1,5 @@
-//! Images as `docker save` writes them: layers, a configuration, a manifest. Made without Docker, the same each time.
+//! Images in the format of `docker save`: layers, a configuration, a manifest. Written without Docker, and
+//! reproducible.
 
 use std::{
     fs::File,
@@ -17,7 +18,7 @@ use crate::{
     node_image::tree::{Source, Tree},
 };
 
-/// A layer that lies in a file.
+/// A layer in a file.
 #[derive(Debug)]
 pub(crate) struct Layer {
     path: PathBuf,
@@ -36,13 +37,13 @@ pub(crate) struct Image<'a> {
 }
 
 impl Layer {
-    /// Writes a layer to `path`, compressed where size matters more than time.
+    /// Writes a layer to `path`, compressed if size matters more than time.
     ///
     /// # Errors
     /// [`Error::Io`] naming the file.
     pub(crate) fn write(tree: &Tree, path: PathBuf, compressed: bool) -> Result<Layer, Error> {
         let file = BufWriter::new(File::create(&path).map_err(Error::io("create", &path))?);
-        // The encoder puts neither a name nor a time into its header.
+        // The encoder writes neither a name nor a time to its header.
         let diff_id = if compressed {
             let mut tee = Hashing::new(GzBuilder::new().write(file, Compression::fast()));
             tree.write(&mut tee)?;
@@ -86,7 +87,7 @@ impl Image<'_> {
         file.flush().map_err(Error::io("write", path))
     }
 
-    /// The image's configuration; its sha256 is the image's id.
+    /// Returns the image's configuration; its sha256 is the image's id.
     fn configuration(&self) -> Vec<u8> {
         let diff_ids: Vec<_> = self.layers.iter().map(|layer| format!("sha256:{}", layer.diff_id)).collect();
         let value = json!({
@@ -100,7 +101,7 @@ impl Image<'_> {
     }
 }
 
-/// This machine's architecture, in Docker's and Debian's words.
+/// Returns this machine's architecture, as Docker and Debian name it.
 pub(crate) fn architecture() -> &'static str {
     match std::env::consts::ARCH {
         "x86_64" => "amd64",
@@ -109,10 +110,10 @@ pub(crate) fn architecture() -> &'static str {
     }
 }
 
-/// The references that an archive holds.
+/// Returns the references that an archive holds.
 ///
 /// # Errors
-/// [`Error::NotAnImage`] when it is no archive of an image.
+/// [`Error::NotAnImage`] when it is not an image archive.
 pub(crate) fn references(path: &Path) -> Result<Vec<String>, Error> {
     #[derive(Deserialize)]
     #[serde(rename_all = "PascalCase")]
@@ -137,7 +138,7 @@ pub(crate) fn references(path: &Path) -> Result<Vec<String>, Error> {
     Err(not_an_image("it holds no manifest.json".to_owned()))
 }
 
-/// Passes on what is written, and hashes it.
+/// A writer that hashes what it passes on.
 struct Hashing<W> {
     inner: W,
     hasher: Sha256,

@@ -1,4 +1,4 @@
-//! Puts an image together in a directory.
+//! Assembles an image in a directory.
 
 use std::{
     fs,
@@ -36,10 +36,10 @@ pub(crate) const FILES: [(&str, &str, u32); 4] = [
 /// Programs, preloaded images, our own files.
 const LAYERS: u64 = 3;
 
-/// What kind, kubeadm and the containers look programs up in.
+/// The directories in which kind, kubeadm and the containers look up programs.
 const PATH: &str = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
-/// The made parts of an image.
+/// The parts from which an image is assembled.
 pub(crate) struct Parts<'a> {
     /// The programs of a control plane.
     pub(crate) set: &'a Toolset,
@@ -49,14 +49,14 @@ pub(crate) struct Parts<'a> {
     pub(crate) digest: &'a str,
 }
 
-/// An image that the node holds: reference, program, and where the program lies in it.
+/// An image inside the node image: reference, program, and the program's path in it.
 struct Inner {
     reference: String,
     program: PathBuf,
     path: String,
 }
 
-/// What the tools of a set are called as images.
+/// Returns the image names of a set's tools.
 pub(crate) fn preloaded(set: &Toolset) -> Preloaded {
     Preloaded {
         etcd_tag: format!("{}-0", set.tool("etcd").version.trim_start_matches('v')),
@@ -65,7 +65,7 @@ pub(crate) fn preloaded(set: &Toolset) -> Preloaded {
 }
 
 impl Parts<'_> {
-    /// Builds the image in `dir`, which must be empty; tells the path of its archive.
+    /// Builds the image in `dir`, which must be empty, and returns the path of its archive.
     ///
     /// # Errors
     /// [`Error`]; each says what is missing and what to do.
@@ -81,7 +81,7 @@ impl Parts<'_> {
         let images = self.inner();
         progress.total(images.len() as u64 + LAYERS + 1);
         let archives = write_all(&images, &subdir(dir, "preload")?, &progress)?;
-        // The last is the smallest and changes most; Docker keeps the others.
+        // The last one is the smallest and changes most often; Docker keeps the others.
         let trees: [Tree; LAYERS as usize] =
             [self.base(&debs)?, preloaded_layer(archives), own_files(&self.version())];
         let mut layers = Vec::new();
@@ -99,7 +99,7 @@ impl Parts<'_> {
         self.programs.tool("kubelet").version.clone()
     }
 
-    /// Programs and what they are linked against.
+    /// Returns the layer of programs and the libraries that they are linked against.
     fn base(&self, debs: &[Deb]) -> Result<Tree, Error> {
         let mut tree = Tree::merged_usr();
         for name in ["dev", "proc", "run", "sys", "var", "root", "etc"] {
@@ -146,7 +146,7 @@ impl Parts<'_> {
         let packages: Vec<_> = debs.iter().map(|deb| format!("{}={}", deb.name, deb.version)).collect();
         json!({
             "Entrypoint": ["/sbin/init"],
-            // What kind's own image says, too; some programs ask for it.
+            // kind's own image sets this, too; some programs check it.
             "Env": [PATH, "container=docker"],
             "StopSignal": "SIGTERM",
             "Labels": {
@@ -158,7 +158,7 @@ impl Parts<'_> {
 }
 
 impl Inner {
-    /// Writes the image to a file named by its program.
+    /// Writes the image to a file named after its program.
     fn write(&self, dir: &Path) -> Result<PathBuf, Error> {
         let name = Path::new(&self.path).file_name().expect("must have a name").to_string_lossy();
         let mut tree = Tree::default();
@@ -171,17 +171,18 @@ impl Inner {
     }
 }
 
-/// Writes the archives of the images that the node holds.
+/// Writes the archives of the images inside the node image.
 fn write_all(images: &[Inner], dir: &Path, progress: &Progress) -> Result<Vec<PathBuf>, Error> {
     let write = &|image: &Inner| image.write(dir).inspect(|_| progress.advance(1));
-    // Compressing them is most of the work, and each is on its own.
+    // Compressing them is most of the work, and each is independent.
     thread::scope(|scope| {
         let threads: Vec<_> = images.iter().map(|image| scope.spawn(move || write(image))).collect();
         threads.into_iter().map(|thread| thread.join().expect("must not panic")).collect()
     })
 }
 
-/// Archives that init gives to containerd. Not below /var: that is a volume, to which Docker would copy them.
+/// Returns the layer of archives that init imports into containerd. It is not below /var, because that is a volume, to
+/// which Docker would copy them.
 fn preloaded_layer(archives: Vec<PathBuf>) -> Tree {
     let mut tree = Tree::default();
     for archive in archives {
@@ -200,7 +201,7 @@ fn own_files(version: &str) -> Tree {
     tree
 }
 
-/// What a package is taken for: programs and libraries, no documents and no configuration.
+/// Whether a package's file is needed: programs and libraries are, documents and configuration are not.
 fn is_needed(path: &str) -> bool {
     let top = ["usr/bin/", "usr/sbin/", "usr/lib/", "usr/lib64/"].iter().any(|dir| path.starts_with(dir));
     top && !path.contains("/gconv/")

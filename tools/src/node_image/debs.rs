@@ -1,4 +1,4 @@
-//! Debian packages, fetched by apt and unpacked into a directory: nothing is installed, and nobody need be root.
+//! Debian packages, fetched by apt and unpacked into a directory: nothing is installed, and root is not needed.
 
 use std::{
     fs,
@@ -13,14 +13,14 @@ use crate::{error::Error, progress::ProgressMode, quiet::run_quietly};
 pub(crate) struct Deb {
     pub(crate) name: String,
     pub(crate) version: String,
-    /// What it holds, below this directory.
+    /// The directory of its content.
     pub(crate) root: PathBuf,
 }
 
-/// Fetches the packages into `dir` and unpacks each in a directory of its own; sorted by name.
+/// Fetches the packages into `dir` and unpacks each into its own directory. The result is sorted by name.
 ///
 /// # Errors
-/// [`Error::NoApt`] on a machine that is no Debian, [`Error::AptFailed`] with what apt said.
+/// [`Error::NoApt`] on a machine that does not run Debian, [`Error::AptFailed`] with apt's output.
 pub(crate) fn unpack(packages: &[&str], dir: &Path, progress: ProgressMode) -> Result<Vec<Deb>, Error> {
     let mut download = Command::new("apt-get");
     download.arg("download").args(packages).current_dir(dir).env("LC_ALL", "C");
@@ -59,7 +59,8 @@ fn run(command: &mut Command, label: &str, progress: ProgressMode) -> Result<(),
     }
 }
 
-/// What the name of a package file tells: `<name>_<version>_<architecture>.deb`, a colon written as `%3a`.
+/// Returns name and version from the name of a package file: `<name>_<version>_<architecture>.deb`, a colon written as
+/// `%3a`.
 fn name_and_version(file: &str) -> Option<(String, String)> {
     let mut parts = file.strip_suffix(".deb")?.split('_');
     let (name, version) = (parts.next()?, parts.next()?);

@@ -1,7 +1,9 @@
-//! The image of a kind node, made without a registry, a base image or root: `docs/kind.md` says what is in it and why.
+//! The image of a kind node, built without a registry, a base image or root: `docs/kind.md` describes its content and
+//! the reasons.
 //!
-//! Go programs from their modules, busybox and runc from Debian's archive, an init of our own, and the images of a
-//! control plane, for containerd to import when the node starts. Written as an archive and loaded into Docker.
+//! It consists of Go programs from their modules, busybox and runc from Debian's archive, our own init, and the images
+//! of a control plane, which containerd imports when the node starts. It is written as an archive and loaded into
+//! Docker.
 
 mod archive;
 mod build;
@@ -25,17 +27,17 @@ use crate::{
     provision::ensure_pins,
 };
 
-/// The repository that every node image is tagged in.
+/// The repository in which every node image is tagged.
 const REPOSITORY: &str = "fleet-e2e/node";
-/// Changes when the way an image is put together does.
+/// Changes when the way in which an image is assembled changes.
 const LAYOUT: &str = "fleet-e2e node image 1";
 
-/// A node image that Docker has, and what goes with it.
+/// A node image in Docker, and what belongs to it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NodeImage {
     /// Name and tag, for `kind create cluster --image`.
     pub reference: String,
-    /// The id that Docker knows it by, `sha256:…`.
+    /// The id by which Docker knows it, `sha256:…`.
     pub id: String,
     /// The kind program.
     pub kind: PathBuf,
@@ -43,7 +45,7 @@ pub struct NodeImage {
     pub preloaded: Preloaded,
 }
 
-/// Images that a node has from the start, beside those that kubeadm names by the Kubernetes version.
+/// Images that a node has from the start, in addition to those that kubeadm names after the Kubernetes version.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Preloaded {
     /// For kubeadm's `etcd.local.imageTag`, e.g. `3.7.3-0`.
@@ -52,7 +54,8 @@ pub struct Preloaded {
     pub kwok: String,
 }
 
-/// Makes sure that Docker has the node image of these tools: nothing to do, loaded from the cache, or built first.
+/// Makes sure that Docker has the node image of these tools: it is there already, loaded from the cache, or built
+/// first.
 ///
 /// # Errors
 /// [`Error`]; each says what is missing and what to do.
@@ -64,10 +67,10 @@ pub fn ensure(options: &Options, set: &Toolset, docker: &Docker) -> Result<NodeI
     recipe.loaded(options, docker)
 }
 
-/// As [`ensure`], but with an archive that [`to_archive`] wrote, here or elsewhere.
+/// Like [`ensure`], but with an archive that [`to_archive`] wrote, here or on another machine.
 ///
 /// # Errors
-/// [`Error::ForeignArchive`] when it holds another image than the one that these tools make.
+/// [`Error::ForeignArchive`] when it does not hold the image that these tools produce.
 pub fn from_archive(
     options: &Options,
     set: &Toolset,
@@ -84,7 +87,7 @@ pub fn from_archive(
     recipe.loaded(options, docker)
 }
 
-/// Writes the image to a file, for [`from_archive`]; tells its reference. No Docker is needed.
+/// Writes the image to a file, for [`from_archive`], and returns its reference. Docker is not needed.
 ///
 /// # Errors
 /// [`Error`]; each says what is missing and what to do.
@@ -95,7 +98,7 @@ pub fn to_archive(options: &Options, set: &Toolset, file: &Path) -> Result<Strin
     Ok(recipe.reference)
 }
 
-/// What determines an image.
+/// Everything that determines an image.
 struct Recipe {
     /// Name and tag; the tag holds the digest of all inputs.
     reference: String,
@@ -121,7 +124,7 @@ impl Recipe {
         })
     }
 
-    /// The archive of the cache, made if it is not there.
+    /// Returns the archive in the cache, which is built if it is missing.
     fn archive(&self, options: &Options, set: &Toolset) -> Result<PathBuf, Error> {
         let dir = cache_root(options)?.join("node-images");
         let path = dir.join(format!("{}.tar", self.digest));
@@ -131,7 +134,7 @@ impl Recipe {
         }
         let programs = ensure_pins(&self.pins, &options.beside_the_set())?;
         let _lock = cache::lock(&dir, &self.digest, options.progress)?;
-        // Whoever held the lock may have done it.
+        // The previous holder of the lock may have built it.
         if path.exists() {
             return Ok(path);
         }
@@ -146,7 +149,7 @@ impl Recipe {
         Ok(path)
     }
 
-    /// The image, which Docker must have by now.
+    /// Returns the image, which Docker must have by now.
     fn loaded(self, options: &Options, docker: &Docker) -> Result<NodeImage, Error> {
         let id = docker.image_id(&self.reference)?;
         let id = id.ok_or_else(|| Error::NotLoaded { reference: self.reference.clone() })?;
@@ -155,7 +158,7 @@ impl Recipe {
     }
 }
 
-/// 64 hex digits over all that goes into an image, except for the versions of Debian's packages.
+/// Returns 64 hex digits over all inputs of an image, except the versions of Debian's packages.
 fn digest(set: &str, programs: &str) -> String {
     let mut hasher = Sha256::new();
     let mut add = |text: &str| {

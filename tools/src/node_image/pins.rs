@@ -1,17 +1,18 @@
-//! What a node image is made of, pinned: Go programs as everywhere, Debian packages by name.
+//! The pinned parts of a node image: Go programs like everywhere else, Debian packages by name.
 
 use crate::{
     error::Error,
     pins::{ModulePin, Pins, ToolPin, module},
 };
 
-/// What the node runs beside Kubernetes, from Debian: the programs that are no Go modules, or that need cgo.
+/// Debian packages for what the node runs in addition to Kubernetes: programs that are not Go modules, or that need
+/// cgo.
 ///
-/// By name only: which version there is, the archive decides, and Debian removes old ones. What went into an image
-/// stands in its label `fleet-e2e.packages`.
+/// Pinned only by name: the archive decides which version there is, and Debian removes old ones. The label
+/// `fleet-e2e.packages` of an image lists its packages.
 pub(crate) const PACKAGES: [&str; 4] = ["busybox-static", "libc6", "libseccomp2", "runc"];
 
-/// The commands of busybox that the node has: those that kind and init call, and a few to look around with.
+/// The commands of busybox that the node has: those that kind and init call, and a few for troubleshooting.
 pub(crate) const APPLETS: [&str; 40] = [
     "awk", "cat", "chmod", "cp", "cut", "date", "df", "du", "env", "false", "find", "free", "grep", "head",
     "hostname", "id", "ip", "kill", "ln", "ls", "mkdir", "mount", "mv", "netstat", "ps", "readlink", "rm",
@@ -21,16 +22,16 @@ pub(crate) const APPLETS: [&str; 40] = [
 /// Programs of a node that are built, without those of a control plane.
 pub(crate) const PROGRAMS: [&str; 5] = ["containerd", "containerd-shim-runc-v2", "ctr", "kubeadm", "kubelet"];
 
-/// kubeadm's name for this version's sandbox image; containerd's configuration says the same.
+/// kubeadm's name for this version's sandbox image; containerd's configuration has the same.
 pub(crate) const PAUSE_TAG: &str = "3.10.2";
 
 /// The version of our own pause program.
 const PAUSE_VERSION: &str = "v1.0.0";
 
-/// kind, which runs on the host.
+/// Returns the pins of kind, which runs on the host.
 ///
 /// # Errors
-/// [`Error::Pins`] when a file under `fixtures/controlplane/` is not understood.
+/// [`Error::Pins`] when a file under `fixtures/controlplane/` cannot be parsed.
 pub(crate) fn kind() -> Result<Pins, Error> {
     let kind = module(
         "node/kind",
@@ -42,10 +43,10 @@ pub(crate) fn kind() -> Result<Pins, Error> {
     Ok(Pins { modules: vec![kind], artifacts: Vec::new() })
 }
 
-/// The programs that run in a node container.
+/// Returns the pins of the programs that run in a node container.
 ///
 /// # Errors
-/// As [`kind`].
+/// As for [`kind`].
 pub(crate) fn node() -> Result<Pins, Error> {
     let kubernetes = module(
         "node/kubernetes",
@@ -65,12 +66,12 @@ pub(crate) fn node() -> Result<Pins, Error> {
             ("ctr", "github.com/containerd/containerd/v2/cmd/ctr"),
         ],
     )?;
-    // Snapshots are kept by overlayfs alone; the other ways want headers, programs or modules of the kernel.
+    // Snapshots are kept only by overlayfs; the other ways need headers, programs or kernel modules.
     containerd.tags = "no_btrfs,no_zfs,no_devmapper,no_aufs".to_owned();
     Ok(Pins { modules: vec![kubernetes, containerd, pause()], artifacts: Vec::new() })
 }
 
-/// Our own program, which has no module to be pinned.
+/// Returns the pin of our own program, which has no module to pin.
 fn pause() -> ModulePin {
     ModulePin {
         name: "pause".to_owned(),
@@ -88,7 +89,7 @@ fn pause() -> ModulePin {
     }
 }
 
-/// The Kubernetes version of the node's own programs.
+/// Returns the Kubernetes version of the node's own programs.
 pub(crate) fn kubernetes_version(pins: &Pins) -> &str {
     &pins.modules.first().expect("must have the module of Kubernetes").version
 }

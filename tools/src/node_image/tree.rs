@@ -1,4 +1,4 @@
-//! The files of one layer, written so that the same files make the same bytes.
+//! The files of one layer, written so that the same files produce the same bytes.
 
 use std::{
     collections::BTreeMap,
@@ -12,7 +12,7 @@ use tar::{EntryType, Header};
 
 use crate::error::Error;
 
-/// Directories that modern systems have below `/usr` alone; packages of older ones still name them without it.
+/// Directories that modern systems have only below `/usr`; packages of older ones still name them without it.
 const MERGED: [&str; 4] = ["bin", "lib", "lib64", "sbin"];
 
 /// Files by path, without a leading slash.
@@ -31,12 +31,12 @@ enum Entry {
 pub(crate) enum Source {
     /// A file of the host.
     Path(PathBuf),
-    /// Made here.
+    /// Content in memory.
     Bytes(Vec<u8>),
 }
 
 impl Tree {
-    /// A tree with the links that let `/bin/sh` be found in `/usr/bin`.
+    /// Creates a tree with the links that make `/bin/sh` resolve to `/usr/bin/sh`.
     pub(crate) fn merged_usr() -> Tree {
         let mut tree = Tree::default();
         for name in MERGED {
@@ -61,7 +61,7 @@ impl Tree {
         self.0.insert(path.to_owned(), Entry::Link { target: target.to_owned() });
     }
 
-    /// Adds the files below `root` for whose path in the image `keep` holds.
+    /// Adds the files below `root` for whose path in the image `keep` returns true.
     ///
     /// # Errors
     /// [`Error::Io`] when `root` cannot be read.
@@ -87,7 +87,7 @@ impl Tree {
                 let target = fs::read_link(&source).map_err(Error::io("read", &source))?;
                 self.link(&path, &target.to_string_lossy());
             } else {
-                // Only what matters of a mode: packages set write bits and the like as they please.
+                // Only the relevant part of a mode: packages differ in write bits and the like.
                 let mode = if meta.permissions().mode() & 0o111 == 0 { 0o644 } else { 0o755 };
                 self.file(&path, Source::Path(source), mode);
             }
@@ -162,7 +162,7 @@ fn append(
     archive.append_data(&mut header, path, content)
 }
 
-/// The path in the image of a packaged file: `bin/busybox` lies in `usr/bin`.
+/// Returns a packaged file's path in the image: `bin/busybox` goes to `usr/bin`.
 fn merged(path: &str) -> String {
     match path.split_once('/') {
         Some((top, _)) if MERGED.contains(&top) => format!("usr/{path}"),

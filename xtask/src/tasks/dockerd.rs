@@ -1,7 +1,7 @@
 //! `cargo xtask dockerd -- COMMAND`: a Docker engine for as long as a command runs.
 //!
-//! For machines without Docker, such as a container in which one is root: nothing of it stays, and the host's
-//! firewall is not touched.
+//! This is for machines without Docker, such as a container with root access. Nothing of the engine stays, and the
+//! host's firewall is not changed.
 
 use std::{
     ffi::OsString,
@@ -26,7 +26,7 @@ use crate::{
 #[derive(Debug, clap::Args)]
 #[command(after_help = exit::HELP)]
 pub struct Args {
-    /// Where the engine keeps images [default: `docker` in the cache directory].
+    /// Directory in which the engine keeps images [default: `docker` in the cache directory].
     #[arg(long, value_name = "DIR")]
     data_root: Option<PathBuf>,
 
@@ -34,20 +34,20 @@ pub struct Args {
     #[arg(long)]
     remove_data: bool,
 
-    /// Install dockerd (Debian's package docker.io) if it is not there. Where there is an init system, Debian starts
-    /// a daemon of its own at that.
+    /// Install dockerd (Debian's package docker.io) if it is missing. On a system with an init system, the package also
+    /// starts Debian's own daemon.
     #[arg(long)]
     install: bool,
 
-    /// What to run; it finds the engine by DOCKER_HOST.
+    /// Command to run; it finds the engine through DOCKER_HOST.
     #[arg(trailing_var_arg = true, allow_hyphen_values = true, required = true, value_name = "COMMAND")]
     command: Vec<OsString>,
 }
 
-/// Runs the task; the answer is the command's exit code.
+/// Runs the task and returns the command's exit code.
 pub fn run(args: &Args) -> anyhow::Result<u8> {
     if !rustix::process::geteuid().is_root() {
-        bail!("dockerd needs root; run this with sudo, or use a Docker engine that is there (DOCKER_HOST)");
+        bail!("dockerd needs root; run this with sudo, or use an existing Docker engine (DOCKER_HOST)");
     }
     let dockerd = find_dockerd(args.install)?;
     let signals = Signals::take()?;
@@ -63,7 +63,7 @@ pub fn run(args: &Args) -> anyhow::Result<u8> {
     };
     let outcome = command(&args.command, &engine.host(), &bin_dir, &signals);
     signals.pass_to(engine.pid());
-    // Whatever became of the command: the engine ends now.
+    // Whatever happened to the command, the engine stops now.
     let stopped = engine.stop();
     if args.remove_data {
         std::fs::remove_dir_all(&data_root)
@@ -78,13 +78,13 @@ pub fn run(args: &Args) -> anyhow::Result<u8> {
 fn command(args: &[OsString], host: &str, bin_dir: &Path, signals: &Signals) -> anyhow::Result<u8> {
     let (program, rest) = args.split_first().context("no command is given")?;
     let mut command = supervisor::shim(bin_dir, std::process::id(), Path::new(program));
-    // Often `cargo xtask e2e`, which must not build everything anew because this program was run by cargo, too.
+    // This is often `cargo xtask e2e`, which must not rebuild everything because cargo ran this program, too.
     cargo::forget(&mut command);
     command.args(rest).env("DOCKER_HOST", host);
     for name in ["DOCKER_CONTEXT", "DOCKER_TLS_VERIFY", "DOCKER_CERT_PATH"] {
         command.env_remove(name);
     }
-    // At a terminal it may want to read what is typed, which a process group of its own would forbid.
+    // At a terminal, the command may want to read what is typed, which a separate process group would prevent.
     let shares_terminal = std::io::stdin().is_terminal();
     if !shares_terminal {
         command.process_group(0);
@@ -110,7 +110,7 @@ fn find_dockerd(install: bool) -> anyhow::Result<PathBuf> {
         .args(["install", "--yes", "--no-install-recommends", "docker.io"])
         .env("DEBIAN_FRONTEND", "noninteractive")
         .stdin(Stdio::null())
-        // stdout is the command's.
+        // stdout belongs to the command.
         .stdout(std::io::stderr())
         .status()
         .context("cannot start apt-get: dockerd can be installed on Debian and Ubuntu only")?;

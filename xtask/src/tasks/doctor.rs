@@ -1,4 +1,4 @@
-//! `cargo xtask doctor`: what this machine has and lacks, and what to do about each lack.
+//! `cargo xtask doctor`: what this machine has and lacks, and what to do about everything that is missing.
 
 use std::process::{Command, Stdio};
 
@@ -17,7 +17,7 @@ use crate::{
 /// Arguments of `cargo xtask doctor`.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// Also read every control-plane tool of the cache and compare it with its recorded digest.
+    /// Also read every control-plane tool in the cache and compare it with its recorded digest.
     #[arg(long)]
     verify: bool,
 
@@ -25,7 +25,7 @@ pub struct Args {
     provider: ProviderArgs,
 }
 
-/// Runs the task: 0 when runs are possible, else the environment's exit code.
+/// Runs the task. Returns 0 if runs are possible, otherwise the exit code for the environment.
 pub fn run(args: &Args) -> anyhow::Result<u8> {
     let options = ToolArgs::default().options();
     let provider = args.provider.chosen()?;
@@ -82,7 +82,8 @@ fn program(name: &'static str, program: &str, args: &[&str], needed: bool, advic
     }
 }
 
-/// Go builds the tools, once, where they cannot be downloaded: only without Go, and without tools, is the network asked.
+/// Checks for Go, which builds the tools once if they cannot be downloaded. The network is asked only if both Go and
+/// the tools are missing.
 fn go(options: &Options, provider: Provider, cached: bool) -> Finding {
     const NAME: &str = "go";
     const ADVICE: &str = "install Go 1.26 or newer: https://go.dev/dl (it builds the tools, once)";
@@ -94,7 +95,7 @@ fn go(options: &Options, provider: Provider, cached: bool) -> Finding {
     judge_go(found, &refused.unwrap_or_else(|error| Some(error.to_string())))
 }
 
-/// Without Go, and with tools to be made.
+/// Judges a missing Go when there are tools to build.
 fn judge_go(found: Finding, refused: &Option<String>) -> Finding {
     match refused {
         None => Finding {
@@ -111,7 +112,7 @@ fn judge_go(found: Finding, refused: &Option<String>) -> Finding {
     }
 }
 
-/// Looks, and makes nothing: a check-up must not take minutes.
+/// Checks the tools without building any: a check-up must not take minutes.
 fn control_plane_tools(options: &Options, provider: Provider, verify: bool) -> Finding {
     const NAME: &str = "control-plane tools";
     let dir = match programs_dir(options, provider.programs()) {
@@ -135,7 +136,7 @@ fn control_plane_tools(options: &Options, provider: Provider, verify: bool) -> F
     };
     if options.pinned_only && set.tools.iter().any(|tool| tool.source == Source::Published) {
         let detail = format!(
-            "{} holds programs whose digest is not pinned, which do not count where CI is set",
+            "{} holds programs whose digest is not pinned, which are not accepted when CI is set",
             dir.display()
         );
         return Finding::poor(
@@ -144,17 +145,17 @@ fn control_plane_tools(options: &Options, provider: Provider, verify: bool) -> F
             "nothing to do: the next run builds them (about 6 minutes on 2 cores)",
         );
     }
-    // Without a record each program was asked what it is, and there is nothing to compare it with.
+    // Without a record, the programs were only asked for their versions, and there is no digest to compare with.
     let recorded = set.tools.iter().all(|tool| tool.source != Source::Directory);
     if verify
         && recorded
         && let Err(error) = set.verify()
     {
-        // Size and time are as recorded, or opening it had failed: no run would notice.
+        // Size and time match the record, otherwise opening the set would have failed. So no run would notice.
         return Finding::lacking(
             NAME,
             error.to_string(),
-            format!("remove {}: no run would notice by itself", dir.display()),
+            format!("remove {}: no run would notice this", dir.display()),
         );
     }
     let checked = match (verify, recorded) {
@@ -165,7 +166,7 @@ fn control_plane_tools(options: &Options, provider: Provider, verify: bool) -> F
     Finding::good(NAME, format!("{} in {}{checked}", versions(&set), dir.display()))
 }
 
-/// Whether they fit is for `adopt` to say, which asks them.
+/// Checks the kubeconfigs only. Whether a cluster fits is checked by `adopt`, which connects to it.
 fn clusters(provider: &ProviderArgs) -> Finding {
     const NAME: &str = "existing clusters";
     match provider.kubeconfigs() {

@@ -1,4 +1,4 @@
-//! `cargo xtask e2e`: one run of a profile, from nothing to its verdict.
+//! `cargo xtask e2e`: one run of a profile, from start to verdict.
 
 use std::{
     io::IsTerminal,
@@ -25,14 +25,14 @@ use crate::{
 #[derive(Debug, clap::Args)]
 #[command(after_help = exit::HELP)]
 pub struct Args {
-    /// A profile of fixtures/profiles, or a file.
+    /// Name of a profile in fixtures/profiles, or path of a profile file.
     #[arg(default_value = "dev-50")]
     profile: String,
 
     #[command(flatten)]
     overrides: Overrides,
 
-    /// Run although the machine is too small for the profile.
+    /// Run even if the machine is too small for the profile.
     #[arg(long)]
     force: bool,
 
@@ -40,7 +40,7 @@ pub struct Args {
     #[arg(long)]
     keep: bool,
 
-    /// List the profiles and end.
+    /// List the profiles and exit.
     #[arg(long)]
     list: bool,
 
@@ -50,7 +50,7 @@ pub struct Args {
     #[command(flatten)]
     log: LogArgs,
 
-    /// Where run directories are made [default: target/e2e].
+    /// Directory in which run directories are created [default: target/e2e].
     #[arg(long, value_name = "DIR")]
     run_dir_root: Option<PathBuf>,
 
@@ -61,14 +61,14 @@ pub struct Args {
     tools: ToolArgs,
 }
 
-/// What is shown of a run while it goes on.
+/// What is shown of a run while it is in progress.
 #[derive(Debug, Default, Clone, Copy, clap::Args)]
 pub struct OutputArgs {
     /// Show nothing but warnings, errors and the verdict.
     #[arg(long)]
     quiet: bool,
 
-    /// Print events, how the run stands and the verdict as JSON, one object per line, and nothing else on stdout.
+    /// Print events, progress and the verdict as JSON, one object per line, and nothing else on stdout.
     #[arg(long, conflicts_with = "list")]
     json: bool,
 }
@@ -76,29 +76,29 @@ pub struct OutputArgs {
 /// How much the programs of a run log.
 #[derive(Debug, Default, Clone, clap::Args)]
 pub struct LogArgs {
-    /// Level that all programs of the run log at, e.g. debug; the shell's RUST_LOG does not reach them, as it would
-    /// burden what is measured [default: info] [env: E2E_LOG].
+    /// Log level of all programs of the run, e.g. debug. The shell's RUST_LOG does not reach them, because it would
+    /// distort the measurement [default: info] [env: E2E_LOG].
     #[arg(long, value_name = "LEVEL")]
     log: Option<String>,
 }
 
-/// What makes a run other than its profile says; all of it is recorded in the run directory.
+/// What a run changes in its profile. All of it is recorded in the run directory.
 #[derive(Debug, Default, Clone, clap::Args)]
 pub struct Overrides {
     /// Length of the soak, e.g. 120s or 30m.
     #[arg(long, value_name = "DURATION")]
     pub soak: Option<String>,
 
-    /// Seed of everything that is left to chance.
+    /// Seed of everything that is random.
     #[arg(long)]
     pub seed: Option<u64>,
 
-    /// Override a key of the profile; may be repeated.
+    /// Override a value of the profile; may be repeated.
     #[arg(long = "set", value_name = "KEY=VALUE", value_parser = key_value)]
     pub set: Vec<String>,
 
-    /// Directory of another autoscaler's programs `shard`, `operator` and `unschedulable-pod-controller`, in place of
-    /// the reference's (docs/bring-your-own.md).
+    /// Directory with another autoscaler's programs `shard`, `operator` and `unschedulable-pod-controller`, to use
+    /// instead of the reference (docs/bring-your-own.md).
     #[arg(long, value_name = "DIR")]
     pub autoscaler: Option<PathBuf>,
 }
@@ -107,11 +107,11 @@ pub struct Overrides {
 pub struct Scenario<'a> {
     /// The profile's name or file.
     pub profile: &'a str,
-    /// Its overrides.
+    /// What the run changes in it.
     pub overrides: &'a Overrides,
-    /// `E2E_RUN_ID`: that of the supervisor.
+    /// The supervisor's run id, for `E2E_RUN_ID`.
     pub run_id: &'a str,
-    /// Where results go.
+    /// The directory for the results.
     pub run_dir: &'a Path,
     /// The supervisor's socket.
     pub socket: &'a Path,
@@ -119,15 +119,15 @@ pub struct Scenario<'a> {
     pub bin_dir: &'a Path,
     /// The directory of the control-plane programs.
     pub tools_dir: &'a Path,
-    /// Run although the machine is too small.
+    /// Whether to run even if the machine is too small.
     pub force: bool,
     /// What is shown of it.
     pub output: OutputArgs,
-    /// Level that it logs at, if one was asked for.
+    /// Its log level, if one was requested.
     pub log: Option<&'a str>,
 }
 
-/// Runs the task; the answer is the exit code.
+/// Runs the task and returns the exit code.
 pub fn run(args: &Args) -> anyhow::Result<u8> {
     if args.list {
         return forward::to_scenario("list", &Forwarded::default());
@@ -185,7 +185,7 @@ pub fn run(args: &Args) -> anyhow::Result<u8> {
     let outcome = scenario.run(&signals);
     signals.pass_to(supervisor.pid());
     if args.keep && !args.output.is_quiet() {
-        eprintln!("the control planes are kept: `cargo xtask status`, and `cargo xtask down` to end them");
+        eprintln!("the control planes keep running: see `cargo xtask status`; `cargo xtask down` stops them");
     } else if !args.keep
         && let Err(error) = supervisor.stop()
     {
@@ -203,7 +203,7 @@ pub fn run(args: &Args) -> anyhow::Result<u8> {
     }
 }
 
-/// Of clusters that are there, one for each that the profile asks for must be given.
+/// Fails unless one existing cluster is given for each cluster that the profile asks for.
 fn enough_clusters(args: &Args, bin_dir: &Path) -> anyhow::Result<()> {
     let Some(given) = args.provider.kubeconfigs()? else { return Ok(()) };
     let wanted = args.overrides.clusters(&args.profile, bin_dir)?;
@@ -218,12 +218,12 @@ fn enough_clusters(args: &Args, bin_dir: &Path) -> anyhow::Result<()> {
 }
 
 impl OutputArgs {
-    /// Whether people are to be told of nothing but what goes wrong.
+    /// Whether users should see only what goes wrong.
     fn is_quiet(self) -> bool {
         self.quiet || self.json
     }
 
-    /// Whether the scenario draws a dashboard; it decides alike (`harness::view::Front`).
+    /// Whether the scenario draws a dashboard. `harness::view::Front` decides in the same way.
     fn has_dashboard(self) -> bool {
         !self.is_quiet()
             && std::io::stderr().is_terminal()
@@ -259,19 +259,19 @@ impl Overrides {
         }
     }
 
-    /// How many clusters the profile asks for.
+    /// Returns how many clusters the profile asks for.
     fn clusters(&self, profile: &str, bin_dir: &Path) -> anyhow::Result<usize> {
         let mut command = Command::new(bin_dir.join("e2e-scenario"));
         command.args(["plan", "--json", "--profile", profile]);
         self.add_to(&mut command);
         let output = command.stdin(Stdio::null()).output().context("cannot start e2e-scenario")?;
         let plan: serde_json::Value =
-            serde_json::from_slice(&output.stdout).context("the planner gave no JSON")?;
+            serde_json::from_slice(&output.stdout).context("the planner did not print JSON")?;
         Ok(plan["clusters"].as_array().context("the plan names no clusters")?.len())
     }
 
-    /// Whether the profile cannot be run as asked, and with which exit code to end. The planner says on stderr why:
-    /// before minutes go into tools, and before there is a run directory.
+    /// Returns the exit code if the profile cannot be run as requested. The planner prints the reason on stderr, before
+    /// minutes are spent on tools and before a run directory exists.
     pub fn refused(&self, profile: &str, bin_dir: &Path) -> anyhow::Result<Option<u8>> {
         let mut command = Command::new(bin_dir.join("e2e-scenario"));
         command.args(["plan", "--profile", profile]);
@@ -283,11 +283,12 @@ impl Overrides {
 }
 
 impl Scenario<'_> {
-    /// Runs it with our stdin and output, from the main thread, and tells its exit code.
+    /// Runs it with our stdin and output, from the main thread, and returns its exit code.
     pub fn run(&self, signals: &Signals) -> anyhow::Result<u8> {
         let program = self.bin_dir.join("e2e-scenario");
         let mut command = supervisor::shim(self.bin_dir, std::process::id(), Path::new("/bin/sh"));
-        // Outside the terminal's foreground group, it would be stopped for what it writes there after `stty tostop`.
+        // Outside the terminal's foreground process group, it would be stopped when it writes there after
+        // `stty tostop`.
         command.args(["-c", r#"trap "" TTOU; exec "$@""#, "sh"]).arg(&program);
         command.args(["run", "--profile", self.profile]);
         self.overrides.add_to(&mut command);
@@ -299,7 +300,7 @@ impl Scenario<'_> {
         self.output.add_to(&mut command);
         command.env("E2E_RUN_ID", self.run_id).env_remove("KUBECONFIG").stdin(Stdio::null());
         command.envs(self.log.map(|level| (supervisor::LOG_VARIABLE, level)));
-        // A group of its own: a Ctrl-C at the terminal then reaches us alone, and it is told exactly once.
+        // In its own process group, so that a Ctrl-C at the terminal reaches only us, and we pass it on exactly once.
         command.process_group(0);
         let mut child = command.spawn().with_context(|| format!("cannot start {}", program.display()))?;
         signals.child_tells(self.output.has_dashboard());
@@ -314,7 +315,7 @@ impl Scenario<'_> {
     }
 }
 
-/// A setting that dev-50 takes, shown where one is malformed.
+/// A setting that dev-50 accepts, shown when a setting is malformed.
 const EXAMPLE: &str = "churnPerMinute=0.02";
 
 fn key_value(text: &str) -> Result<String, String> {

@@ -1,4 +1,4 @@
-//! Tasks that are another program's: built, then replaced by it.
+//! Tasks that belong to another program, which is built and then replaces this process.
 
 use std::{ffi::OsString, os::unix::process::CommandExt, process::Command};
 
@@ -10,36 +10,36 @@ use crate::{
     tasks::{provider::ProviderArgs, tools::ToolArgs},
 };
 
-/// Arguments that are not ours to understand; `--help` shows the other program's help.
+/// Arguments that another program interprets; `--help` shows that program's help.
 #[derive(Debug, Default, clap::Args)]
 #[command(disable_help_flag = true)]
 pub struct Forwarded {
-    /// Passed on; `--help` explains them.
+    /// Passed on to the program; `--help` explains them.
     #[arg(trailing_var_arg = true, allow_hyphen_values = true, value_name = "ARGS")]
     args: Vec<OsString>,
 }
 
 #[cfg(test)]
 impl Forwarded {
-    /// What will be passed on.
+    /// Returns the arguments that will be passed on.
     pub fn words(&self) -> Vec<String> {
         self.args.iter().map(|arg| arg.to_string_lossy().into_owned()).collect()
     }
 }
 
-/// `e2e-scenario <verb> …`.
+/// Runs `e2e-scenario <verb> …`.
 pub fn to_scenario(verb: &str, args: &Forwarded) -> anyhow::Result<u8> {
     let dir = cargo::build_bins(false, ProgressMode::Auto)?;
     let mut command = Command::new(dir.join("e2e-scenario"));
     command.arg(verb);
-    // `cargo xtask plan dev-50` reads better than what the program wants.
+    // `cargo xtask plan dev-50` reads better than the flag that the program expects.
     if verb == "plan" && args.args.first().is_some_and(|arg| !is_flag(arg)) {
         command.arg("--profile");
     }
     exec(command.args(&args.args))
 }
 
-/// `e2e-scenario report …`; without a run directory that of the last run.
+/// Runs `e2e-scenario report …`; if no run directory is given, for the last run.
 pub fn to_report(args: &Forwarded) -> anyhow::Result<u8> {
     if args.args.is_empty() {
         let latest = cargo::runs_dir()?.join("latest").into_os_string();
@@ -48,7 +48,7 @@ pub fn to_report(args: &Forwarded) -> anyhow::Result<u8> {
     to_scenario("report", args)
 }
 
-/// `e2e-supervisor <verb> …`, with the tools at hand.
+/// Runs `e2e-supervisor <verb> …`, after making sure of the tools where they are needed.
 pub fn to_supervisor(verb: &str, args: &Forwarded) -> anyhow::Result<u8> {
     let help = args.args.iter().any(|arg| arg == "--help" || arg == "-h");
     let dir = cargo::build_bins(false, ProgressMode::Auto)?;
@@ -59,10 +59,11 @@ pub fn to_supervisor(verb: &str, args: &Forwarded) -> anyhow::Result<u8> {
         "adopt" => {}
         "up" if given("--state-dir") => {}
         "up" => _ = command.arg("--state-dir").arg(cargo::runs_dir()?),
-        // The others find the runs of this checkout wherever they are; `up` and `e2e` put them there unless told.
+        // The other verbs find the runs of this checkout wherever they are. `up` and `e2e` create them there by
+        // default.
         _ => _ = command.arg("--near").arg(cargo::runs_dir()?),
     }
-    // `kubectl get nodes`: the program wants a separator before what is kubectl's.
+    // `kubectl get nodes`: the program expects a separator before kubectl's own arguments.
     if verb == "kubectl" && args.args.first().is_some_and(|arg| !is_flag(arg)) {
         command.arg("--");
     }
@@ -85,13 +86,13 @@ pub fn to_supervisor(verb: &str, args: &Forwarded) -> anyhow::Result<u8> {
     exec(command.args(&args.args))
 }
 
-/// `e2e-sim …`.
+/// Runs `e2e-sim …`.
 pub fn to_sim(args: &Forwarded) -> anyhow::Result<u8> {
     let dir = cargo::build_sim()?;
     exec(Command::new(dir.join("e2e-sim")).args(&args.args))
 }
 
-/// `e2e-codegen …`. Always built anew, because it writes what is compiled into it.
+/// Runs `e2e-codegen …`. It is always rebuilt, because it writes what is compiled into it.
 pub fn to_codegen(args: &Forwarded) -> anyhow::Result<u8> {
     let mut command = cargo::cargo(&["run", "--quiet", "--package", "harness", "--bin", "e2e-codegen", "--"]);
     exec(command.args(&args.args))

@@ -17,7 +17,7 @@ pub struct Args {
     #[arg(long, value_name = "FILE")]
     from_archive: Option<PathBuf>,
 
-    /// Write the image to this file and load it nowhere; needs no Docker.
+    /// Write the image to this file without loading it; needs no Docker.
     #[arg(long, value_name = "FILE", conflicts_with = "from_archive")]
     to_archive: Option<PathBuf>,
 }
@@ -30,7 +30,7 @@ pub fn run(args: &Args) -> anyhow::Result<u8> {
         println!("{}", node_image::to_archive(&options, &set, file)?);
         return Ok(0);
     }
-    // Asked first: without an engine minutes of building would be for nothing.
+    // Checked first: without an engine, minutes of building would be wasted.
     let docker = Docker::find()?;
     let set = Toolset::ensure(&options)?;
     let image = match &args.from_archive {

@@ -1,4 +1,4 @@
-//! `cargo xtask open`: draws the report of a run anew and shows it to whoever sits there.
+//! `cargo xtask open`: draws the report of a run again and opens it for the user.
 
 use std::{
     env,
@@ -15,7 +15,7 @@ use tools::ProgressMode;
 
 use crate::{cargo, engine, exit};
 
-/// How long an opener may take to say that it cannot. One that is a browser itself stays until it is closed.
+/// How long an opener may take to report that it failed. An opener that is itself a browser runs until it is closed.
 const PATIENCE: Duration = Duration::from_secs(3);
 
 /// Arguments of `cargo xtask open`.
@@ -26,7 +26,7 @@ pub struct Args {
     run: Option<PathBuf>,
 }
 
-/// Runs the task. That nothing could be opened is no failure: the address is printed instead.
+/// Runs the task. If nothing can be opened, that is not a failure: the address is printed instead.
 pub fn run(args: &Args) -> anyhow::Result<u8> {
     let run = match &args.run {
         Some(run) => run.clone(),
@@ -49,7 +49,7 @@ pub fn run(args: &Args) -> anyhow::Result<u8> {
     Ok(0)
 }
 
-/// The program that opens files, or why nothing can be opened here.
+/// Returns the program that opens files, or why nothing can be opened here.
 fn opener(variable: &dyn Fn(&str) -> Option<OsString>) -> Result<PathBuf, String> {
     let is_set = |name| variable(name).is_some_and(|value| !value.is_empty());
     if !is_set("DISPLAY") && !is_set("WAYLAND_DISPLAY") {
@@ -60,10 +60,10 @@ fn opener(variable: &dyn Fn(&str) -> Option<OsString>) -> Result<PathBuf, String
     found.ok_or_else(|| "there is no xdg-open on PATH (package xdg-utils)".to_owned())
 }
 
-/// Lets the program open the page; `Err` says why it did not.
+/// Makes the program open the page. `Err` says why it did not.
 fn show(program: &Path, page: &Path) -> Result<(), String> {
     let name = program.display();
-    // A group of its own: Ctrl-C at this terminal should not close somebody's browser.
+    // In its own process group: Ctrl-C at this terminal should not close the user's browser.
     let child = Command::new(program).arg(page).stdin(Stdio::null()).process_group(0).spawn();
     let mut child = child.map_err(|error| format!("{name} does not start: {error}"))?;
     let started = Instant::now();
@@ -78,7 +78,7 @@ fn show(program: &Path, page: &Path) -> Result<(), String> {
     Ok(())
 }
 
-/// `file:///…`, with everything escaped that has a meaning in an address.
+/// Returns `file:///…`, with every character escaped that has a meaning in an address.
 fn url(path: &Path) -> String {
     let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"/-._~".contains(&byte);
     let escaped = path
@@ -99,7 +99,7 @@ mod tests {
         None
     }
 
-    /// A program called `xdg-open` that is this script.
+    /// Creates a program called `xdg-open` that consists of this script.
     fn stand_in(dir: &Path, script: &str) -> PathBuf {
         let path = dir.join("xdg-open");
         fs::write(&path, format!("#!/bin/sh\n{script}\n")).unwrap();

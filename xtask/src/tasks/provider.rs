@@ -1,4 +1,4 @@
-//! How control planes are made: the choice that `e2e`, `up` and the suites share.
+//! How control planes are created: the choice that `e2e`, `up` and the suites share.
 
 use std::{
     borrow::Cow,
@@ -15,33 +15,33 @@ use tools::{
     pins::{TOOL_NAMES, started},
 };
 
-/// The variable that hands the choice on; every program of ours reads it.
+/// The variable that passes the choice on; every program of ours reads it.
 const VARIABLE: &str = "E2E_PROVIDER";
-/// The same for kubeconfigs of clusters that are there: paths, separated by `:`.
+/// The same for kubeconfigs of existing clusters: paths, separated by `:`.
 const KUBECONFIGS: &str = "E2E_KUBECONFIGS";
 
 /// Arguments about the provider.
 #[derive(Debug, Clone, Default, clap::Args)]
 pub struct ProviderArgs {
-    /// How control planes are made: local (child processes; default), kind (needs Docker) or existing (none are made)
-    /// [env: E2E_PROVIDER].
+    /// How control planes are created: local (child processes; default), kind (needs Docker) or existing (uses clusters
+    /// that are there) [env: E2E_PROVIDER].
     #[arg(long, value_name = "NAME")]
     provider: Option<Provider>,
 
-    /// Kubeconfig of a cluster that `cargo xtask adopt` was called for, one for each cluster of the profile; with
-    /// --provider existing. No other kubeconfig is read [env: E2E_KUBECONFIGS].
+    /// Kubeconfig of an existing cluster that `cargo xtask adopt` was run for, one for each cluster of the profile;
+    /// needs --provider existing. No other kubeconfig is read [env: E2E_KUBECONFIGS].
     #[arg(long, value_name = "FILE")]
     kubeconfig: Vec<PathBuf>,
 }
 
-/// A way to make control planes.
+/// A way to create control planes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 pub enum Provider {
     /// Child processes of the supervisor.
     Local,
     /// kind clusters.
     Kind,
-    /// Clusters that are there.
+    /// Existing clusters.
     Existing,
 }
 
@@ -50,7 +50,7 @@ pub enum Provider {
 pub struct Environment(Vec<(&'static str, OsString)>);
 
 impl ProviderArgs {
-    /// The choice in arguments that another program will read, too.
+    /// Returns the choice in arguments that another program will read, too.
     ///
     /// # Errors
     /// When it is unknown.
@@ -72,10 +72,10 @@ impl ProviderArgs {
         Ok(ProviderArgs { provider: provider.transpose()?, kubeconfig })
     }
 
-    /// The kubeconfigs of clusters that are there; none with another provider.
+    /// Returns the kubeconfigs of existing clusters; `None` with another provider.
     ///
     /// # Errors
-    /// When there is none where some are needed, or some where none is, or one is no file.
+    /// When there is none but some are needed, or there are some but none is needed, or one cannot be read.
     pub fn kubeconfigs(&self) -> anyhow::Result<Option<Vec<PathBuf>>> {
         if self.chosen()? != Provider::Existing {
             if !self.kubeconfig.is_empty() {
@@ -93,7 +93,7 @@ impl ProviderArgs {
                 "--provider existing needs --kubeconfig FILE, one for each cluster (or {KUBECONFIGS}=FILE:FILE)"
             );
         }
-        // A link stays one: files beside it are looked for where it is, as kubectl does.
+        // A link is not resolved: files next to it are searched for in the link's directory, as kubectl does.
         let absolute = |path: &PathBuf| -> anyhow::Result<PathBuf> {
             let found = std::fs::metadata(path).and_then(|_| std::path::absolute(path));
             found.with_context(|| format!("kubeconfig {} cannot be read", path.display()))
@@ -101,24 +101,24 @@ impl ProviderArgs {
         given.iter().map(absolute).collect::<anyhow::Result<_>>().map(Some)
     }
 
-    /// Makes sure of the control-plane programs that the chosen provider needs: minutes the first time, but for
-    /// existing clusters, which want kwok alone.
+    /// Makes sure of the control-plane programs that the chosen provider needs. This takes minutes the first time,
+    /// except for existing clusters, which need only kwok.
     ///
     /// # Errors
-    /// When the name in the environment is unknown, or a program is missing and cannot be made.
+    /// When the name in the environment is unknown, or a program is missing and cannot be built.
     pub fn ensure_tools(&self, options: &Options) -> anyhow::Result<Toolset> {
         let provider = self.chosen()?;
-        // What is made for local runs is made whole: kubectl is the sixth, and people want it.
+        // Tools for local runs are built completely: kubectl is the sixth, and people want it.
         if provider == Provider::Local && options.tools_dir.is_none() {
             return Ok(Toolset::ensure(options)?);
         }
         Ok(ensure_programs(options, provider.programs())?)
     }
 
-    /// Makes sure of what else the chosen provider needs: minutes the first time.
+    /// Makes sure of everything else that the chosen provider needs; takes minutes the first time.
     ///
     /// # Errors
-    /// When the name in the environment is unknown, no engine answers, or the node image cannot be made.
+    /// When the name in the environment is unknown, no engine answers, or the node image cannot be built.
     pub fn ensure(&self, options: &Options, set: &Toolset) -> anyhow::Result<Environment> {
         let kubeconfigs = self.kubeconfigs()?.unwrap_or_default();
         match self.chosen()? {
@@ -141,7 +141,7 @@ impl ProviderArgs {
         }
     }
 
-    /// The choice.
+    /// Returns the choice.
     ///
     /// # Errors
     /// When the name in the environment is unknown.
@@ -157,11 +157,11 @@ impl ProviderArgs {
 }
 
 impl Provider {
-    /// The control-plane programs that have to be there.
+    /// Returns the control-plane programs that are needed.
     pub fn programs(self) -> &'static [&'static str] {
         match self {
             Provider::Local => started::LOCAL,
-            // Two are started here; of all six the node image is made, and named after.
+            // Only two are started here, but the node image is built from all six and named after them.
             Provider::Kind => &TOOL_NAMES,
             Provider::Existing => started::EXISTING,
         }
@@ -174,17 +174,17 @@ impl Provider {
 }
 
 impl Environment {
-    /// Gives it to a command.
+    /// Adds the variables to a command's environment.
     pub fn give(&self, command: &mut Command) {
         command.envs(self.0.iter().map(|(name, value)| (name, value)));
     }
 
-    /// The variables, for those who hand them on.
+    /// Returns the variables, to pass them on.
     pub fn variables(&self) -> impl Iterator<Item = (&'static str, &Path)> {
         self.0.iter().map(|(name, value)| (*name, Path::new(value)))
     }
 
-    /// Whether the end of a run has to clean what stays.
+    /// Whether the end of a run has to clean up clusters that stay.
     pub fn is_shared(&self) -> bool {
         self.0.iter().any(|(name, value)| *name == VARIABLE && value == "existing")
     }

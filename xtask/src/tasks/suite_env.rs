@@ -1,4 +1,4 @@
-//! `cargo xtask suite-env`: the environment of the suites, made by nextest's setup scripts.
+//! `cargo xtask suite-env`: the environment of the suites, created by nextest's setup scripts.
 //!
 //! A script's parent is nextest itself. The supervisor started here outlives the script and ends with nextest.
 
@@ -30,7 +30,7 @@ use crate::{
 /// Arguments of `cargo xtask suite-env`.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// Run this profile's scenario and export its run directory; without it only a supervisor is started.
+    /// Run this profile's scenario and export its run directory. Without it, only a supervisor is started.
     #[arg(long, value_name = "PROFILE")]
     scenario: Option<String>,
 
@@ -44,7 +44,7 @@ pub struct Args {
     tools: ToolArgs,
 }
 
-/// What nextest tells a setup script.
+/// What nextest passes to a setup script.
 struct Nextest {
     pid: u32,
     run_id: String,
@@ -76,7 +76,7 @@ pub fn run(args: &Args) -> anyhow::Result<u8> {
     };
     let run_id = run_dir::new_id(profile);
     let dir = run_dir::create(&runs, &run_id)?;
-    // A supervisor of its own: the scenario's end is then the end of everything that it started.
+    // A separate supervisor, so that everything that it started ends with the scenario.
     let supervisor = start(&nextest, &run_id, &dir, &bin_dir, &set, &provider)?;
     let scenario = Scenario {
         profile,
@@ -95,7 +95,7 @@ pub fn run(args: &Args) -> anyhow::Result<u8> {
         eprintln!("Warning: {error:#}");
     }
     match code? {
-        // A failed gate or an invalid run is for the claims to say: they name what is wrong.
+        // A failed gate or an invalid run is left to the claims: they name what is wrong.
         0 | exit::FAILED | exit::INVALID => nextest.export(&[(&run_variable(profile), &dir)]),
         code => {
             eprintln!(
@@ -116,12 +116,12 @@ fn start(
     provider: &Environment,
 ) -> anyhow::Result<Supervisor> {
     let owner = Owner::Other(nextest.pid);
-    // E2E_LOG of nextest's environment is inherited.
+    // E2E_LOG is inherited from nextest's environment.
     let log = None;
     supervisor::start(&Spec { run_id, run_dir, bin_dir, tools_dir: &set.dir, owner, provider, log }, |_| ())
 }
 
-/// The variable that holds a profile's run directory: `E2E_RUN_DEV_50` for `dev-50`.
+/// Returns the variable that holds a profile's run directory: `E2E_RUN_DEV_50` for `dev-50`.
 fn run_variable(profile: &str) -> String {
     format!("E2E_RUN_{}", profile.to_ascii_uppercase().replace('-', "_"))
 }
@@ -143,14 +143,14 @@ impl Nextest {
         })
     }
 
-    /// Gives variables to the tests.
+    /// Passes variables to the tests.
     fn export(&self, variables: &[(&str, &Path)]) -> anyhow::Result<u8> {
         let what = || format!("cannot write {}", self.env_file.display());
         let mut file =
             OpenOptions::new().append(true).create(true).open(&self.env_file).with_context(what)?;
         for (name, value) in variables {
             let Some(value) = value.to_str().filter(|value| !value.contains('\n')) else {
-                bail!("{name}={} cannot be handed to the tests", value.display());
+                bail!("{name}={} cannot be passed to the tests", value.display());
             };
             writeln!(file, "{name}={value}").with_context(what)?;
         }
@@ -158,14 +158,14 @@ impl Nextest {
     }
 }
 
-/// Ends this process as soon as `pid` does: a killed nextest cannot tell its scripts.
+/// Ends this process as soon as `pid` ends, because a killed nextest cannot notify its scripts.
 fn end_with(pid: u32) -> anyhow::Result<()> {
     let pid = i32::try_from(pid).ok().and_then(Pid::from_raw).context("the parent process has no id")?;
     let pidfd = rustix::process::pidfd_open(pid, PidfdFlags::empty()).context("cannot watch nextest")?;
     thread::spawn(move || {
         let mut fds = [PollFd::new(&pidfd, PollFlags::IN)];
         while rustix::event::poll(&mut fds, None).is_err() {}
-        // Children were started to die with us.
+        // Children were started so that they die with us.
         std::process::exit(i32::from(exit::INTERRUPTED));
     });
     Ok(())

@@ -7,14 +7,14 @@ use tools::{Options, Pinned, Toolset, nextest};
 
 use crate::{cargo, exit};
 
-/// Where tools are looked for; shared by every task that needs them.
+/// Where tools are searched for; shared by every task that needs them.
 #[derive(Debug, Clone, Default, clap::Args)]
 pub struct ToolArgs {
-    /// A directory that holds all six programs; nothing else is looked at [env: E2E_TOOLS_DIR].
+    /// Directory that holds all six programs; no other place is searched [env: E2E_TOOLS_DIR].
     #[arg(long, value_name = "DIR")]
     pub tools_dir: Option<PathBuf>,
 
-    /// Open no socket beyond loopback, nor let cargo or Go [env: CARGO_NET_OFFLINE=true].
+    /// Open no socket beyond loopback, and forbid cargo and Go to do so [env: CARGO_NET_OFFLINE=true].
     #[arg(long)]
     offline: bool,
 }
@@ -25,7 +25,7 @@ pub struct Args {
     #[command(flatten)]
     tools: ToolArgs,
 
-    /// Make sure of cargo-nextest, too.
+    /// Also make sure of cargo-nextest.
     #[arg(long)]
     nextest: bool,
 
@@ -33,20 +33,20 @@ pub struct Args {
     #[arg(long)]
     json: bool,
 
-    /// Write the digests that publishers serve of all release artefacts into fixtures/controlplane/releases.yaml, for
-    /// review, and end.
+    /// Write the digests that publishers serve for all release artefacts to fixtures/controlplane/releases.yaml, for
+    /// review, and exit.
     #[arg(long, conflicts_with_all = ["json", "nextest", "offline", "tools_dir"])]
     pin: bool,
 }
 
 impl ToolArgs {
-    /// Whether no socket beyond loopback may be opened. cargo's own variable counts, too: it reaches the tasks that
-    /// nextest's setup scripts start, and the cargo calls of them all.
+    /// Whether no socket beyond loopback may be opened. cargo's own variable counts, too, because it reaches the tasks
+    /// that nextest's setup scripts start, and all their cargo calls.
     pub fn is_offline(&self) -> bool {
         self.offline || std::env::var_os("CARGO_NET_OFFLINE").is_some_and(|value| value == "true")
     }
 
-    /// The options for the `tools` crate.
+    /// Returns the options for the `tools` crate.
     pub fn options(&self) -> Options {
         let mut options = Options::from_env();
         options.offline = self.is_offline();
@@ -75,7 +75,7 @@ pub fn run(args: &Args) -> anyhow::Result<u8> {
     Ok(0)
 }
 
-/// Says what is pinned now; the exit code says whether all artefacts are.
+/// Pins the artefacts and prints the result. The exit code says whether all of them are pinned.
 fn pin(options: &Options) -> anyhow::Result<u8> {
     ensure!(!options.offline, "--pin asks the publishers, and CARGO_NET_OFFLINE=true forbids that");
     let file = cargo::workspace_root().join("fixtures/controlplane/releases.yaml");

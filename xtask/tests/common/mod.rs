@@ -1,22 +1,22 @@
-//! What the tests of whole runs share.
+//! Shared by the tests of whole runs.
 
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 use std::process::Command;
 
-/// The repository.
+/// Returns the root of the repository.
 pub fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("xtask lies in the repository")
 }
 
-/// `pid program` of all processes that carry a run id in their environment.
+/// Returns `pid program` of all processes that have a run id in their environment.
 pub fn processes() -> BTreeSet<String> {
     let mut found = BTreeSet::new();
     for entry in fs::read_dir("/proc").unwrap().flatten() {
         let dir = entry.path();
         let Some(pid) = dir.file_name().and_then(|name| name.to_str()?.parse::<u32>().ok()) else { continue };
-        // A process may end between the listing and the reading.
+        // A process may end after it was listed and before it is read.
         let Ok(environ) = fs::read(dir.join("environ")) else { continue };
         if environ.split(|&b| b == 0).any(|variable| variable.starts_with(b"E2E_RUN_ID=")) {
             let executable = fs::read_link(dir.join("exe")).unwrap_or_default();
@@ -27,12 +27,12 @@ pub fn processes() -> BTreeSet<String> {
     found
 }
 
-/// Whether runs are on kind clusters: they read the same variable.
+/// Whether runs use kind clusters; they read the same variable.
 pub fn is_on_kind() -> bool {
     std::env::var("E2E_PROVIDER").is_ok_and(|provider| provider == "kind")
 }
 
-/// What `docker ARGS` printed, in lines.
+/// Returns the lines that `docker ARGS` printed.
 pub fn docker(args: &[&str]) -> Vec<String> {
     let output = Command::new("docker").args(args).output().unwrap();
     assert!(output.status.success(), "docker {args:?}: {}", String::from_utf8_lossy(&output.stderr));

@@ -1,5 +1,5 @@
-//! A run under way, and what can be seen of it from outside (process environments, listening sockets, scratch paths, the
-//! container engine): never the supervisor's own book.
+//! A run in progress, and what can be seen of it from outside (process environments, listening sockets, scratch paths,
+//! the container engine), never from the supervisor's own records.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -12,12 +12,13 @@ use rustix::process::{Pid, Signal, kill_process};
 
 use crate::common;
 
-/// Promise of the design: nothing is left this long after the death. Containers take longer to go than processes.
+/// The design promises that nothing is left this long after the death. Containers take longer to disappear than
+/// processes.
 fn grace() -> Duration {
     Duration::from_secs(if common::is_on_kind() { 30 } else { 5 })
 }
 
-/// Ceiling for a run to get as far as starting its load; only a bug can reach it.
+/// Ceiling for a run to start its load; only a bug can reach it.
 const START_CEILING: Duration = Duration::from_secs(300);
 
 /// What can be seen of runs from outside.
@@ -29,7 +30,7 @@ pub struct Traces {
     listeners: BTreeSet<String>,
     /// Scratch directories.
     scratch: BTreeSet<PathBuf>,
-    /// Containers, volumes and networks of the engine; nothing where runs do not use it.
+    /// Containers, volumes and networks of the engine; empty if runs do not use it.
     engine: BTreeSet<String>,
 }
 
@@ -48,18 +49,18 @@ impl Traces {
         }
     }
 
-    /// Whether a process of that name (or one whose name begins so) runs.
+    /// Whether a process of that name (or whose name begins with it) runs.
     fn has(&self, name: &str) -> bool {
         self.processes.iter().any(|process| process.contains(name))
     }
 
-    /// Whether control planes, or the containers that they will be in, are being made or run.
+    /// Whether control planes, or the containers for them, run or are being created.
     fn has_control_planes(&self) -> bool {
         if common::is_on_kind() { !self.engine.is_empty() } else { self.has("kube-apiserver") }
     }
 }
 
-/// A run under way, and what there was before it.
+/// A run in progress, and what existed before it.
 pub struct Started {
     pub child: Child,
     until: Until,
@@ -67,19 +68,19 @@ pub struct Started {
     pub runs: tempfile::TempDir,
 }
 
-/// How far a run is let go.
+/// How far a run may get.
 #[derive(Clone, Copy, Debug)]
 pub enum Until {
-    /// Control planes are being made.
+    /// Control planes are being created.
     Create,
     /// There are control planes, and a process of that name.
     Process(&'static str),
-    /// It says that it is in that phase.
+    /// Its output says that it is in that phase.
     Phase(&'static str),
 }
 
 impl Started {
-    /// Starts the command in a process group of its own and waits until the run is that far.
+    /// Starts the command in its own process group and waits until the run has got that far.
     pub fn start(mut command: Command, runs: tempfile::TempDir, until: Until) -> Self {
         let before = Traces::now();
         let log = fs::File::create(runs.path().join("output.log")).unwrap();
@@ -134,10 +135,10 @@ impl Started {
 
     pub fn kill_and_expect_nothing(mut self, victim: impl Fn(&Self) -> u32) {
         let pid = victim(&self);
-        // The test must be able to fail: there is something to leave behind.
+        // Proves that the test can fail: there is something to leave behind.
         let seen = self.traces();
         assert!(seen.processes.len() >= 2 && !seen.scratch.is_empty(), "{seen:#?}");
-        // While they are released, they may be gone at any moment.
+        // During the release, the control planes may disappear at any moment.
         assert!(matches!(self.until, Until::Phase(_)) || seen.has_control_planes(), "{seen:#?}");
         kill_process(Pid::from_raw(pid as i32).unwrap(), Signal::KILL).unwrap();
         self.expect_nothing();
@@ -196,7 +197,7 @@ fn scratch() -> BTreeSet<PathBuf> {
         .collect()
 }
 
-/// Everything that a container engine has by name or id, with what it is.
+/// Returns everything in a container engine that has a name or id, with its kind.
 fn engine() -> BTreeSet<String> {
     let lists = [
         ("container", ["ps", "--all", "--format", "{{.Names}}"].as_slice()),

@@ -1,6 +1,6 @@
-//! The experiment of `docs/host-speed.md`: does CPU per Pod at reference speed stay when the host's speed does not?
+//! The experiment of `docs/host-speed.md`: is CPU per Pod at reference speed stable when the host's speed is not?
 //!
-//! The protocol stands in that page and was there before the experiment. What is here makes its runs and its page.
+//! The protocol is described on that page and was written before the experiment. This file makes the runs and the page.
 
 use std::{
     collections::BTreeMap,
@@ -19,17 +19,17 @@ use crate::{cargo, exit};
 /// The runs, each with its neighbour: mode and threads.
 const RUNS: [Option<(&str, u32)>; 6] =
     [None, Some(("memory", 2)), Some(("compute", 2)), None, Some(("memory", 4)), Some(("compute", 4))];
-/// Longer than any run takes; a neighbour ends then at the latest.
+/// Lifetime of a neighbour at most, in seconds: longer than any run takes.
 const NEIGHBOUR_S: u32 = 1800;
 const SOAK: &str = "30s";
-/// What plain CPU per Pod has to span.
+/// The least factor that plain CPU per Pod has to span.
 const PLAIN_SPAN_MIN: f64 = 1.6;
-/// What CPU per Pod at reference speed has to stay below.
+/// The limit that the span of CPU per Pod at reference speed has to stay below.
 const NORMALISED_SPAN_MAX: f64 = 1.15;
-/// Share of the fill's CPU from which a component can be the one that follows the index least.
+/// The least share of the fill's CPU for a component to be considered as the one that follows the index least.
 const SHARE_MIN: f64 = 0.03;
 
-/// A run as the experiment sees it.
+/// One run in the experiment.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 struct Point {
     run_id: String,
@@ -48,7 +48,7 @@ struct Point {
     cpu_ms_per_pod_by_component: BTreeMap<String, f64>,
 }
 
-/// All that is written down.
+/// Everything that is written to the files.
 #[derive(Debug, Serialize)]
 struct Outcome {
     points: Vec<Point>,
@@ -64,7 +64,7 @@ struct Outcome {
     span_by_part: BTreeMap<String, f64>,
 }
 
-/// Makes the runs and the page; `with` are further runs without a neighbour.
+/// Makes the runs and writes the page. `with` adds further runs without a neighbour.
 pub fn experiment(with: &[PathBuf]) -> anyhow::Result<u8> {
     let neighbour = build_neighbour()?;
     let root = cargo::runs_dir()?.join("host-speed");
@@ -79,7 +79,7 @@ pub fn experiment(with: &[PathBuf]) -> anyhow::Result<u8> {
     }
     let outcome = weigh(found);
     let dir = cargo::workspace_root().join("docs").join("host-speed");
-    fs::create_dir_all(&dir).with_context(|| format!("cannot make {}", dir.display()))?;
+    fs::create_dir_all(&dir).with_context(|| format!("cannot create {}", dir.display()))?;
     let date = jiff::Zoned::now().strftime("%Y-%m-%d").to_string();
     let page = page(&outcome, &date);
     let json = serde_json::to_string_pretty(&outcome)? + "\n";
@@ -112,12 +112,12 @@ fn told(neighbour: Option<(&str, u32)>) -> String {
     }
 }
 
-/// A neighbour, ended when dropped.
+/// A neighbour, which is killed when dropped.
 struct Beside(Child);
 
 impl Drop for Beside {
     fn drop(&mut self) {
-        // It may have ended by itself, which is as good.
+        // It may have ended already, which does no harm.
         let _ = self.0.kill();
         let _ = self.0.wait();
     }
@@ -141,7 +141,7 @@ fn dev_50(root: &Path, program: &Path, neighbour: Option<(&str, u32)>) -> anyhow
 
 fn run_dirs(root: &Path) -> Vec<PathBuf> {
     let entries = fs::read_dir(root).into_iter().flatten().flatten();
-    // `latest` is one of the others.
+    // `latest`, for example, is not a run directory.
     let dirs = entries.filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir()));
     dirs.map(|entry| entry.path()).filter(|dir| dir.join("summary.json").is_file()).collect()
 }
@@ -184,7 +184,7 @@ fn weigh(found: Vec<(String, Value)>) -> Outcome {
     }
 }
 
-/// Largest over smallest; `None` if a value is missing, or there is none.
+/// Returns the largest value over the smallest; `None` if a value is missing, or there are no values.
 fn span(values: impl Iterator<Item = Option<f64>>) -> Option<f64> {
     let values: Vec<f64> = values.collect::<Option<_>>()?;
     let smallest = values.iter().copied().reduce(f64::min)?;

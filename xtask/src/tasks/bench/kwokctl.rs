@@ -1,4 +1,4 @@
-//! One of our control planes beside a cluster that kwokctl makes of the same programs, measured in turn.
+//! Compares one of our control planes with a cluster that kwokctl creates from the same programs, measured in turn.
 
 use std::{path::Path, process::Command};
 
@@ -13,16 +13,17 @@ use super::{
 };
 use crate::cargo::workspace_root;
 
-/// Our Pods per second, at least so many times those of a kwokctl-made cluster without limits of requests per second.
+/// Our Pods per second have to be at least this many times those of a kwokctl cluster without limits on requests per
+/// second.
 const RATIO_MIN: f64 = 1.4;
-/// The cluster's name for kwokctl.
+/// The cluster's name in kwokctl.
 const NAME: &str = "bench";
-/// Both have the same scheduler file: what a decision costs is not to be compared here.
+/// The scheduler file that both have: the cost of a decision is not part of the comparison.
 const SCHEDULER_CONFIG: &str = "fixtures/scheduler/most-allocated.yaml";
-/// What kwokctl is told beside its command line.
+/// The configuration file that kwokctl gets in addition to its command line.
 const CONFIG: &str = "fixtures/kwokctl/kwokctl.yaml";
 
-/// Who makes a cluster.
+/// The program that creates a cluster.
 #[derive(Clone, Copy)]
 enum Maker<'a> {
     /// The project's supervisor, in this directory of programs.
@@ -31,7 +32,7 @@ enum Maker<'a> {
     Kwokctl(&'a Path),
 }
 
-/// Measures both in turn, so many times each.
+/// Measures both in turn, the given number of times each.
 ///
 /// # Errors
 /// When a cluster does not start, does not take the load, or leaves something behind.
@@ -67,25 +68,25 @@ fn measure(maker: Maker, tools: &Toolset, options: &Options) -> anyhow::Result<M
     Ok(measured)
 }
 
-/// Starts a control plane of ours; tells the kubeconfig of its administrator.
+/// Starts one of our control planes and returns its administrator's kubeconfig.
 fn ours(place: &Place, bin_dir: &Path, tools: &Toolset) -> anyhow::Result<String> {
     let mut command = Command::new(bin_dir.join("e2e-supervisor"));
     command.args(["up", "--clusters", "1", "--state-dir"]).arg(place.ours());
     command.env("E2E_TOOLS_DIR", &tools.dir).env("E2E_PROVIDER", "local").env("E2E_RUN_ID", place.run_id());
     let output = command.output().context("cannot start e2e-supervisor")?;
     let complaint = String::from_utf8_lossy(&output.stderr);
-    ensure!(output.status.success(), "a control plane of ours does not start: {}", complaint.trim());
+    ensure!(output.status.success(), "our control plane does not start: {}", complaint.trim());
     kubeconfig_in(&String::from_utf8_lossy(&output.stdout))
 }
 
-/// The path that ends the line of the first cluster in the answer of `up`.
+/// Returns the path at the end of the first cluster's line in the output of `up`.
 fn kubeconfig_in(answer: &str) -> anyhow::Result<String> {
     let line = answer.lines().find(|line| line.contains("  ready after "));
     let path = line.and_then(|line| line.rsplit("  ").next());
     path.map(str::to_owned).with_context(|| format!("`e2e-supervisor up` names no kubeconfig: {answer}"))
 }
 
-/// Lets kwokctl make a cluster of our programs; tells the kubeconfig of its administrator.
+/// Makes kwokctl create a cluster from our programs and returns its administrator's kubeconfig.
 fn theirs(place: &Place, program: &Path, tools: &Toolset, options: &Options) -> anyhow::Result<String> {
     let (root, home) = (workspace_root(), place.path());
     let workdir = home.join("kwok");
@@ -102,16 +103,16 @@ fn theirs(place: &Place, program: &Path, tools: &Toolset, options: &Options) -> 
     ] {
         command.arg(flag).arg(tools.path(tool));
     }
-    // Nothing of the user's is read or written, and what it starts inherits this: by the run id all of it is found.
+    // Nothing of the user's is read or written. Everything that it starts inherits this and can be found by the run id.
     command.env_clear().env("PATH", "/usr/local/bin:/usr/bin:/bin").env("NO_PROXY", "*");
     command.env("HOME", home).env("KUBECONFIG", home.join("kubeconfig")).env("KWOK_WORKDIR", &workdir);
     command.env("KWOK_KUBECTL_BINARY", tools.path("kubectl")).env("E2E_RUN_ID", place.run_id());
-    let failed = run_quietly(&mut command, "kwokctl makes a cluster", options.progress);
+    let failed = run_quietly(&mut command, "create a cluster with kwokctl", options.progress);
     if let Some(output) = failed.context("cannot start kwokctl")? {
-        bail!("kwokctl makes no cluster:\n{output}");
+        bail!("kwokctl did not create a cluster:\n{output}");
     }
     let kubeconfig = workdir.join("clusters").join(NAME).join("kubeconfig.yaml");
-    ensure!(kubeconfig.is_file(), "kwokctl wrote no {}", kubeconfig.display());
+    ensure!(kubeconfig.is_file(), "kwokctl did not write {}", kubeconfig.display());
     Ok(kubeconfig.display().to_string())
 }
 

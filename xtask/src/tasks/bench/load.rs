@@ -1,4 +1,4 @@
-//! The load that clusters are compared by: Nodes first, then one Deployment, to the last Pod Running.
+//! The load that clusters are compared by: first Nodes, then one Deployment, until the last Pod is Running.
 
 use std::{
     ffi::OsStr,
@@ -17,41 +17,41 @@ use super::place::Place;
 
 /// Pods of the Deployment.
 pub const PODS: u32 = 10_000;
-/// Nodes that they run on.
+/// Nodes that the Pods run on.
 pub const NODES: u32 = 100;
-/// Pods that a Node has room for: a tenth more than it will get, so that none has to wait for the last place.
+/// Pods that a Node has room for: ten percent more than it will get, so that no Pod has to wait for the last place.
 pub const PODS_PER_NODE: u32 = 110;
 /// Name of the Deployment.
 const NAME: &str = "bench";
-/// How long the Nodes may take to become Ready.
+/// Time for the Nodes to become Ready.
 const NODES_TIMEOUT: Duration = Duration::from_secs(180);
-/// How long the Pods may take to run.
+/// Time for the Pods to run.
 const PODS_TIMEOUT: Duration = Duration::from_secs(1200);
 
-/// A cluster in a place, and how it is reached.
+/// A cluster in a place, and how to reach it.
 pub struct Cluster<'a> {
-    /// Where it is.
+    /// The place of the cluster.
     pub place: &'a Place,
     /// The kubectl program.
     pub kubectl: &'a Path,
-    /// For its administrator.
+    /// The administrator's kubeconfig.
     pub kubeconfig: PathBuf,
 }
 
-/// What a cluster did with the load.
+/// The result of the load on a cluster.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Measured {
-    /// Pods per second, from the creation of the Deployment to the last Pod that runs.
+    /// Pods per second, from the creation of the Deployment until the last Pod runs.
     pub pods_per_s: f64,
-    /// CPU time of all components in that time, per Pod, in milliseconds.
+    /// CPU time of all components in that period, per Pod, in milliseconds.
     pub cpu_ms_per_pod: f64,
 }
 
 impl Cluster<'_> {
-    /// Puts the load on the cluster, once; it is of no further use then.
+    /// Puts the load on the cluster, once. The cluster cannot be used again.
     ///
     /// # Errors
-    /// When Nodes or Pods do not become what they shall in time, or kubectl fails.
+    /// When the Nodes or Pods do not reach the expected state in time, or kubectl fails.
     pub fn measure(&self) -> anyhow::Result<Measured> {
         let nodes = self.manifest("nodes.json", &nodes())?;
         let deployment = self.manifest("deployment.json", &deployment())?;
@@ -79,12 +79,14 @@ impl Cluster<'_> {
     }
 
     fn create(&self, manifest: &Path) -> anyhow::Result<()> {
-        // Not checked against the schema first, which would be fetched within what is measured.
+        // The manifest is not validated against the schema first, because fetching the schema would be part of the
+        // measurement.
         let args = ["create", "--validate=false", "--filename"].map(OsStr::new);
         self.kubectl(args.into_iter().chain([manifest.as_os_str()])).map(drop)
     }
 
-    /// Ready, and without the taint that a new Node has until the node-lifecycle controller has seen that.
+    /// Waits until the Nodes are Ready and no longer have the taint that a new Node has until the node-lifecycle
+    /// controller has seen that.
     fn wait_for_nodes(&self) -> anyhow::Result<()> {
         let timeout = format!("--timeout={}s", NODES_TIMEOUT.as_secs());
         self.kubectl(["wait", "--for=condition=Ready", "nodes", "--all", &timeout])?;
@@ -99,7 +101,7 @@ impl Cluster<'_> {
         }
     }
 
-    /// By a watch on the Deployment, which costs an event for each of its statuses. A Pod that runs is ready at once.
+    /// Watches the Deployment, which costs one event for each of its statuses. A Pod that runs is ready at once.
     fn wait_for_pods(&self) -> anyhow::Result<()> {
         let deadline = Instant::now() + PODS_TIMEOUT;
         let timeout = format!("--request-timeout={}s", PODS_TIMEOUT.as_secs());
@@ -110,7 +112,7 @@ impl Cluster<'_> {
             let mut child = command.stdout(Stdio::piped()).spawn().context("cannot start kubectl")?;
             let lines = BufReader::new(child.stdout.take().context("kubectl has no stdout")?).lines();
             for line in lines {
-                // Empty until there is one.
+                // The field is empty until it is set.
                 ready = line.context("cannot read from kubectl")?.trim().parse().unwrap_or(ready);
                 if ready >= PODS {
                     break;
@@ -121,13 +123,13 @@ impl Cluster<'_> {
             if ready >= PODS {
                 return Ok(());
             }
-            // A starved apiserver ends watches; the next one begins with what is.
+            // A starved apiserver ends watches. The next one starts with the current state.
             thread::sleep(Duration::from_millis(200));
         }
         bail!("{ready} of {PODS} Pods run after {} s", PODS_TIMEOUT.as_secs())
     }
 
-    /// What a kubectl command answers.
+    /// Runs a kubectl command and returns its output.
     fn kubectl<A: AsRef<OsStr>>(&self, args: impl IntoIterator<Item = A>) -> anyhow::Result<String> {
         let mut command = self.command(args);
         let output = command.output().context("cannot start kubectl")?;
@@ -138,7 +140,7 @@ impl Cluster<'_> {
 
     fn command<A: AsRef<OsStr>>(&self, args: impl IntoIterator<Item = A>) -> Command {
         let mut command = Command::new(self.kubectl);
-        // Its cache of what the API has belongs into the place, too.
+        // kubectl's discovery cache belongs in the place, too.
         command.env_clear().env("HOME", self.place.path()).env("NO_PROXY", "*");
         command.env("KUBECONFIG", &self.kubeconfig).env("E2E_RUN_ID", self.place.run_id());
         command.args(args).stdin(Stdio::null());
@@ -154,7 +156,7 @@ fn nodes() -> Value {
             "kind": "Node",
             "metadata": {
                 "name": format!("{NAME}-{n:03}"),
-                // By this the kwok of our control planes knows its Nodes; that of kwokctl takes all.
+                // The kwok of our control planes recognises its Nodes by this; kwokctl's takes all Nodes.
                 "annotations": { "kwok.x-k8s.io/node": "fake" },
             },
             "status": { "capacity": resources, "allocatable": resources },
@@ -163,7 +165,7 @@ fn nodes() -> Value {
     json!({ "apiVersion": "v1", "kind": "List", "items": (0..NODES).map(node).collect::<Vec<_>>() })
 }
 
-/// As the load-driver's are, with Pods that any of the Nodes may take.
+/// Returns a Deployment like those of the load-driver, with Pods that any of the Nodes may take.
 fn deployment() -> Value {
     let resources = json!({ "cpu": "100m", "memory": "128Mi" });
     let labels = json!({ "app": NAME });

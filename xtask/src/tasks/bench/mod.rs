@@ -1,13 +1,15 @@
-//! `cargo xtask bench`: the figures that the project wants to reach on 2 cores and 24 GiB, measured here and now.
+//! `cargo xtask bench`: the figures that the project wants to reach on 2 cores and 24 GiB, measured on this machine.
 //!
-//! Not a test: figures depend on the machine. The exit code says whether all that were measured are reached.
+//! This is not a test, because figures depend on the machine. The exit code says whether all measured figures are
+//! reached.
 
 mod host_speed;
 mod kwokctl;
 mod load;
 mod place;
 mod processes;
-/// The harness's own: xtask may not depend on it, and a figure has one median.
+/// The harness's own module: xtask may not depend on the harness, and there should be only one definition of the
+/// median.
 #[path = "../../../../harness/model/src/summary/stats.rs"]
 mod stats;
 
@@ -26,17 +28,17 @@ use crate::{cargo, exit, tasks::tools::ToolArgs};
 pub use place::{KeeperArgs, keep};
 use stats::Spread;
 
-/// What the start of five control planes may take, verified ready, tools and seed cached.
+/// Time for five control planes to start and be verified ready, with tools and seed cached.
 const START_S_MAX: f64 = 10.0;
-/// What `e2e dev-50 --soak 120s` may take, tools cached, build warm.
+/// Time for `e2e dev-50 --soak 120s`, with tools cached and a warm build.
 const DEV_50_S_MAX: f64 = 240.0;
-/// How long dev-500 may take to bind all Pods.
+/// Time for dev-500 to bind all Pods.
 const DEV_500_FILL_S_MAX: f64 = 840.0;
-/// CPU of all processes per Pod that dev-500 binds, over its fill, ms.
+/// CPU of all processes per Pod that dev-500 binds, over its fill, in ms.
 const DEV_500_CPU_MS_PER_POD_MAX: f64 = 30.0;
 /// Scheduling attempts that fail, per Pod of dev-500.
 const DEV_500_FAILED_ATTEMPTS_MAX: f64 = 0.5;
-/// Memory of a whole dev-500, MiB.
+/// Memory of a whole dev-500, in MiB.
 const DEV_500_MEMORY_MIB_MAX: f64 = 20.0 * 1024.0;
 /// CPU share of harness and fleet together.
 const OWN_CPU_SHARE_MAX: f64 = 0.2;
@@ -45,33 +47,34 @@ const OWN_CPU_SHARE_MAX: f64 = 0.2;
 #[derive(Debug, clap::Args)]
 #[command(after_help = exit::HELP)]
 pub struct Args {
-    /// Starts of five control planes; the median counts.
+    /// How often five control planes are started; the median counts.
     #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u16).range(1..))]
     starts: u16,
 
-    /// Only the start of control planes, without dev-50 (about four minutes), kwokctl and the simulator.
+    /// Measure only the start of control planes, without dev-50 (about four minutes), kwokctl and the simulator.
     #[arg(long)]
     only_start: bool,
 
-    /// Only Pods per second, beside a cluster that kwokctl makes of the same programs without limits of requests per
-    /// second (about four minutes per round).
+    /// Measure only Pods per second, compared with a cluster that kwokctl creates from the same programs without limits
+    /// on requests per second (about four minutes per round).
     #[arg(long, conflicts_with_all = ["only_start", "only_sim", "dev_500"])]
     kwokctl: bool,
 
-    /// Measurements of each in that; the medians count.
+    /// How often each of the two clusters of that comparison is measured; the medians count.
     #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u16).range(1..))]
     rounds: u16,
 
-    /// Only the simulator: what an engine cycle takes, from 5k to a million machines (about three minutes).
+    /// Measure only the simulator: the duration of an engine cycle, from 5k to a million machines (about three
+    /// minutes).
     #[arg(long, conflicts_with_all = ["only_start", "dev_500"])]
     only_sim: bool,
 
-    /// Only the experiment of docs/host-speed.md: six runs of dev-50, some beside a busy neighbour (half an hour).
+    /// Run only the experiment of docs/host-speed.md: six runs of dev-50, some with a busy neighbour (half an hour).
     /// Writes its page and data to docs/host-speed.
     #[arg(long, conflicts_with_all = ["only_start", "only_sim", "kwokctl", "dev_500"])]
     host_speed: bool,
 
-    /// Further runs of dev-50 for that experiment, made without a neighbour at other hours.
+    /// Further runs of dev-50 for that experiment, made without a neighbour at other times.
     #[arg(long, value_name = "RUN", num_args = 1.., requires = "host_speed")]
     with: Vec<std::path::PathBuf>,
 
@@ -80,7 +83,7 @@ pub struct Args {
     dev_500: Option<std::path::PathBuf>,
 }
 
-/// A figure beside its goal.
+/// A figure with its goal.
 struct Figure {
     name: &'static str,
     value: f64,
@@ -89,7 +92,7 @@ struct Figure {
     note: String,
 }
 
-/// What a figure has to be.
+/// The goal of a figure.
 #[derive(Clone, Copy)]
 enum Goal {
     AtMost(f64),
@@ -133,7 +136,7 @@ pub fn run(args: &Args) -> anyhow::Result<u8> {
     Ok(if code == 0 { of_sim } else { code })
 }
 
-/// Prints figures beside their goals; the exit code says whether all are reached.
+/// Prints figures with their goals. The exit code says whether all are reached.
 fn verdict(figures: &[Figure]) -> u8 {
     for f in figures {
         let mark = if f.is_reached() { '+' } else { 'x' };
@@ -142,7 +145,7 @@ fn verdict(figures: &[Figure]) -> u8 {
     if figures.iter().all(Figure::is_reached) { 0 } else { exit::FAILED }
 }
 
-/// What the summary of a dev-500 says.
+/// Returns the figures in the summary of a dev-500.
 fn dev_500(run: &Value) -> anyhow::Result<Vec<Figure>> {
     let metric = |name: &str| number(run, &format!("/metrics/{name}/value"));
     let fill_s = number(run, "/phases_s/fill")?;
@@ -157,16 +160,16 @@ fn dev_500(run: &Value) -> anyhow::Result<Vec<Figure>> {
     ])
 }
 
-/// The simulator's own table, with its own goals.
+/// Prints the simulator's own table, which has its own goals.
 fn sim() -> anyhow::Result<u8> {
     let mut command = Command::new(cargo::build_sim()?.join("e2e-sim"));
     let status = command.arg("--bench").stdin(Stdio::null()).status().context("cannot start e2e-sim")?;
     Ok(exit::of(status))
 }
 
-/// Five control planes, several times; the first start may have to build the seed and does not count.
+/// Starts five control planes several times. The first start does not count, because it may have to build the seed.
 fn starts(count: u16, bin_dir: &Path, tools_dir: &Path) -> anyhow::Result<Figure> {
-    let state = tempfile::tempdir().context("cannot make a directory for the runs")?;
+    let state = tempfile::tempdir().context("cannot create a directory for the runs")?;
     let supervisor = |args: &[&str]| {
         let mut command = Command::new(bin_dir.join("e2e-supervisor"));
         command.args(args).arg("--state-dir").arg(state.path()).env("E2E_TOOLS_DIR", tools_dir);
@@ -190,7 +193,7 @@ fn starts(count: u16, bin_dir: &Path, tools_dir: &Path) -> anyhow::Result<Figure
 }
 
 fn dev_50() -> anyhow::Result<Value> {
-    let runs = tempfile::tempdir().context("cannot make a directory for the run")?;
+    let runs = tempfile::tempdir().context("cannot create a directory for the run")?;
     let program = std::env::current_exe().context("cannot find this program")?;
     let mut command = Command::new(program);
     command.args(["e2e", "dev-50", "--soak", "120s", "--run-dir-root"]).arg(runs.path());
@@ -204,7 +207,7 @@ fn dev_50() -> anyhow::Result<Value> {
 fn summary(dir: &Path) -> anyhow::Result<Value> {
     let path = dir.join("summary.json");
     let bytes = fs::read(&path).with_context(|| format!("cannot read {}", path.display()))?;
-    serde_json::from_slice(&bytes).with_context(|| format!("{} is no JSON", path.display()))
+    serde_json::from_slice(&bytes).with_context(|| format!("{} is not JSON", path.display()))
 }
 
 fn number(summary: &Value, pointer: &str) -> anyhow::Result<f64> {

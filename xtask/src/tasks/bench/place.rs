@@ -1,9 +1,9 @@
 //! A directory with clusters that end with this process, however it ends.
 //!
-//! The components of a kwokctl-made cluster are daemons, which no parent-death signal reaches, and control planes that
-//! `up` made stay until `down`. So a second process waits for the end of a pipe from this one, which comes with any
-//! death, and then ends them and removes the directory. There is no other way to end them, so that each measurement
-//! shows that this one works.
+//! The components of a kwokctl cluster are daemons, which no parent-death signal reaches, and control planes that `up`
+//! created stay until `down`. Therefore a second process waits for the end of a pipe from this one, which comes with
+//! any kind of death. It then stops the clusters and removes the directory. There is no other way to stop them, so that
+//! each measurement proves that this one works.
 
 use std::{
     fs,
@@ -20,17 +20,18 @@ use rustix::process::{Signal, setsid};
 
 use super::processes;
 
-/// Beginning of the directory's name: nothing else is ever removed.
+/// Prefix of the directory's name. No other directory is ever removed.
 const PREFIX: &str = "e2e-bench-";
-/// Holds the run directories of our own control planes.
+/// The subdirectory with the run directories of our own control planes.
 const OURS: &str = "ours";
-/// The process that ends control planes in order, when told to.
+/// The process that stops control planes in an orderly way on request.
 const SUPERVISOR: &str = "e2e-supervisor";
-/// How long it may take to do so before what is left is killed; then once more as long until this is an error.
+/// Time for that before what is left is killed. If as much time passes again, it is an error.
 const PATIENCE: Duration = Duration::from_secs(30);
-/// Looks in a row that must find no process: one that was about to start another may have been ended in between.
+/// Number of consecutive polls that must find no process: a process that was about to start another one may have been
+/// stopped between two polls.
 const LOOKS_IN_A_ROW: u32 = 3;
-/// Time between two looks.
+/// Time between two polls.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
 
 /// Arguments of the hidden `cargo xtask bench-keeper`.
@@ -47,39 +48,40 @@ pub struct Place {
 }
 
 impl Place {
-    /// Makes the directory and starts who tidies up there.
+    /// Creates the directory and starts the process that cleans it up.
     ///
     /// # Errors
-    /// When either cannot be done.
+    /// When either fails.
     pub fn new() -> anyhow::Result<Place> {
         let dir = tempfile::Builder::new().prefix(PREFIX).tempdir();
         let dir =
-            dir.context("cannot make a directory for the clusters; set TMPDIR to one that is writable")?;
+            dir.context("cannot create a directory for the clusters; set TMPDIR to one that is writable")?;
         let program = std::env::current_exe().context("cannot find this program")?;
         let mut command = Command::new(program);
         command.arg("bench-keeper").arg(dir.path()).env_remove("E2E_RUN_ID");
-        // A Ctrl-C at the terminal is not meant for it.
+        // A Ctrl-C at the terminal is not meant for the keeper.
         command.stdin(Stdio::piped()).stdout(Stdio::null()).process_group(0);
         let keeper = command.spawn().context("cannot start this program a second time, to tidy up")?;
         Ok(Place { dir: dir.keep(), keeper })
     }
 
-    /// The directory.
+    /// Returns the directory.
     pub fn path(&self) -> &Path {
         &self.dir
     }
 
-    /// The directory for the run directories of our own control planes.
+    /// Returns the directory for the run directories of our own control planes.
     pub fn ours(&self) -> PathBuf {
         self.dir.join(OURS)
     }
 
-    /// `E2E_RUN_ID` of every process that is started here, our own control planes aside, which have their own.
+    /// Returns the `E2E_RUN_ID` of every process that is started here, except our own control planes, which have their
+    /// own.
     pub fn run_id(&self) -> String {
         name(&self.dir)
     }
 
-    /// CPU time that the components of the clusters here have used so far, in milliseconds.
+    /// Returns the CPU time that the components of the clusters here have used so far, in milliseconds.
     pub fn cpu_ms(&self) -> f64 {
         let clients = ["kubectl", "kwokctl", SUPERVISOR, "e2e-janitor"];
         let found = processes::of(&run_ids(&self.dir));
@@ -87,13 +89,13 @@ impl Place {
         components.map(processes::Process::cpu_ms).sum()
     }
 
-    /// Ends the clusters and removes the directory.
+    /// Stops the clusters and removes the directory.
     ///
     /// # Errors
-    /// When something was left; what, is on stderr.
+    /// When something was left, which stderr then names.
     pub fn close(mut self) -> anyhow::Result<()> {
         drop(self.keeper.stdin.take());
-        let status = self.keeper.wait().context("cannot wait for who tidies up")?;
+        let status = self.keeper.wait().context("cannot wait for the keeper")?;
         ensure!(status.success(), "{} was not tidied up ({status})", self.dir.display());
         Ok(())
     }
@@ -101,19 +103,19 @@ impl Place {
 
 impl Drop for Place {
     fn drop(&mut self) {
-        // Closed already, or on the way out with an error: the keeper says itself what it cannot do.
+        // The place is closed already, or we are returning an error. The keeper itself reports what it cannot do.
         drop(self.keeper.stdin.take());
         let _ = self.keeper.wait();
     }
 }
 
-/// Waits for the end of whoever started this, then ends the clusters and removes their directory.
+/// Waits until the process that started this one has ended, then stops the clusters and removes their directory.
 pub fn keep(args: &KeeperArgs) -> anyhow::Result<u8> {
     let dir = &args.dir;
     if !dir.is_absolute() || !name(dir).starts_with(PREFIX) {
-        bail!("{} is no directory of a bench (expected /…/{PREFIX}…); not touching it", dir.display());
+        bail!("{} is not a bench directory (expected /…/{PREFIX}…); not touching it", dir.display());
     }
-    // Out of the terminal's reach. Fails only for a group leader, which is separate enough.
+    // Leave the terminal's session. This fails only for a group leader, which is separate enough.
     let _ = setsid();
     io::copy(&mut io::stdin(), &mut io::sink()).context("cannot wait for the end of the bench")?;
     end_processes(dir)?;
@@ -129,14 +131,14 @@ fn end_processes(dir: &Path) -> anyhow::Result<()> {
         quiet_looks = if left.is_empty() { quiet_looks + 1 } else { 0 };
         if start.elapsed() > 2 * PATIENCE {
             let names: Vec<_> = left.iter().map(|process| process.name.as_str()).collect();
-            bail!("these of {} do not end: {}; end them by hand", dir.display(), names.join(", "));
+            bail!("processes of {} do not end: {}; kill them by hand", dir.display(), names.join(", "));
         }
         for process in &left {
             let is_daemon = process.run_id == name(dir);
             if is_daemon || start.elapsed() > PATIENCE {
                 process.signal(Signal::KILL);
             } else if process.name == SUPERVISOR && !told {
-                // What it started ends with it.
+                // Everything that it started ends with it.
                 process.signal(Signal::TERM);
                 told = true;
             }
@@ -146,7 +148,8 @@ fn end_processes(dir: &Path) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Run ids of all that runs here: the directory's own, and one for each run directory of our control planes.
+/// Returns the run ids of everything that runs here: the directory's own, and one for each run directory of our control
+/// planes.
 fn run_ids(dir: &Path) -> Vec<String> {
     let ours = fs::read_dir(dir.join(OURS)).into_iter().flatten().flatten();
     ours.filter_map(|entry| entry.file_name().into_string().ok()).chain([name(dir)]).collect()
@@ -176,7 +179,7 @@ mod tests {
         assert_eq!(run_ids(&dir), ["a-run".to_owned(), name(&dir)]);
         let mut command = Command::new("sleep");
         let mut child = command.arg("60").env("E2E_RUN_ID", name(&dir)).spawn().unwrap();
-        // Reaped while it is looked for, as init does with daemons.
+        // Reaped while the test polls for it, as init does with daemons.
         let reaper = thread::spawn(move || child.wait().unwrap());
         end_processes(&dir).unwrap();
         assert!(!reaper.join().unwrap().success());

@@ -1,4 +1,4 @@
-//! The suites on kind clusters, where there is a container engine for them.
+//! The suites on kind clusters, on machines with a container engine.
 
 use std::process::Command;
 
@@ -9,18 +9,18 @@ use crate::{cargo, engine};
 
 /// Name of the step.
 pub const NAME: &str = "suites on kind clusters";
-/// The same claims and snapshots as without kind, those about kind itself and a cluster made by hand, and those about
-/// what whole runs leave.
+/// The claims and snapshots that also run without kind, those about kind itself and about a cluster built by hand, and
+/// those about what whole runs leave behind.
 const FILTER: &str = "(package(suites) \
                       & binary(/^(kind_clusters|existing_clusters|node_creator_parity|density_100|dev_50)$/)) \
                       + (package(xtask) & binary(/^(nothing_left|runs)$/))";
 
-/// The step, on request with an engine of its own where none runs; or why it is not run here.
+/// Returns the step, or why it is not run here. On request, it starts its own engine if none is running.
 pub fn step(runner: &Nextest, may_start: bool) -> Result<Step, String> {
     let program = match Docker::find() {
         Ok(_) => Command::new(&runner.path),
         Err(error) if !may_start => {
-            return Err(format!("{error} (or give --dockerd: then one is started, as root)"));
+            return Err(format!("{error} (with --dockerd, as root, one is started)"));
         }
         Err(error) => {
             if !rustix::process::geteuid().is_root() {

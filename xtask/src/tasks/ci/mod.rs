@@ -1,4 +1,4 @@
-//! `cargo xtask ci`: every check and test, in the order of what fails soonest; `--nightly`: what it leaves out.
+//! `cargo xtask ci`: every check and test, those that fail soonest first. `--nightly` runs what it leaves out.
 
 mod kind;
 mod nightly;
@@ -18,15 +18,16 @@ use crate::{cargo, exit, tasks::tools::ToolArgs};
 #[derive(Debug, clap::Args)]
 #[command(after_help = exit::HELP)]
 pub struct Args {
-    /// Only the steps whose name contains this.
+    /// Run only the steps whose name contains this.
     #[arg(long, value_name = "TEXT")]
     only: Option<String>,
 
-    /// The steps that are left out otherwise, and only these; docs/ci.md lists them.
+    /// Run only the steps that are left out otherwise; docs/ci.md lists them.
     #[arg(long)]
     nightly: bool,
 
-    /// Start a Docker engine for the suites on kind clusters where none runs: as root; installs docker.io if need be.
+    /// If no Docker engine runs, start one for the suites on kind clusters. Needs root; installs docker.io if it is
+    /// missing.
     #[arg(long, conflicts_with = "nightly")]
     dockerd: bool,
 
@@ -37,7 +38,7 @@ pub struct Args {
 /// What is run, and what is not.
 struct Plan {
     steps: Vec<Step>,
-    /// A line each.
+    /// One line each.
     not_run: Vec<String>,
 }
 
@@ -75,12 +76,12 @@ impl Plan {
     }
 }
 
-/// Runs the task; stops at the first step that fails.
+/// Runs the task. Stops at the first step that fails.
 pub fn run(args: &Args) -> anyhow::Result<u8> {
     let mut plan = Plan::new(args)?;
     let steps = std::mem::take(&mut plan.steps);
     let count = steps.len();
-    // Said before everything else, too: what is not run must not be taken for passed.
+    // Also printed before everything else, so that what is not run is not mistaken for passed.
     plan.say_what_is_not_run();
     for (idx, step) in steps.into_iter().enumerate() {
         let is_last = idx + 1 == count;
@@ -95,7 +96,7 @@ pub fn run(args: &Args) -> anyhow::Result<u8> {
             println!("FAILED {name} after {}; to repeat it: {repeat}", seconds(started.elapsed()));
             return Ok(exit::FAILED);
         }
-        // The last thing to be read is nextest's own summary.
+        // nextest's own summary should be the last thing on the screen.
         if !(shown && is_last) {
             println!("[{}/{count}] {name}: ok ({})", idx + 1, seconds(started.elapsed()));
         }
@@ -110,7 +111,8 @@ fn checks() -> anyhow::Result<Vec<Step>> {
     Ok(vec![
         Step::quiet("format", cargo::cargo(&["fmt", "--all", "--check"])),
         Step::quiet("clippy", cargo::cargo(&clippy)),
-        // The very call that a run makes: packages chosen otherwise have other features, and are built anew.
+        // The very command that a run executes: a different choice of packages has different features, and causes a
+        // rebuild.
         Step::quiet("programs", cargo::build_bins_command()?),
         Step::quiet("generated files", built("e2e-codegen", &["--check"])?),
         Step::quiet("results book", built("e2e-scenario", &["results", "--check"])?),
@@ -118,7 +120,8 @@ fn checks() -> anyhow::Result<Vec<Step>> {
     ])
 }
 
-/// One of the programs that were just built, as `cargo xtask codegen` and `cargo xtask results` call them.
+/// Returns a command for one of the programs that were just built, as `cargo xtask codegen` and `cargo xtask results`
+/// call them.
 fn built(program: &str, args: &[&str]) -> anyhow::Result<Command> {
     let mut command = Command::new(cargo::bin_dir()?.join(program));
     command.args(args);
@@ -126,15 +129,16 @@ fn built(program: &str, args: &[&str]) -> anyhow::Result<Command> {
     Ok(command)
 }
 
-/// Three parts of one set of tests: chosen by filter and not by package, they are built once.
+/// Three parts of one set of tests. They are selected by filter and not by package, so that they are built only once.
 fn tests(runner: &Nextest, on_kind: Option<Step>) -> Vec<Step> {
     let nextest = |filter: &str| nextest_command(Command::new(&runner.path), runner, "ci", filter);
     let whole_runs = "package(xtask) & binary(/^(nothing_left|runs)$/)";
     let mut steps = vec![
         Step::shown("unit tests", nextest(&format!("not package(suites) - ({whole_runs})"))),
-        // Lists the claims of the suites, which the unit tests' step has built.
+        // Lists the claims of the suites, which the step for unit tests has built.
         Step::quiet("mutants apply", cargo::cargo(&["xtask", "mutants", "--check"])),
-        // What the profile `ci` leaves out is said, lest it be taken for passed; the reasons are in .config/nextest.toml.
+        // The name says what the profile `ci` leaves out, so that it is not mistaken for passed. The reasons are in
+        // .config/nextest.toml.
         Step::shown("suites but dev_500", nextest("package(suites)")),
     ];
     steps.extend(on_kind);
@@ -142,11 +146,11 @@ fn tests(runner: &Nextest, on_kind: Option<Step>) -> Vec<Step> {
     steps
 }
 
-/// `nextest run` over the whole workspace, with what the tests expect of their environment.
+/// Returns a `nextest run` over the whole workspace, with the environment that the tests expect.
 fn nextest_command(mut program: Command, runner: &Nextest, profile: &str, filter: &str) -> Command {
     program.args(["nextest", "run", "--workspace", "--profile", profile, "--filterset", filter]);
     cargo::clean(&mut program);
-    // A backtrace tells nothing here and makes a panicking trial six times slower.
+    // A backtrace is of no use here and makes a panicking trial six times slower.
     program.env("RUST_BACKTRACE", "0").env("E2E_NEXTEST", &runner.path);
     program
 }

@@ -1,6 +1,6 @@
-//! What `cargo xtask ci` leaves to the night: checks that seldom fail where the others pass, and cost minutes.
+//! What `cargo xtask ci` leaves to the night: checks that seldom fail when the others pass, and cost minutes.
 //!
-//! The claims among them are those that the profile `nightly` of `.config/nextest.toml` selects.
+//! Its claims are those that the profile `nightly` of `.config/nextest.toml` selects.
 
 use std::process::Command;
 
@@ -10,7 +10,7 @@ use tools::nextest::Nextest;
 use super::{nextest_command, step::Step};
 use crate::cargo;
 
-/// A nightly step, as it is said where it is not run.
+/// A nightly step, as printed where it is not run.
 pub struct Nightly {
     /// What it checks.
     pub name: &'static str,
@@ -18,14 +18,14 @@ pub struct Nightly {
     pub why: &'static str,
 }
 
-/// All of them, in their order.
+/// All nightly steps, in order.
 pub const ALL: [Nightly; 3] = [
     Nightly { name: "each crate alone", why: "recompiles dependencies with fewer features" },
     Nightly { name: "mutants", why: "several minutes each" },
     Nightly { name: "nightly claims", why: "whole runs that wait for their ceilings" },
 ];
 
-/// The steps, the one that ends with the test runner's own summary last.
+/// Returns the steps. The last one ends with the test runner's own summary.
 pub fn steps(runner: &Nextest) -> anyhow::Result<Vec<Step>> {
     let mut steps = Vec::new();
     for member in members()? {
@@ -39,7 +39,7 @@ pub fn steps(runner: &Nextest) -> anyhow::Result<Vec<Step>> {
     Ok(steps)
 }
 
-/// The workspace's packages, by the workspace's own list.
+/// Returns the workspace's packages, as cargo lists them.
 fn members() -> anyhow::Result<Vec<String>> {
     let output = cargo::cargo(&["metadata", "--no-deps", "--format-version", "1"])
         .output()

@@ -9,24 +9,24 @@ use tools::{ProgressMode, run_quietly};
 pub struct Step {
     /// What it checks.
     pub name: String,
-    /// How.
+    /// The command that checks it.
     pub command: Command,
-    /// Its output is what people want to see: it is not held back.
+    /// Whether its output is shown immediately, because people want to see it.
     pub shown: bool,
 }
 
 impl Step {
-    /// A step whose output is shown only when it fails.
+    /// Creates a step whose output is shown only when it fails.
     pub fn quiet(name: impl Into<String>, command: Command) -> Step {
         Step { name: name.into(), command, shown: false }
     }
 
-    /// A step whose output is shown as it comes.
+    /// Creates a step whose output is shown immediately.
     pub fn shown(name: impl Into<String>, command: Command) -> Step {
         Step { name: name.into(), command, shown: true }
     }
 
-    /// `None` when it passed, else what it wrote (as far as it was held back).
+    /// Runs the step. Returns `None` if it passed, otherwise its output (as far as that was held back).
     pub fn run(mut self) -> anyhow::Result<Option<String>> {
         if self.shown {
             let what = format!("cannot start `{}`", repeat(&self.command));
@@ -38,11 +38,11 @@ impl Step {
     }
 }
 
-/// The command as one would type it.
+/// Returns the command as a user would type it.
 pub fn repeat(command: &Command) -> String {
     let program = command.get_program().to_string_lossy();
     let name = program.rsplit('/').next().unwrap_or_default();
-    // `cargo-nextest nextest run` is `cargo nextest run` for whoever has it on PATH.
+    // `cargo-nextest nextest run` is the same as `cargo nextest run` for users who have it on PATH.
     let mut words = vec![if name == "cargo-nextest" { program.to_string() } else { name.to_owned() }];
     let flags = command.get_envs().find(|(name, _)| *name == "RUSTDOCFLAGS").and_then(|(_, value)| value);
     if let Some(flags) = flags {

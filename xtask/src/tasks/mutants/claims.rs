@@ -1,4 +1,4 @@
-//! What became of claims, and what that says about a mutant.
+//! The results of claims, and what they say about a mutant.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -19,20 +19,20 @@ pub struct Results {
     held: BTreeMap<String, bool>,
 }
 
-/// What became of a mutant.
+/// The outcome for a mutant.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Fate {
-    /// Exactly the claims it names turned red.
+    /// Exactly the claims that it names turned red.
     Killed,
-    /// These of them stayed green.
+    /// These of its claims stayed green.
     Survived(Vec<String>),
-    /// It shows nothing, and why.
+    /// It shows nothing, for this reason.
     Broken(String),
 }
 
 impl Results {
-    /// Takes in one line of `--message-format libtest-json-plus`; gives the claim and whether it held, if the line
-    /// tells of one that ended. What setup scripts print is among these lines, too.
+    /// Reads one line of `--message-format libtest-json-plus`. Returns the claim and whether it held, if the line
+    /// reports one that ended. The output of setup scripts is among these lines, too.
     pub fn read(&mut self, line: &str) -> Option<(String, bool)> {
         let event: Value = serde_json::from_str(line).ok()?;
         if event["type"] != "test" {
@@ -43,7 +43,7 @@ impl Results {
             "failed" => false,
             _ => return None,
         };
-        // `<package>::<binary>$<trial>`; people, and nextest's own lines, have a space there.
+        // `<package>::<binary>$<trial>`; claims in mutant files, and nextest's own lines, have a space instead of `$`.
         let (binary, trial) = event["name"].as_str()?.split_once('$')?;
         let claim = format!("{binary} {trial}");
         self.held.insert(claim.clone(), held);
@@ -54,7 +54,8 @@ impl Results {
         self.held.iter().filter(|(_, is)| **is == held).map(|(claim, _)| claim.as_str()).collect()
     }
 
-    /// Why a run without any mutant does not count, unless it does: all claims hold, and those named are among them.
+    /// Returns why a run without any mutant does not count. It counts if all claims hold, and the named claims are
+    /// among them.
     pub fn fault_of_control(&self, exit_code: Option<i32>, mutants: &[Mutant]) -> Option<String> {
         let red = self.that_are(false);
         if !red.is_empty() {
@@ -68,7 +69,7 @@ impl Results {
         (!missing.is_empty()).then(|| format!("no filter selects {}", join(missing)))
     }
 
-    /// What the run with a mutant says about it.
+    /// Returns what the run with a mutant says about it.
     pub fn fate(&self, exit_code: Option<i32>, mutant: &Mutant) -> Fate {
         let named: BTreeSet<&str> = mutant.red.iter().map(String::as_str).collect();
         let (red, green) = (self.that_are(false), self.that_are(true));
@@ -77,7 +78,7 @@ impl Results {
         }
         let others: BTreeSet<&str> = &red - &named;
         if !others.is_empty() {
-            return Fate::Broken(format!("turned red, too: {}", join(others)));
+            return Fate::Broken(format!("also turned red: {}", join(others)));
         }
         let missing: BTreeSet<&str> = &(&named - &red) - &green;
         if !missing.is_empty() {
@@ -88,7 +89,7 @@ impl Results {
     }
 }
 
-/// Named claims that are not among those which a `nextest list --message-format json` selects.
+/// Returns the named claims that are not among those which a `nextest list --message-format json` selects.
 pub fn unknown(list: &Value, mutants: &[Mutant]) -> Vec<String> {
     let suites = list["rust-suites"].as_object().into_iter().flat_map(|suites| suites.values());
     let selected: BTreeSet<String> = suites
@@ -111,7 +112,7 @@ fn meaning(exit_code: Option<i32>) -> String {
     match exit_code {
         Some(BUILD_FAILED) => "the claims do not build".to_owned(),
         Some(NO_TESTS_RUN) => "the filter selects no claim".to_owned(),
-        Some(SETUP_SCRIPT_FAILED) => "the environment of the claims could not be made".to_owned(),
+        Some(SETUP_SCRIPT_FAILED) => "the environment of the claims could not be set up".to_owned(),
         Some(TEST_RUN_FAILED) => "nextest says that a claim failed, but not which".to_owned(),
         Some(code) => format!("nextest ended with exit code {code}"),
         None => "nextest was killed".to_owned(),
@@ -150,7 +151,7 @@ mod tests {
 
     #[test]
     fn the_claims_that_ended_are_read_among_other_lines() {
-        // As cargo-nextest 0.9.151 writes them, but for the output of the failed one.
+        // As cargo-nextest 0.9.151 writes them, except for the output of the failed one.
         let lines = r#"
 {"type":"suite","event":"started","test_count":2,"nextest":{"crate":"suites","test_binary":"z","kind":"test"}}
 building 3 packages, {"type": not JSON
@@ -187,7 +188,7 @@ building 3 packages, {"type": not JSON
         broken(101, &[], "do not build");
         broken(105, &[], "environment");
         broken(4, &[], "selects no claim");
-        // All red because nothing works at all is no proof, either.
+        // If all claims turn red because nothing works at all, that proves nothing either.
         broken(105, &killed, "environment");
         assert!(matches!(results(&killed).fate(None, &mutant), Fate::Broken(_)));
     }

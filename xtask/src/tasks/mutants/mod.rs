@@ -1,6 +1,7 @@
-//! `cargo xtask mutants`: breaks one thing at a time and sees whether the claim about it turns red.
+//! `cargo xtask mutants`: breaks one thing at a time and checks whether the claim about it turns red.
 //!
-//! A claim that nothing can turn red is worth nothing. On demand and at night, for it takes minutes a mutant.
+//! A claim that nothing can turn red is worth nothing. This runs on demand and at night, because it takes minutes per
+//! mutant.
 
 mod claims;
 mod mutant;
@@ -44,15 +45,15 @@ Examples:
 #[derive(Debug, clap::Args)]
 #[command(after_help = HELP)]
 pub struct Args {
-    /// Names of mutants (files of fixtures/mutants); all if none is given.
+    /// Names of mutants (files in fixtures/mutants); all if none is given.
     #[arg(value_name = "NAME")]
     names: Vec<String>,
 
-    /// List the mutants, what they break and what must notice, and end.
+    /// List the mutants, what they break and which claims must detect it, and exit.
     #[arg(long, conflicts_with = "check")]
     list: bool,
 
-    /// Only check that every edit still applies exactly once and every claim exists.
+    /// Only check that every edit still applies exactly once and that every claim exists.
     #[arg(long)]
     check: bool,
 
@@ -60,7 +61,7 @@ pub struct Args {
     tools: ToolArgs,
 }
 
-/// Runs the task; the answer is the exit code.
+/// Runs the task and returns the exit code.
 pub fn run(args: &Args) -> anyhow::Result<u8> {
     let mutants = match select(mutant::load_all(cargo::workspace_root())?, &args.names) {
         Ok(mutants) => mutants,
@@ -95,7 +96,7 @@ fn show(mutant: &Mutant) {
     }
 }
 
-/// What can be known of mutants without making them. Listing the claims builds what the suites need, no more.
+/// Checks what can be checked without building mutants. Listing the claims builds what the suites need, and no more.
 fn check(mutants: &[Mutant], args: &Args) -> anyhow::Result<u8> {
     let root = cargo::workspace_root();
     let mut faults: Vec<String> = mutants
@@ -112,7 +113,7 @@ fn check(mutants: &[Mutant], args: &Args) -> anyhow::Result<u8> {
     Ok(if faults.is_empty() { 0 } else { exit::FAILED })
 }
 
-/// Makes every mutant in turn.
+/// Builds and tests every mutant in turn.
 fn hunt(mutants: &[Mutant], args: &Args) -> anyhow::Result<u8> {
     let signals = Signals::take()?;
     let nextest = nextest::ensure(&args.tools.options())?.path;
@@ -181,7 +182,7 @@ fn attempt(runner: &Runner, name: &str, mutants: &[Mutant]) -> anyhow::Result<At
     Ok(if runner.signals.interrupted() { Attempt::Interrupted } else { Attempt::Ran(ran) })
 }
 
-/// What came of the mutants so far.
+/// The results of the mutants so far.
 #[derive(Default)]
 struct Tally {
     lines: Vec<String>,
@@ -205,7 +206,7 @@ impl Tally {
         self.lines.push(text);
     }
 
-    /// Shows everything once more, for what matters is read at the end; the exit code.
+    /// Prints everything once more, because the end of the output is what people read, and returns the exit code.
     fn conclude(&self) -> u8 {
         println!();
         self.lines.iter().for_each(|line| println!("{line}"));
@@ -214,21 +215,21 @@ impl Tally {
     }
 }
 
-/// `target/mutants`.
+/// Returns `target/mutants`.
 fn work_dir() -> anyhow::Result<PathBuf> {
     let target = cargo::bin_dir()?.parent().context("the build directory has no parent")?.join("mutants");
     fs::create_dir_all(target.join("tree")).with_context(|| format!("cannot create {}", target.display()))?;
     Ok(target)
 }
 
-/// Holds others off the one copy; ends with this process, however that ends.
+/// Prevents other processes from using the one copy. The lock ends with this process, however that ends.
 fn lock(dir: &std::path::Path) -> anyhow::Result<File> {
     let path = dir.join("lock");
     let file = File::create(&path).with_context(|| format!("cannot create {}", path.display()))?;
     match file.try_lock() {
         Ok(()) => Ok(file),
         Err(fs::TryLockError::WouldBlock) => {
-            bail!("another `cargo xtask mutants` works in {}; wait for its end", dir.display())
+            bail!("another `cargo xtask mutants` works in {}; wait until it has finished", dir.display())
         }
         Err(fs::TryLockError::Error(error)) => {
             Err(error).with_context(|| format!("cannot lock {}", path.display()))
@@ -255,7 +256,7 @@ mod tests {
     fn two_calls_do_not_work_in_one_copy() {
         let dir = tempfile::tempdir().unwrap();
         let held = lock(dir.path()).unwrap();
-        assert!(lock(dir.path()).unwrap_err().to_string().contains("wait for its end"));
+        assert!(lock(dir.path()).unwrap_err().to_string().contains("wait until it has finished"));
         drop(held);
         lock(dir.path()).unwrap();
     }

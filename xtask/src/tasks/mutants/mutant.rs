@@ -1,4 +1,4 @@
-//! A mutant: an edit that breaks something on purpose, and the claims that must notice. One YAML file each.
+//! A mutant: an edit that breaks something on purpose, and the claims that must detect it. Each has its own YAML file.
 
 use std::{
     collections::BTreeMap,
@@ -9,7 +9,7 @@ use std::{
 use anyhow::{Context, bail, ensure};
 use serde::Deserialize;
 
-/// Where they are, below the root of the workspace.
+/// Their directory, below the root of the workspace.
 const DIR: &str = "fixtures/mutants";
 
 /// One mutant.
@@ -21,14 +21,14 @@ pub struct Mutant {
     pub name: String,
     /// What it breaks, in one sentence.
     pub breaks: String,
-    /// Where it is written that this must not be: a decision record, or the design's measuring rules.
+    /// The document that forbids this: a decision record, or the design's measuring rules.
     pub source: String,
-    /// What is changed, in this order.
+    /// The changes, in this order.
     pub edits: Vec<Edit>,
-    /// The nextest filterset to run. What it selects beyond `red` must stay green: a mutant that upsets more than it
-    /// says proves nothing about the claim that it names.
+    /// The nextest filterset to run. Claims that it selects beyond `red` must stay green: a mutant that affects more
+    /// than it says proves nothing about the claim that it names.
     pub filter: String,
-    /// The claims that must turn red, written as nextest does: `suites::density_100 subject::claim`.
+    /// The claims that must turn red, in nextest's notation: `suites::density_100 subject::claim`.
     pub red: Vec<String>,
 }
 
@@ -38,13 +38,13 @@ pub struct Mutant {
 pub struct Edit {
     /// The file, below the root of the workspace.
     pub file: PathBuf,
-    /// The text to replace, which must be there exactly once.
+    /// The text to replace, which must occur exactly once.
     pub find: String,
-    /// The text in its place.
+    /// The new text.
     pub replace: String,
 }
 
-/// All mutants of a workspace, by name.
+/// Loads all mutants of a workspace, sorted by name.
 pub fn load_all(root: &Path) -> anyhow::Result<Vec<Mutant>> {
     let dir = root.join(DIR);
     let entries = fs::read_dir(&dir).with_context(|| format!("cannot list {}", dir.display()))?;
@@ -55,7 +55,7 @@ pub fn load_all(root: &Path) -> anyhow::Result<Vec<Mutant>> {
 
 fn load(file: &Path) -> anyhow::Result<Mutant> {
     let text = fs::read_to_string(file).context("cannot be read")?;
-    let mut mutant: Mutant = serde_saphyr::from_str(&text).context("is no mutant")?;
+    let mut mutant: Mutant = serde_saphyr::from_str(&text).context("is not a mutant")?;
     mutant.name = file.file_stem().unwrap_or_default().to_string_lossy().into_owned();
     mutant.validate()?;
     Ok(mutant)
@@ -67,7 +67,7 @@ impl Mutant {
             ensure!(!text.trim().is_empty(), "`{key}` is empty");
         }
         ensure!(!self.edits.is_empty(), "`edits` is empty: it breaks nothing");
-        ensure!(!self.red.is_empty(), "`red` is empty: nobody would notice");
+        ensure!(!self.red.is_empty(), "`red` is empty: no claim would notice");
         for claim in &self.red {
             let well_formed = claim.split_once(' ').is_some_and(|(binary, trial)| {
                 binary.contains("::") && !trial.is_empty() && !trial.contains(' ')
@@ -77,12 +77,12 @@ impl Mutant {
         self.edits.iter().try_for_each(Edit::validate)
     }
 
-    /// The packages that hold its claims.
+    /// Returns the packages that hold its claims.
     pub fn packages(&self) -> impl Iterator<Item = &str> {
         self.red.iter().filter_map(|claim| Some(claim.split_once("::")?.0))
     }
 
-    /// The files below `root` that it changes, with their new text. Writes nothing.
+    /// Returns the files below `root` that it changes, with their new text. Writes nothing.
     pub fn edited(&self, root: &Path) -> anyhow::Result<BTreeMap<PathBuf, String>> {
         let mut edited: BTreeMap<PathBuf, String> = BTreeMap::new();
         for edit in &self.edits {
@@ -107,7 +107,7 @@ impl Edit {
         Ok(())
     }
 
-    /// The text with the replacement made.
+    /// Returns the text after the replacement.
     pub fn apply(&self, text: &str) -> anyhow::Result<String> {
         let places = text.matches(&self.find).count();
         if places != 1 {
@@ -177,7 +177,7 @@ red: ['suites::z s::c']
         assert_eq!(whole.packages().collect::<Vec<_>>(), ["suites"]);
         for (from, to, expected) in [
             ("x is y.", "''", "`breaks` is empty"),
-            ("['suites::z s::c']", "[]", "nobody would notice"),
+            ("['suites::z s::c']", "[]", "no claim would notice"),
             ("suites::z s::c", "z s::c", "names no claim"),
             ("suites::z s::c", "suites::z", "names no claim"),
             ("file: a/b.rs", "file: /etc/passwd", "below the root"),

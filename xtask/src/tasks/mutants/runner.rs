@@ -1,4 +1,4 @@
-//! Builds the scratch copy and runs claims in it, in child processes that end when we do.
+//! Builds the scratch copy and runs claims in it, in child processes that end when this process does.
 
 use std::{
     collections::BTreeSet,
@@ -18,37 +18,38 @@ use serde_json::Value;
 use super::{claims::Results, mutant::Mutant};
 use crate::{cargo, signals::Signals, supervisor};
 
-/// How often work that says nothing is reported.
+/// How often silent work is reported.
 const HEARTBEAT: Duration = Duration::from_secs(10);
 
 /// What commands are run with.
 pub struct Runner<'a> {
-    /// `cargo-nextest`.
+    /// The path of `cargo-nextest`.
     pub nextest: &'a Path,
     /// The scratch copy.
     pub tree: &'a Path,
-    /// The build directory of the copy: its own, or the programs of the repository would be replaced by broken ones.
+    /// The build directory of the copy. It is separate, because otherwise broken programs would replace those of the
+    /// repository.
     pub build_dir: PathBuf,
-    /// Where the output of each run goes.
+    /// The directory for the output of each run.
     pub log_dir: PathBuf,
     /// An explicit directory of control-plane programs.
     pub tools_dir: Option<&'a Path>,
-    /// Whether cargo may not use the network.
+    /// Whether cargo is forbidden to use the network.
     pub offline: bool,
-    /// Who gets a Ctrl-C while a command runs.
+    /// Passes a Ctrl-C on while a command runs.
     pub signals: &'a Signals,
 }
 
-/// A run of claims that came to its end.
+/// A run of claims that has finished.
 pub struct Ran {
-    /// What became of the claims.
+    /// The results of the claims.
     pub results: Results,
-    /// nextest's exit code, if it was not killed.
+    /// nextest's exit code, unless it was killed.
     pub exit_code: Option<i32>,
 }
 
 impl Runner<'_> {
-    /// Makes the directories for builds and logs.
+    /// Creates the directories for builds and logs.
     pub fn prepare(&self) -> anyhow::Result<()> {
         for dir in [&self.build_dir, &self.log_dir] {
             fs::create_dir_all(dir).with_context(|| format!("cannot create {}", dir.display()))?;
@@ -60,13 +61,13 @@ impl Runner<'_> {
     pub fn build(&self, name: &str) -> anyhow::Result<Option<String>> {
         let log = self.log_dir.join(format!("{name}-build.log"));
         let mut file = File::create(&log).with_context(|| format!("cannot create {}", log.display()))?;
-        // As the setup scripts build them: packages chosen otherwise have other features, and are built anew.
+        // As the setup scripts build them: a different choice of packages has different features, and causes a rebuild.
         for packages in [&["xtask"][..], &["harness", "fleet"][..]] {
             let mut command = cargo::cargo(&["build", "--bins"]);
             command.args(packages.iter().flat_map(|&package| ["--package", package]));
             command.stdout(Stdio::null()).stderr(Stdio::piped());
             let status = self.drive(command, &format!("{name}: build"), |line| {
-                // A log that cannot be written is no reason to stop.
+                // A log that cannot be written is not a reason to stop.
                 let _ = writeln!(file, "{line}");
             })?;
             if !status.success() || self.signals.interrupted() {
@@ -80,22 +81,22 @@ impl Runner<'_> {
     pub fn run(&self, name: &str, mutants: &[Mutant]) -> anyhow::Result<Ran> {
         let log = self.log_path(name);
         let file = File::create(&log).with_context(|| format!("cannot create {}", log.display()))?;
-        // The shim: killed by the kernel when we are, and its supervisor watches it.
+        // With the shim, the kernel kills it when we die, and its supervisor watches it.
         let mut command = supervisor::shim(&self.build_dir.join("debug"), std::process::id(), self.nextest);
         command.args(["nextest", "run", "--no-fail-fast", "--message-format", "libtest-json-plus"]);
         let packages: BTreeSet<&str> = mutants.iter().flat_map(Mutant::packages).collect();
         command.args(packages.into_iter().flat_map(|package| ["--package", package]));
         command.args(filters(mutants));
         cargo::clean(&mut command);
-        // Pinned with nextest itself; the format carries the name of each claim as it ends.
+        // Pinned together with nextest itself. In this format, each claim is named as it ends.
         command.env("NEXTEST_EXPERIMENTAL_LIBTEST_JSON", "1");
-        // A mutant must not leave snapshots to be reviewed; a backtrace makes a red claim six times slower.
+        // A mutant must not leave snapshots for review. A backtrace makes a red claim six times slower.
         command.env("INSTA_UPDATE", "no").env("RUST_BACKTRACE", "0").env_remove("KUBECONFIG");
         if let Some(dir) = self.tools_dir {
             command.env("E2E_TOOLS_DIR", dir);
         }
-        // A group of its own: a Ctrl-C at the terminal then reaches us alone, and it is told exactly once. cargo, above,
-        // stays in ours, because it leaves it to the terminal to tell the compilers.
+        // In its own process group, so that a Ctrl-C at the terminal reaches only us, and we pass it on exactly once.
+        // cargo, above, stays in our group, because it relies on the terminal to signal the compilers.
         command.process_group(0).stdout(Stdio::piped()).stderr(file);
         let mut results = Results::default();
         let status = self.drive(command, &format!("{name}: claims"), |line| {
@@ -106,14 +107,14 @@ impl Runner<'_> {
         Ok(Ran { results, exit_code: status.code() })
     }
 
-    /// Where the output of [`Runner::run`] is.
+    /// Returns the path of the output of [`Runner::run`].
     pub fn log_path(&self, name: &str) -> PathBuf {
         self.log_dir.join(format!("{name}.log"))
     }
 
-    /// Runs a command in the copy, giving each line of what it has piped to `on_line`.
+    /// Runs a command in the copy, and passes each line of its piped output to `on_line`.
     ///
-    /// From the main thread only: the parent-death signal hangs on the thread that forks.
+    /// Must be called from the main thread, because a child dies with the thread that forks it.
     fn drive(
         &self,
         mut command: Command,
@@ -135,7 +136,7 @@ impl Runner<'_> {
         let (sender, lines) = mpsc::channel();
         let reader = thread::spawn(move || {
             let lines = BufReader::new(output).split(b'\n').map_while(Result::ok);
-            // Fails only when nobody listens any more.
+            // Fails only when the receiver has gone.
             let _ = lines.map(|line| sender.send(line)).find(Result::is_err);
         });
         let (started, mut last) = (Instant::now(), String::new());
@@ -160,10 +161,10 @@ impl Runner<'_> {
     }
 }
 
-/// Lists the claims that the mutants' filters select, by the repository's own build.
+/// Lists the claims that the mutants' filters select, using the repository's own build.
 pub fn list(nextest: &Path, mutants: &[Mutant], offline: bool) -> anyhow::Result<Value> {
     let mut command = Command::new(nextest);
-    // The whole workspace, as `ci` builds it: another choice of packages would be built anew.
+    // The whole workspace, as `ci` builds it: a different choice of packages would cause a rebuild.
     command.args(["nextest", "list", "--workspace", "--message-format", "json"]).args(filters(mutants));
     cargo::clean(&mut command);
     if offline {
@@ -174,10 +175,10 @@ pub fn list(nextest: &Path, mutants: &[Mutant], offline: bool) -> anyhow::Result
     if !output.status.success() {
         bail!("the claims cannot be listed: nextest ended with {}", output.status);
     }
-    serde_json::from_slice(&output.stdout).context("nextest's list is no JSON")
+    serde_json::from_slice(&output.stdout).context("nextest's list is not JSON")
 }
 
-/// The arguments that select the claims of these mutants.
+/// Returns the arguments that select the claims of these mutants.
 fn filters(mutants: &[Mutant]) -> impl Iterator<Item = &str> {
     let distinct: BTreeSet<&str> = mutants.iter().map(|mutant| mutant.filter.as_str()).collect();
     distinct.into_iter().flat_map(|filter| ["--filterset", filter])

@@ -1,7 +1,7 @@
-//! The scratch copy of the repository in which mutants are made.
+//! The scratch copy of the repository to which mutants are applied.
 //!
-//! It stays at one place and keeps the times of what does not change, for cargo compares times: so a mutant costs the
-//! build of the crate that it changes, and no more. What an earlier call left there, however it ended, is made good by
+//! It stays in one place and keeps the times of unchanged files, because cargo compares times. A mutant therefore costs
+//! only the build of the crate that it changes. Whatever an earlier call left there, however it ended, is repaired by
 //! the next one.
 
 use std::{
@@ -24,17 +24,17 @@ pub struct Tree {
     root: PathBuf,
 }
 
-/// A tree with a mutant in it; dropped, it is as it was.
+/// A tree with a mutant applied. Dropping it restores the tree.
 #[derive(Debug)]
 pub struct Mutated<'a> {
     tree: &'a Tree,
-    /// The changed files with what they held.
+    /// The changed files with their original content.
     originals: Vec<(PathBuf, String)>,
 }
 
 impl Tree {
-    /// Makes `root` equal to the repository at `source` as it is now: tracked and new files, uncommitted changes
-    /// included, without what git ignores. Only what differs is written.
+    /// Makes `root` equal to the repository at `source` as it is now: tracked and new files with uncommitted changes,
+    /// without what git ignores. Writes only what differs.
     pub fn copy_of(source: &Path, root: PathBuf) -> anyhow::Result<Tree> {
         let files = files(source)?;
         for file in &files {
@@ -51,12 +51,12 @@ impl Tree {
         Ok(Tree { root })
     }
 
-    /// Its directory.
+    /// Returns its directory.
     pub fn root(&self) -> &Path {
         &self.root
     }
 
-    /// Puts a mutant into it.
+    /// Applies a mutant to it.
     pub fn mutate(&self, mutant: &Mutant) -> anyhow::Result<Mutated<'_>> {
         let mut mutated = Mutated { tree: self, originals: Vec::new() };
         for (file, text) in mutant.edited(&self.root)? {
@@ -81,7 +81,7 @@ impl Drop for Mutated<'_> {
     }
 }
 
-/// What git tracks or would track, as far as it is there.
+/// Returns the existing files that git tracks or would track.
 fn files(source: &Path) -> anyhow::Result<BTreeSet<PathBuf>> {
     let git = shell::within(source)?;
     let listed = shell::answer(cmd!(git, "git ls-files -z --cached --others --exclude-standard"))
@@ -91,14 +91,14 @@ fn files(source: &Path) -> anyhow::Result<BTreeSet<PathBuf>> {
     Ok(files.filter(|file| source.join(file).is_file()).collect())
 }
 
-/// Removes all files below `root`/`dir` that are not among `files`, and directories that are empty then.
+/// Removes all files below `root`/`dir` that are not among `files`, and directories that are empty afterwards.
 fn remove_others(root: &Path, dir: &Path, files: &BTreeSet<PathBuf>) -> std::io::Result<()> {
     for entry in fs::read_dir(root.join(dir))? {
         let entry = entry?;
         let path = dir.join(entry.file_name());
         if entry.file_type()?.is_dir() {
             remove_others(root, &path, files)?;
-            // Refused unless it is empty.
+            // Fails unless the directory is empty.
             let _ = fs::remove_dir(entry.path());
         } else if !files.contains(&path) {
             fs::remove_file(entry.path())?;
@@ -122,7 +122,7 @@ mod tests {
         fs::write(path, text).unwrap();
     }
 
-    /// A repository with a tracked, a new and an ignored file.
+    /// Creates a repository with a tracked, a new and an ignored file.
     fn repository() -> tempfile::TempDir {
         let source = tempfile::tempdir().unwrap();
         git(source.path(), &["init", "--quiet"]);
