@@ -7,6 +7,7 @@ use std::process::{Child, Command, Output, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use harness_processes::birth::Life;
 use harness_supervisor::protocol::Announcement;
 use rustix::process::{Pid, Signal, kill_process};
 
@@ -126,6 +127,8 @@ fn one_that_is_out_of_sight_is_told_of_and_found_again_and_ended() {
     assert!(far.contains(&runs), "{far}");
     let ended = run.ask("down", &["--run", &run_id]);
     assert!(ended.status.success(), "{}", told(&ended));
+    let janitor = run.announcement.janitor.clone().expect("a supervisor names its janitor");
+    assert_ne!(janitor.life(), Life::Runs, "`down` waits for the last process of the run");
     run.wait();
     assert!(!announced_in(&run_dir) && !scratch.exists());
 

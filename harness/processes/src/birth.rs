@@ -18,6 +18,27 @@ pub struct Birth {
     pub namespace: PathBuf,
 }
 
+/// A process that is recorded, to be recognised later.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Recorded {
+    /// Its process id.
+    pub pid: u32,
+    /// Distinguishes it from others with that id.
+    pub birth: Birth,
+}
+
+impl Recorded {
+    /// Records the process with that id, as seen from here.
+    pub fn of(pid: u32) -> Self {
+        Self { pid, birth: Birth::of(pid) }
+    }
+
+    /// Whether it still runs.
+    pub fn life(&self) -> Life {
+        self.birth.life(self.pid)
+    }
+}
+
 /// Whether a recorded process still runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Life {
@@ -46,20 +67,31 @@ impl Birth {
             return Life::Unknown;
         }
         let is_other = self.ticks.is_some_and(|ticks| now.ticks.is_some_and(|now| now != ticks));
-        if is_other || !is_alive(pid) { Life::Ended } else { Life::Runs }
+        if is_other || is_zombie(pid) || !is_alive(pid) { Life::Ended } else { Life::Runs }
     }
 }
 
 /// Returns the clock ticks from boot to the start of a process: field 22 of /proc/PID/stat (proc(5)). `None` once it
 /// has ended, even if it is still a zombie.
 pub fn started_ticks(pid: u32) -> Option<u64> {
+    let fields = stat(pid)?;
+    if has_ended(&fields) { None } else { fields.get(19)?.parse().ok() }
+}
+
+/// Returns the fields of /proc/PID/stat (proc(5)) from the third one on, which is the state.
+fn stat(pid: u32) -> Option<Vec<String>> {
     let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
     // The command name, in parentheses, may contain blanks and parentheses.
-    let fields: Vec<&str> = stat.rsplit_once(')')?.1.split_whitespace().collect();
-    if matches!(*fields.first()?, "Z" | "X") {
-        return None;
-    }
-    fields.get(19)?.parse().ok()
+    Some(stat.rsplit_once(')')?.1.split_whitespace().map(str::to_owned).collect())
+}
+
+fn has_ended(stat: &[String]) -> bool {
+    stat.first().is_some_and(|state| matches!(state.as_str(), "Z" | "X"))
+}
+
+/// Whether the process has ended and was not reaped: an init that reaps nothing keeps it for ever.
+fn is_zombie(pid: u32) -> bool {
+    stat(pid).is_some_and(|fields| has_ended(&fields))
 }
 
 fn namespace() -> PathBuf {
@@ -87,5 +119,20 @@ mod tests {
         assert_eq!(Birth { boot: "x".to_owned(), ..birth.clone() }.life(me), Life::Ended, "the machine was");
         assert_eq!(Birth { namespace: "pid:[1]".into(), ..birth.clone() }.life(me), Life::Unknown);
         assert_eq!(birth.life(u32::MAX), Life::Ended);
+    }
+
+    #[test]
+    fn a_process_that_nobody_reaps_has_ended() {
+        let mut child = std::process::Command::new("sleep").arg("60").spawn().unwrap();
+        let recorded = Recorded::of(child.id());
+        assert_eq!(recorded.life(), Life::Runs);
+        child.kill().unwrap();
+        let began = std::time::Instant::now();
+        while recorded.life() != Life::Ended {
+            assert!(began.elapsed().as_secs() < 10, "still {:?}", recorded.life());
+            std::thread::sleep(std::time::Duration::from_millis(5));
+        }
+        assert!(is_alive(child.id()), "it was not reaped");
+        child.wait().unwrap();
     }
 }

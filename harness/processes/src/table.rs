@@ -156,7 +156,8 @@ impl Table {
         let mut child = self.command(&spec)?.spawn().map_err(|e| {
             Error::Environment(format!("starting {key} through {}: {e}", self.settings.shim.display()))
         })?;
-        let pid = child.id().ok_or_else(|| Error::internal(format!("{key} has no pid right after its start")))?;
+        let pid =
+            child.id().ok_or_else(|| Error::internal(format!("{key} has no pid right after its start")))?;
         let pidfd = Arc::new(open_pidfd(pid)?);
         let (exited, exit) = watch::channel(None);
         let entry = Entry {
@@ -357,7 +358,8 @@ fn describe(key: &Key, entry: &Entry) -> ProcessInfo {
 fn open_pidfd(pid: u32) -> Result<OwnedFd, Error> {
     let raw = i32::try_from(pid).ok().and_then(Pid::from_raw);
     let raw = raw.ok_or_else(|| Error::internal(format!("{pid} is not a process id")))?;
-    pidfd_open(raw, PidfdFlags::empty()).map_err(|e| Error::internal(format!("opening a pidfd of {pid}: {e}")))
+    pidfd_open(raw, PidfdFlags::empty())
+        .map_err(|e| Error::internal(format!("opening a pidfd of {pid}: {e}")))
 }
 
 fn open_log(path: &Path) -> Result<File, Error> {

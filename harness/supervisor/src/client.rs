@@ -155,9 +155,8 @@ async fn exchange<T: DeserializeOwned>(
         return Err(Error::Environment("the supervisor ended before it answered; see its log".to_owned()));
     }
     match serde_json::from_str(&line).map_err(|e| Error::internal(format!("the supervisor's answer: {e}")))? {
-        Response::Ok(value) => {
-            serde_json::from_value(value).map_err(|e| Error::internal(format!("the supervisor's answer: {e}")))
-        }
+        Response::Ok(value) => serde_json::from_value(value)
+            .map_err(|e| Error::internal(format!("the supervisor's answer: {e}"))),
         Response::Error(body) => Err(body.into()),
     }
 }

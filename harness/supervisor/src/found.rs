@@ -6,9 +6,9 @@ use std::os::unix::fs::MetadataExt;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 
-use harness_processes::birth::Life;
 use super::protocol::Announcement;
 use super::{Error, starter};
+use harness_processes::birth::Life;
 
 /// Where supervisors create their scratch directories, each with a copy of the announcement.
 const SCRATCH_ROOT: &str = "/tmp";
@@ -175,6 +175,7 @@ mod tests {
                 run_dir: run_dir.clone(),
                 fixtures_dir: "/checkout/fixtures".into(),
                 birth: Birth::of(std::process::id()),
+                janitor: None,
             };
             self.write(&announcement);
             announcement

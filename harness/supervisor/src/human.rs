@@ -12,9 +12,10 @@ use super::client::Client;
 use super::found::{self, Found, Scope};
 use super::protocol::{Announcement, ProcessState};
 use crate::Error;
-use harness_planes::existing;
 use crate::tail::Tail;
 use harness_model::profile;
+use harness_planes::existing;
+use harness_processes::birth::{Life, Recorded};
 
 /// Longest time for a shutdown: clusters that are not ours have to be cleaned first.
 const DOWN_CEILING: Duration = Duration::from_secs(600);
@@ -55,8 +56,8 @@ pub async fn down(which: &Which, all: bool) -> Result<String, Error> {
         Client::connect(&announcement.socket).await?.shutdown().await?;
         let goal = format!("the supervisor {} to end", announcement.pid);
         let waited = poll::until(&goal, Duration::from_millis(20), DOWN_CEILING, || {
-            // Its last act is to remove this directory.
-            let gone = !announcement.scratch.exists();
+            // Its last act is to remove this directory; its janitor ends after it.
+            let gone = !announcement.scratch.exists() && have_ended(&announcement);
             cleaning.new_lines().iter().for_each(|line| eprintln!("{line}"));
             std::future::ready(if gone { Look::Ready(()) } else { Look::NotYet("running") })
         });
@@ -68,6 +69,15 @@ pub async fn down(which: &Which, all: bool) -> Result<String, Error> {
         return Err(Error::LeftBehind(format!("{text}{}", left.join("\n"))));
     }
     far.map_or(Ok(text), Err)
+}
+
+/// Whether a supervisor and its janitor have ended; what is out of sight in another pid namespace counts as ended.
+fn have_ended(announcement: &Announcement) -> bool {
+    let supervisor = Recorded { pid: announcement.pid, birth: announcement.birth.clone() };
+    [Some(&supervisor), announcement.janitor.as_ref()]
+        .into_iter()
+        .flatten()
+        .all(|process| process.life() != Life::Runs)
 }
 
 /// Shows what is running, in all supervisors or in the selected one.

@@ -11,13 +11,13 @@ use futures::future::join_all;
 use rustix::process::Signal;
 
 use super::Error;
-use harness_processes::{CLIENT_NICE, Key, ProcessSpec, Table};
 use super::protocol::{ComponentRequest, HoldStatus, ProcessInfo, SpawnRequest, Spawned, Verb};
-use harness_planes::Provider;
-use harness_planes::spec::{Lease, LeaseSpec};
 use harness_model::components;
 use harness_model::provider::ProviderName;
 use harness_model::record::event::LeftBehind;
+use harness_planes::Provider;
+use harness_planes::spec::{Lease, LeaseSpec};
+use harness_processes::{CLIENT_NICE, Key, ProcessSpec, Table};
 
 /// How long a program may take to end on `stop` and `restart`.
 const STOP_GRACE: Duration = Duration::from_secs(10);

@@ -11,7 +11,7 @@ use harness_model::provider::ProviderName;
 use harness_model::record::event::LeftBehind;
 pub use harness_planes::existing::HoldStatus;
 use harness_planes::spec::{Lease, LeaseSpec};
-use harness_processes::birth::Birth;
+use harness_processes::birth::{Birth, Recorded};
 pub use harness_processes::{Error, ErrorKind, ProcessInfo, ProcessState, Verb};
 
 /// A request.
@@ -216,6 +216,9 @@ pub struct Announcement {
     /// Distinguishes this process from others that have had or will have its id.
     #[serde(default)]
     pub birth: Birth,
+    /// Its janitor, which ends last of all.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub janitor: Option<Recorded>,
 }
 
 #[cfg(test)]

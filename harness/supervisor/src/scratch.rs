@@ -8,10 +8,12 @@ use sha2::{Digest, Sha256};
 
 use crate::Error;
 use harness_processes::IN_ENGINE;
+use harness_processes::birth::Recorded;
 
 /// A private directory, removed at the end by us or, if we are killed, by the janitor.
 pub struct Scratch {
     path: PathBuf,
+    janitor: Recorded,
 }
 
 impl Scratch {
@@ -27,7 +29,7 @@ impl Scratch {
         std::fs::DirBuilder::new().mode(0o700).create(&path).map_err(|e| {
             Error::Environment(format!("creating the scratch directory {}: {e}", path.display()))
         })?;
-        let scratch = Self { path };
+        let scratch = Self { path, janitor: Recorded::default() };
         let started = Command::new(janitor)
             .arg(std::process::id().to_string())
             .arg(&scratch.path)
@@ -38,7 +40,7 @@ impl Scratch {
             .current_dir("/")
             .spawn();
         match started {
-            Ok(_) => Ok(scratch),
+            Ok(child) => Ok(Self { janitor: Recorded::of(child.id()), ..scratch }),
             Err(error) => {
                 scratch.remove();
                 Err(Error::Environment(format!(
@@ -52,6 +54,11 @@ impl Scratch {
     /// Returns its path.
     pub fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// Returns its janitor.
+    pub fn janitor(&self) -> &Recorded {
+        &self.janitor
     }
 
     /// Removes it with all its content. It stays while something may be left in the container engine: it tells the

@@ -12,16 +12,16 @@ use tokio::net::unix::OwnedReadHalf;
 use tokio::net::{UnixListener, UnixStream};
 use tokio_util::sync::CancellationToken;
 
-use harness_processes::birth::Birth;
 use super::found::ANNOUNCEMENT;
 use super::leases::Leases;
-use harness_processes::{PATH, Settings, Table, tail};
 use super::protocol::{Announcement, ErrorBody, LogTail, ProcessState, Released, Request, Response, Status};
 use super::scratch::Scratch;
 use super::{Error, batch, budget};
+use harness_model::record::event::LeftBehind;
 use harness_planes::spec::LeaseSpec;
 use harness_planes::{Choice, Places, Provider};
-use harness_model::record::event::LeftBehind;
+use harness_processes::birth::{Birth, Recorded};
+use harness_processes::{PATH, Settings, Table, tail};
 
 /// How long programs may take to end before SIGKILL, when the whole run ends.
 const GRACE: Duration = Duration::from_secs(1);
@@ -64,7 +64,7 @@ pub async fn serve(options: Options) -> Result<(), Error> {
     };
     let announcement = options.run_dir.join(ANNOUNCEMENT);
     let scratch = Scratch::new(&options.run_id, &options.bin_dir.join("e2e-janitor"), &announcement)?;
-    let result = match Server::new(options, scratch.path(), budget_mib, stop.clone()) {
+    let result = match Server::new(options, &scratch, budget_mib, stop.clone()) {
         Ok(server) => server.run(owner, &stop).await,
         Err(error) => Err(error),
     };
@@ -95,6 +95,7 @@ fn watch_pid(pid: u32) -> Result<CancellationToken, Error> {
 struct Server {
     options: Options,
     scratch: PathBuf,
+    janitor: Recorded,
     budget_mib: u64,
     leases: Leases,
     /// What remains in existing clusters and was not reported to any client.
@@ -107,10 +108,11 @@ struct Server {
 impl Server {
     fn new(
         options: Options,
-        scratch: &Path,
+        scratch: &Scratch,
         budget_mib: u64,
         stop: CancellationToken,
     ) -> Result<Arc<Self>, Error> {
+        let (janitor, scratch) = (scratch.janitor().clone(), scratch.path());
         let home = scratch.join("home");
         std::fs::create_dir_all(&home)
             .map_err(|e| Error::Environment(format!("creating {}: {e}", home.display())))?;
@@ -134,7 +136,7 @@ impl Server {
         let provider = Arc::new(Provider::new(places, table.clone(), options.provider.clone())?);
         let leases = Leases::new(table, provider, options.run_dir.join("logs"), scratch.to_owned());
         let (scratch, untold) = (scratch.to_owned(), Mutex::default());
-        Ok(Arc::new(Self { options, scratch, budget_mib, leases, untold, stop, not_batch }))
+        Ok(Arc::new(Self { options, scratch, janitor, budget_mib, leases, untold, stop, not_batch }))
     }
 
     async fn run(
@@ -174,8 +176,10 @@ impl Server {
             run_dir: self.options.run_dir.clone(),
             fixtures_dir: self.options.fixtures_dir.clone(),
             birth: Birth::of(std::process::id()),
+            janitor: Some(self.janitor.clone()),
         };
-        let text = serde_json::to_string_pretty(&announcement).map_err(|e| Error::internal(e.to_string()))? + "\n";
+        let text =
+            serde_json::to_string_pretty(&announcement).map_err(|e| Error::internal(e.to_string()))? + "\n";
         // In the scratch directory for programs that search from another state directory; in the run directory last,
         // because callers wait for it there.
         for dir in [&self.scratch, &self.options.run_dir] {
@@ -332,7 +336,9 @@ impl Server {
 }
 
 fn ok(value: impl serde::Serialize) -> Result<Response, Error> {
-    serde_json::to_value(value).map(Response::Ok).map_err(|e: serde_json::Error| Error::internal(e.to_string()))
+    serde_json::to_value(value)
+        .map(Response::Ok)
+        .map_err(|e: serde_json::Error| Error::internal(e.to_string()))
 }
 
 /// Resolves when the client has closed the connection (or, against the protocol, sent a second request

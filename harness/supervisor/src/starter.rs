@@ -9,8 +9,8 @@ use component::poll::{self, Look};
 
 use super::protocol::Announcement;
 use crate::Error;
-use harness_processes::tail;
 use harness_planes::Choice;
+use harness_processes::tail;
 
 /// How long a supervisor may take until it listens: it only creates a directory and a socket.
 const CEILING: Duration = Duration::from_secs(20);
