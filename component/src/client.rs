@@ -66,7 +66,7 @@ async fn config(kubeconfig: &Path) -> anyhow::Result<Config> {
 
 /// Lets no `HTTPS_PROXY` decide how a cluster is reached, and answers whether its kubeconfig names a proxy.
 ///
-/// Control planes of ours listen on loopback, and of those of others `harness::cluster::existing` asks before anything
+/// Control planes of ours listen on loopback, and of those of others `harness_planes::existing` asks before anything
 /// is made. kube would take the variable for any address, whatever `NO_PROXY` says, and fail where it does not parse;
 /// it does not look where the kubeconfig says something.
 fn leave_the_environment_out(file: &mut Kubeconfig) -> bool {

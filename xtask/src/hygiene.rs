@@ -244,3 +244,12 @@ fn what_is_pure_has_no_runtime_and_no_client() {
         }
     }
 }
+
+/// A user waits for this crate before anything else is built.
+#[test]
+fn xtask_has_no_runtime_and_no_client() {
+    let named = dependencies(&read("xtask/Cargo.toml"), "dependencies");
+    for heavy in ["tokio", "kube", "k8s-openapi", "futures"] {
+        assert!(!named.contains(heavy), "xtask names {heavy}");
+    }
+}

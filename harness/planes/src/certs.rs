@@ -74,7 +74,8 @@ impl Authority {
     /// # Errors
     /// Same as [`Authority::new`].
     pub fn server(&self) -> Result<Pair, Error> {
-        let mut params = CertificateParams::new(vec!["localhost".to_owned(), SERVER_NAME.to_owned()]).map_err(crypto)?;
+        let mut params =
+            CertificateParams::new(vec!["localhost".to_owned(), SERVER_NAME.to_owned()]).map_err(crypto)?;
         params.subject_alt_names.push(SanType::IpAddress(IpAddr::V4(Ipv4Addr::LOCALHOST)));
         params.distinguished_name = name("e2e-server", None);
         params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];

@@ -27,12 +27,12 @@ use std::sync::Arc;
 
 pub use choice::Choice;
 
-pub use harness_processes::Error;
 use existing::{Existing, HoldStatus};
-use harness_processes::{Key, ProcessInfo, Table, Verb};
 use harness_model::components;
 use harness_model::provider::ProviderName;
 use harness_model::record::event::LeftBehind;
+pub use harness_processes::Error;
+use harness_processes::{Key, ProcessInfo, Table, Verb};
 use kind::Kind;
 use local::Local;
 use spec::{Lease, LeaseSpec};

@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Ranges {
     /// Metrics that must have an objective or a range here; a metric that has neither fails. Without this list, a
-    /// profile is judged by the objectives and ranges it gives and by the metrics that are exact (`judge::gates`).
+    /// profile is judged by the objectives and ranges it gives and by the metrics that are exact (`harness_analysis::judge::gates`).
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub gates: Vec<String>,
     /// Ranges by metric name (as in the run's summary), for every machine class that has no range of its own.

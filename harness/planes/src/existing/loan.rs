@@ -15,9 +15,9 @@ use super::tidy::{self, Marker, Why};
 use super::{Existing, Found};
 use crate::Error;
 use crate::spec::ClusterSpec;
-use harness_processes::Key;
 use harness_model::components::KWOK;
 use harness_model::record::event::{self, LeftBehind};
+use harness_processes::Key;
 
 /// How long kwok may take to stop once the cluster is no longer ours.
 const LOST_GRACE: Duration = Duration::from_secs(1);

@@ -38,12 +38,12 @@ use super::proof::{Clients, Fate, Proof, Whose, component_kubeconfig, connect};
 use super::spec::{Cluster, ClusterSpec, Lease, LeaseSpec};
 use super::steps::{Steps, brief};
 use super::{Error, check, flags, io, kwok, manifests};
-use harness_processes::{ErrorKind, Key, ProcessSpec};
 pub use adopt::{Adopt, adopt};
-pub use loan::HoldStatus;
 use given::Given;
 use harness_model::components::{KCM, KWOK};
+use harness_processes::{ErrorKind, Key, ProcessSpec};
 use hold::Hold;
+pub use loan::HoldStatus;
 pub use settings::Settings;
 pub use tidy::{CLEANUP_LOG, left_in, sweep_scratch};
 

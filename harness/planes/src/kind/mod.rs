@@ -27,12 +27,12 @@ use super::proof::{Clients, Fate, Proof, Whose};
 use super::spec::{Cluster, ClusterSpec, Lease, LeaseSpec};
 use super::steps::{Steps, brief};
 use super::{Error, check, verify};
-use harness_processes::IN_ENGINE;
-use harness_processes::{Key, ProcessSpec};
-use harness_processes::ProcessInfo;
 use docker::Docker;
 use files::Files;
 use harness_model::components::{ALL as COMPONENTS, APISERVER, SCHEDULER};
+use harness_processes::IN_ENGINE;
+use harness_processes::ProcessInfo;
+use harness_processes::{Key, ProcessSpec};
 pub use settings::Settings;
 
 /// Other programs that use CPU in a node.

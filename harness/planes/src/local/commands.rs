@@ -8,8 +8,8 @@ use crate::certs::Pair;
 use crate::flags::{common, environment};
 use crate::kwok;
 use crate::spec::ClusterSpec;
-use harness_processes::{CLIENT_NICE, ProcessSpec};
 use harness_model::components::{APISERVER, ETCD, KCM, KWOK, SCHEDULER};
+use harness_processes::{CLIENT_NICE, ProcessSpec};
 
 /// The ports of one control plane, on 127.0.0.1.
 #[derive(Clone, Copy, Debug)]

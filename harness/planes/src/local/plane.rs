@@ -16,9 +16,9 @@ use crate::proof::{Clients, Fate, Proof, Whose, connect, health_of};
 use crate::spec::{Cluster, ClusterSpec};
 use crate::steps::{Steps, brief};
 use crate::{AUDIT_POLICY, Error, io, kwok, verify};
-use harness_processes::{Key, ProcessSpec};
 use harness_model::components::{APISERVER, ETCD, KCM, KWOK, SCHEDULER};
 use harness_model::scheduler_config;
+use harness_processes::{Key, ProcessSpec};
 
 /// Reports the state of components that are children of the supervisor.
 struct Children<'a> {
@@ -145,8 +145,9 @@ impl Local {
         layout: &Layout,
     ) -> Result<Option<Value>, Error> {
         let kwok_config = kwok::configuration(spec, &self.places.fixtures, &layout.dir, None)?;
-        let launch =
-            |name: &str, process: ProcessSpec| self.table.start(&Key::of_cluster(lease, &spec.name, name), process);
+        let launch = |name: &str, process: ProcessSpec| {
+            self.table.start(&Key::of_cluster(lease, &spec.name, name), process)
+        };
         launch(KCM, layout.kcm(spec))?;
         launch(KWOK, layout.kwok(spec, &kwok_config))?;
         if !spec.run_scheduler {

@@ -18,8 +18,8 @@ use super::Local;
 use super::commands::Layout;
 use crate::spec::ClusterSpec;
 use crate::{Error, io, manifests, verify};
-use harness_processes::Key;
 use harness_model::components::{APISERVER, ETCD};
+use harness_processes::Key;
 
 /// Must be raised with every change in what this file does to the data.
 const VERSION: &str = "1";
