@@ -130,7 +130,7 @@ fn ci_makes_its_cache_keys_of_files_that_are_there() {
 }
 
 /// Members that must be checked alone, because something that they name has more features when all are built together.
-const CHECKED_ALONE: [&str; 2] = ["component", "host-speed"];
+const CHECKED_ALONE: [&str; 3] = ["component", "harness-processes", "host-speed"];
 
 /// Returns what cargo would build, each package with its features. `--depth 1` limits this to what a package itself
 /// names.
